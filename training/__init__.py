@@ -1,0 +1,1 @@
+"""What Axolotl leaves open: the loss mask, packing, the tiny base, the checks, the merge and its proof, run provenance."""

@@ -1,0 +1,154 @@
+"""The Axolotl plugin: our rows, our loss mask, our packing, our loss, in the place of Axolotl's.
+
+A recipe names it under `plugins:` and gives its data under `rows:` instead of `datasets:`. Axolotl only logs a plugin that cannot be
+imported and trains on without it; such a run then has no `datasets:` and Axolotl refuses it before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from axolotl.common.datasets import TrainDatasetMeta
+from axolotl.core.trainers.base import AxolotlTrainer
+from axolotl.integrations.base import BasePlugin
+from axolotl.loaders import load_processor, load_tokenizer
+from pydantic import BaseModel, ConfigDict, Field
+
+from training import loss
+from training.data import Bins, Collator, index, select
+from training.render import IGNORE, Renderer
+
+LOG = logging.getLogger("training")
+NAME = "training.plugin.AetherPlugin"
+
+
+class Rows(BaseModel):
+    """Where the rows are, and which of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str = Field(description="Folder of a built dataset: train.jsonl, val.jsonl, images/, manifest.json")
+    categories: list[str] | None = Field(default=None, description="Only rows of these categories; all when absent")
+
+
+class AetherArgs(BaseModel):
+    """The keys this plugin adds to Axolotl's."""
+
+    rows: Rows
+
+
+class AetherPlugin(BasePlugin):
+    def register(self, cfg):
+        if cfg.get("datasets"):
+            raise ValueError(f"datasets: {NAME} reads `rows:`; a recipe that has both would train on only one of them")
+        if isinstance(cfg.get("rows"), dict) and cfg["rows"].get("path"):
+            # Axolotl wants the key to be there; our load_datasets takes its place.
+            cfg["datasets"] = [{"path": f"{cfg['rows']['path']}/train.jsonl", "ds_type": "json", "type": "chat_template"}]
+
+    def get_input_args(self):
+        return "training.plugin.AetherArgs"
+
+    def load_datasets(self, cfg, preprocess=False):
+        tokenizer = load_tokenizer(cfg)
+        processor = load_processor(cfg, tokenizer)
+        renderer = renderer_for(processor)
+        folder = Path(cfg.rows.path)
+        built = {}
+        for split in ("train", "val"):
+            found = index(folder / f"{split}.jsonl", renderer)
+            kept, dropped = select(found, cfg.rows.categories, cfg.sequence_len)
+            for number in dropped:
+                LOG.warning(
+                    "dropped %s: %d tokens, sequence_len is %d", found.ids[number], found.tokens[number], cfg.sequence_len
+                )
+            is_train = split == "train"
+            built[split] = Bins(
+                found,
+                kept,
+                renderer,
+                processor.image_processor,
+                capacity=cfg.sequence_len,
+                seed=cfg.seed or 0,
+                epochs=int(np.ceil(cfg.num_epochs)),
+                multiple=cfg.micro_batch_size * int(os.environ.get("WORLD_SIZE", 1)) if is_train and cfg.sample_packing else 1,
+                pack=bool(cfg.sample_packing),
+                shuffle=is_train,
+            )
+            LOG.info(
+                "%s: %d rows in %d bins, %d tokens, %d trained, %d images, %d rows dropped",
+                split, len(kept), len(built[split]), found.tokens[kept].sum(), found.trained[kept].sum(),
+                found.images[kept].sum(), len(dropped),
+            )  # fmt: skip
+        return TrainDatasetMeta(train_dataset=built["train"], eval_dataset=built["val"])
+
+    def get_collator_cls_and_kwargs(self, cfg, is_eval=False):
+        return Collator, {}
+
+    def get_training_args(self, cfg):
+        return {
+            "sample_packing": False,  # the items are already bins: no multipack sampler on top
+            "eval_sample_packing": False,
+            "remove_unused_columns": False,
+            "average_tokens_across_devices": True,
+            "logging_nan_inf_filter": False,  # a NaN must be seen, not averaged away
+            "dataloader_drop_last": False,
+            "data_seed": cfg.seed or 0,
+        }
+
+    def get_trainer_cls(self, cfg):
+        return AetherTrainer
+
+    def pre_model_load(self, cfg):
+        loss.install()
+
+
+def renderer_for(processor) -> Renderer:
+    """A renderer with a Pixtral processor's tokenizer and image geometry."""
+    return Renderer(processor.tokenizer, processor.image_processor.size["longest_edge"], processor.patch_size)
+
+
+class AetherTrainer(AxolotlTrainer):
+    """Axolotl's trainer, with the loss averaged over trained tokens, in training and in evaluation."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
+        self.model_accepts_loss_kwargs = True
+
+    def _run_epoch(self, *args, epoch, **kwargs):
+        # accelerate tells the dataset its epoch only on one rank and only in an epoch that was not resumed.
+        self.train_dataset.set_epoch(epoch)
+        return super()._run_epoch(*args, epoch=epoch, **kwargs)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Held-out loss in nats a trained token: over all rows, and of each category."""
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(dataset, range(rank, len(dataset), ranks)),
+            batch_size=1,
+            collate_fn=Collator(with_rows=True),
+            num_workers=self.args.dataloader_num_workers,
+        )
+        names = np.unique(dataset.index.categories[dataset.chosen])
+        sums = np.zeros((2, len(names)))  # nats, tokens
+        was_training = self.model.training
+        self.model.eval()
+        for batch in loader:
+            owners = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
+            categories = np.searchsorted(names, batch.pop("categories"))[owners.numpy()]
+            with torch.no_grad(), self.compute_loss_context_manager():
+                values = self.model(**self._prepare_inputs(batch), token_nll=True).logits.double().cpu().numpy()
+            sums += [np.bincount(categories, weights, len(names)) for weights in (values, np.ones_like(values))]
+        self.model.train(was_training)
+        nats, tokens = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
+        metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
+        if len(names) > 1:
+            metrics |= {f"{metric_key_prefix}_loss_{n}": float(s / t) for n, s, t in zip(names, nats, tokens, strict=True) if t}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+

@@ -1,0 +1,146 @@
+"""The tiny model: the same classes, processor, chat template, special-token ids and checkpoint key layout as Apriel-1.5.
+
+    python -m training.tiny_base      writes outputs/tiny_init: random weights, and a tokenizer trained on datasets/tiny
+
+It exists so that every line of the pipeline runs for real on a laptop. `recipes/tiny_base` then trains it from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    MistralConfig,
+    PixtralImageProcessor,
+    PixtralProcessor,
+    PixtralVisionConfig,
+    PreTrainedTokenizerFast,
+)
+
+from apriel import facts, rows
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAT_TEMPLATE = ROOT / "apriel" / "chat_template.jinja"
+# Tekken's way of cutting text into words, which decides what can fuse: `>` and a newline can.
+WORDS = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def tokenizer(texts, vocab: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `vocab` entries, ids 0-999 reserved for special tokens as in Pixtral's."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab - facts.RESERVED_IDS, initial_alphabet=alphabet, show_progress=False, min_frequency=2
+    )
+    learner.train_from_iterator(texts, trainer)
+    learned = json.loads(learner.to_str())["model"]
+    by_id = {id_: token for token, id_ in facts.SPECIAL_TOKENS.items()}
+    special = [by_id.get(i, f"<SPECIAL_{i}>") for i in range(facts.RESERVED_IDS)]
+    ids = {token: i for i, token in enumerate(special)}
+    ids |= {token: i + facts.RESERVED_IDS for token, i in learned["vocab"].items()}
+    backend = Tokenizer(models.BPE(vocab=ids, merges=[tuple(pair) for pair in learned["merges"]], ignore_merges=True))
+    backend.pre_tokenizer = learner.pre_tokenizer
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        chat_template=CHAT_TEMPLATE.read_text(encoding="utf-8"),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
+    """The model of that shape with random weights in float32, rotary bases and geometry as in Apriel-1.5."""
+    torch.manual_seed(seed)
+    text = MistralConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.ffn,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e9},
+        max_position_embeddings=65536,
+        sliding_window=None,
+        bos_token_id=facts.SPECIAL_TOKENS["<s>"],
+        eos_token_id=facts.SPECIAL_TOKENS["</s>"],
+        pad_token_id=facts.SPECIAL_TOKENS["<pad>"],
+        tie_word_embeddings=False,
+    )
+    vision = PixtralVisionConfig(
+        hidden_size=shape.vision_hidden,
+        intermediate_size=shape.vision_ffn,
+        num_hidden_layers=shape.vision_layers,
+        num_attention_heads=4,
+        image_size=facts.LONGEST_EDGE,
+        patch_size=facts.PATCH,
+    )
+    config = LlavaConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=facts.SPECIAL_TOKENS["[IMG]"],
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        projector_hidden_act="gelu",
+        image_seq_length=1,
+        tie_word_embeddings=False,
+    )
+    built = LlavaForConditionalGeneration(config)
+    built.generation_config.bos_token_id = facts.SPECIAL_TOKENS["<s>"]
+    built.generation_config.eos_token_id = facts.SPECIAL_TOKENS["</s>"]
+    built.generation_config.pad_token_id = facts.SPECIAL_TOKENS["<pad>"]
+    return built
+
+
+def texts(file: Path):
+    for _, _, row in rows.read(file):
+        for message in row["messages"]:
+            yield rows.text_of(message)
+    yield facts.DEFAULT_SYSTEM
+
+
+def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TINY) -> None:
+    """Write the tiny model with random weights to `folder`, atomically; the tokenizer learns from `data`/train.jsonl."""
+    learned = tokenizer(texts(data / "train.jsonl"), shape.vocab)
+    image_processor = PixtralImageProcessor(size={"longest_edge": facts.LONGEST_EDGE}, patch_size={"height": 16, "width": 16})
+    processor = PixtralProcessor(
+        image_processor=image_processor,
+        tokenizer=learned,
+        patch_size=facts.PATCH,
+        chat_template=CHAT_TEMPLATE.read_text(encoding="utf-8"),
+    )
+    aside = folder.with_name(f".{folder.name}-aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    model(shape, seed).save_pretrained(aside)
+    processor.save_pretrained(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m training.tiny_base", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "tiny_init")
+    parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "tiny" / "build")
+    options = parser.parse_args()
+    write(options.out, options.data)
+    print(f"wrote {options.out}")
