@@ -138,16 +138,22 @@ def images(row: dict, folder: Path) -> list[Image]:
     return found
 
 
-def read(path: Path) -> Iterator[tuple[int, int, dict]]:
-    """(line number, byte offset, row) for each row of a file, one line in memory at a time. Raises RowError with file:line."""
+def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """(line number, byte offset, line) of each line of a file, one in memory at a time; a line is cut at MAX_LINE + 2 bytes."""
     offset = number = 0
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE + 2):
             number += 1
-            try:
-                row = parse(line)
-                images(row, path.parent)
-            except RowError as error:
-                raise RowError(f"{path}:{number}: {error}") from None
-            yield number, offset, row
+            yield number, offset, line
             offset += len(line)
+
+
+def read(path: Path) -> Iterator[dict]:
+    """The rows of a file, one in memory at a time. Raises RowError with file:line."""
+    for number, _, line in lines(path):
+        try:
+            row = parse(line)
+            images(row, path.parent)
+        except RowError as error:
+            raise RowError(f"{path}:{number}: {error}") from None
+        yield row

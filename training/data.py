@@ -8,7 +8,9 @@ attention mask, its position_ids restarting at 0 for each row: attention then ke
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -44,11 +46,12 @@ class Index:
         return len(self.offsets)
 
 
-def manifest_hash(folder: Path) -> str:
-    """The dataset's identity: the sha256 of its manifest. Raises FileNotFoundError when it was never built."""
-    import hashlib
-
-    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+def data_sha256(folder: Path) -> str:
+    """The identity of a built dataset: the hash over its files, from its manifest. Raises rows.RowError when it was never built."""
+    try:
+        return json.loads((folder / "manifest.json").read_text())["data_sha256"]
+    except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+        raise rows.RowError(f"{folder / 'manifest.json'}: {type(error).__name__}; build the dataset with make data") from None
 
 
 def index(path: Path, renderer: Renderer) -> Index:
@@ -57,26 +60,23 @@ def index(path: Path, renderer: Renderer) -> Index:
     Reads one row at a time. Raises rows.RowError or RenderError with file:line for the first row that cannot be trained on.
     """
     stat = path.stat()
-    key = f"{manifest_hash(path.parent)[:16]}-{stat.st_size}-{stat.st_mtime_ns}-{renderer.key}"
+    key = f"{data_sha256(path.parent)[:16]}-{stat.st_size}-{stat.st_mtime_ns}-{renderer.key}"
     cache = path.parent / ".cache" / f"{path.stem}.npz"
     if cache.exists():
         with np.load(cache) as saved:
             if str(saved["key"]) == key:
                 return Index(path, **{name: saved[name] for name in _ARRAYS})
     columns: dict[str, list] = {name: [] for name in _ARRAYS}
-    started, shown = time.monotonic(), 0.0
-    for number, offset, row in rows.read(path):
-        try:
-            encoded = renderer.encode(row, path.parent)
-        except RenderError as error:
-            raise RenderError(f"{path}:{number}: {error}") from None
-        values = (offset, len(encoded.input_ids), int((encoded.labels != IGNORE).sum()), len(encoded.images))
-        for name, value in zip(_ARRAYS, (*values, row["category"], row["id"]), strict=True):
-            columns[name].append(value)
-        if (now := time.monotonic()) - max(shown, started) > 5:
-            shown, share = now, (offset + 1) / stat.st_size
-            eta = (now - started) * (1 - share) / share
-            print(f"  {path.name}: {number:,} rows measured, {share:.0%}, {eta:.0f} s to go", file=sys.stderr)
+    started = shown = time.monotonic()
+    with _pool(stat.st_size, renderer) as map_batches:
+        for measured in map_batches(_measure, ((path, batch) for batch in _batches(path))):
+            for values in measured:
+                for name, value in zip(_ARRAYS, values, strict=True):
+                    columns[name].append(value)
+            if (now := time.monotonic()) - shown > 5:
+                shown, share = now, columns["offsets"][-1] / stat.st_size
+                eta = (now - started) * (1 - share) / share
+                print(f"  {path.name}: {len(columns['ids']):,} rows measured, {share:.0%}, {eta:.0f} s to go", file=sys.stderr)
     if not columns["ids"]:
         raise rows.RowError(f"{path}: no rows")
     arrays = {name: np.array(values) for name, values in columns.items()}
@@ -88,6 +88,51 @@ def index(path: Path, renderer: Renderer) -> Index:
 
 
 _ARRAYS = ("offsets", "tokens", "trained", "images", "categories", "ids")
+
+
+def _batches(path: Path, size: int = 2**18):
+    """Lists of (line number, byte offset, line) of about `size` bytes each."""
+    batch, load = [], 0
+    for number, offset, line in rows.lines(path):
+        batch.append((number, offset, line))
+        load += len(line)
+        if load > size:
+            yield batch
+            batch, load = [], 0
+    if batch:
+        yield batch
+
+
+def _measure(task: tuple[Path, list[tuple[int, int, bytes]]]) -> list[tuple]:
+    """The values of _ARRAYS for each row of a batch. Raises RowError or RenderError with file:line."""
+    path, batch = task
+    measured = []
+    for number, offset, line in batch:
+        try:
+            row = rows.parse(line)
+            encoded = _renderer.encode(row, path.parent)
+        except (rows.RowError, RenderError) as error:
+            raise type(error)(f"{path}:{number}: {error}") from None
+        trained = int((encoded.labels != IGNORE).sum())
+        measured.append((offset, len(encoded.input_ids), trained, len(encoded.images), row["category"], row["id"]))
+    return measured
+
+
+@contextlib.contextmanager
+def _pool(size: int, renderer: Renderer):
+    """An ordered map over all cores for a file of `size` bytes; the plain map where starting processes would cost more."""
+    if size < 2**22 or os.cpu_count() == 1:
+        _use(renderer)
+        yield map
+    else:
+        # Forked, so that the renderer is inherited: pickling a vocabulary for every batch would cost more than the work.
+        with multiprocessing.get_context("fork").Pool(initializer=_use, initargs=(renderer,)) as pool:
+            yield pool.imap
+
+
+def _use(renderer: Renderer) -> None:
+    global _renderer
+    _renderer = renderer
 
 
 def select(found: Index, categories: Sequence[str] | None, sequence_len: int) -> tuple[np.ndarray, np.ndarray]:

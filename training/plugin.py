@@ -45,8 +45,9 @@ class AetherPlugin(BasePlugin):
         if cfg.get("datasets"):
             raise ValueError(f"datasets: {NAME} reads `rows:`; a recipe that has both would train on only one of them")
         if isinstance(cfg.get("rows"), dict) and cfg["rows"].get("path"):
-            # Axolotl wants the key to be there; our load_datasets takes its place.
-            cfg["datasets"] = [{"path": f"{cfg['rows']['path']}/train.jsonl", "ds_type": "json", "type": "chat_template"}]
+            # Axolotl wants the keys to be there, for training and for evaluating; our load_datasets takes their place.
+            for key, split in (("datasets", "train"), ("test_datasets", "val")):
+                cfg[key] = [{"path": f"{cfg['rows']['path']}/{split}.jsonl", "ds_type": "json", "type": "chat_template"}]
 
     def get_input_args(self):
         return "training.plugin.AetherArgs"

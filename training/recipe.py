@@ -35,7 +35,7 @@ SECTIONS = {
         "dataloader_pin_memory",
     ),
     "evaluation and checkpoints": (
-        "val_set_size", "eval_batch_size", "eval_steps", "eval_strategy", "save_steps", "save_strategy", "save_total_limit",
+        "eval_batch_size", "eval_steps", "eval_strategy", "load_best_model_at_end", "save_steps", "save_strategy", "save_total_limit",
         "logging_steps", "output_dir",
     ),
     "tracking": ("use_wandb", "wandb_project", "wandb_name"),

@@ -113,7 +113,7 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
 
 
 def texts(file: Path):
-    for _, _, row in rows.read(file):
+    for row in rows.read(file):
         for message in row["messages"]:
             yield rows.text_of(message)
     yield facts.DEFAULT_SYSTEM

@@ -1,0 +1,82 @@
+"""run.json: how a run was made, written before it starts, and the same in W&B's config."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from training.recipe import ROOT, Recipe
+
+PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate", "datasets", "liger-kernel", "wandb")
+FILE = "run.json"
+
+
+def git_state(root: Path = ROOT) -> dict:
+    """The commit, and whether tracked files differ from it; None outside git."""
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no")) if commit else None}
+
+
+def weights_hash(folder: Path) -> str:
+    """A hash of a local model's weights and tokenizer. The 29.7 GB of a real base are read once: at the speed of the disk."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json"), *folder.glob("chat_template*")]):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def record(recipe: Recipe, base: str, revision: str | None, data_sha256: str) -> dict:
+    """What a run record holds before the run starts. `identity` is what a resumed run must share."""
+    local = Path(base) if revision is None else None
+    identity = {
+        "recipe": recipe.id,
+        "recipe_sha256": recipe.sha256,
+        "data_sha256": data_sha256,
+        "base": base if local is None else str(recipe.data["base_model"]),
+        "base_revision": revision,
+        "base_sha256": weights_hash(local) if local else None,
+        "seed": recipe.data.get("seed"),
+    }
+    return {
+        "identity": identity,
+        **git_state(),
+        "lock_sha256": hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "image_digest": os.environ.get("IMAGE_DIGEST"),
+        "device": device(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "running",
+    }
+
+
+def read(folder: Path) -> dict | None:
+    path = folder / FILE
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(folder: Path, run: dict) -> None:
+    """Write run.json, atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{FILE}"
+    aside.write_text(json.dumps(run, indent=1) + "\n")
+    aside.replace(folder / FILE)

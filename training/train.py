@@ -1,0 +1,176 @@
+"""Train a recipe: python -m training.train RECIPE [--fresh] [--base DIR]
+
+Builds what the recipe stands on when it is not there (its dataset, its base model), checks it, and hands it to Axolotl. Run again
+after a kill, it continues from the last whole checkpoint; after a finished run it does nothing. The run is recorded in
+outputs/<recipe>/v<N>/run.json and in W&B, offline where no key is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from apriel.rows import RowError
+from training import pins, provenance
+from training.recipe import ROOT, Recipe, RecipeError, find, problems
+
+
+def quiet_environment() -> None:
+    """Settings that must be in place before Axolotl is imported."""
+    os.environ.setdefault("AXOLOTL_DO_NOT_TRACK", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if not (os.environ.get("WANDB_API_KEY") or Path("~/.netrc").expanduser().exists()):
+        os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
+    """(base model for Axolotl, pinned hub revision or None for a local folder), built first where it is one of ours.
+
+    Raises RecipeError for a hub model without a pin.
+    """
+    base = override or recipe.data["base_model"]
+    if override or not pins.is_hub_id(base):
+        if not (ROOT / base / "config.json").exists():
+            build_base(base)
+        return base, None
+    revision = pins.revision_of(base)
+    if revision is None:
+        raise RecipeError(f"{base} has no pinned revision in {pins.LOCK.name}; run `make pin` once, or give BASE=<local folder>")
+    return base, revision
+
+
+def build_base(base: str) -> None:
+    """Make a base under outputs/ that is not there: another recipe's model, or the tiny random one."""
+    if base == "outputs/tiny_init":
+        return run("training.tiny_base")
+    owner = base.removeprefix("outputs/")
+    if not base.startswith("outputs/") or not (ROOT / "recipes" / f"{owner}.yaml").exists():
+        raise RecipeError(f"base model {base}: no such folder with a config.json")
+    run("training.train", owner)
+
+
+def run(module: str, *words: str) -> None:
+    """Run one of our commands; a failure has said what is wrong, so only its exit code is passed on."""
+    print(f"$ python -m {module} {' '.join(words)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT).returncode
+    if code:
+        sys.exit(code)
+
+
+def ensure_data(recipe: Recipe) -> Path:
+    """The recipe's dataset folder, built first when it is not there."""
+    folder = ROOT / recipe.data["rows"]["path"]
+    if not (folder / "manifest.json").exists():
+        if not (folder.parent / "mix.yaml").exists():
+            raise RecipeError(f"{recipe.path}: rows.path: no built dataset in {folder}; run make data first")
+        run("preprocess", folder.parent.name)
+    return folder
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint. The Trainer writes trainer_state.json last: one without it, or with half of it, is passed over."""
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+            return path
+        except (FileNotFoundError, json.JSONDecodeError):
+            print(f"{path.name} is not whole; passing it over")
+            shutil.rmtree(path)
+    return None
+
+
+def prepare(folder: Path, wanted: dict, fresh: bool) -> dict | None:
+    """The record to run with, or None when this very run is already finished. Raises RecipeError when another run lies there."""
+    found = provenance.read(folder)
+    if fresh and folder.exists():
+        shutil.rmtree(folder)
+        found = None
+    if found is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise RecipeError(f"{folder} holds files but no {provenance.FILE}; move them away, or FRESH=1 to delete them")
+        return wanted | {"wandb_id": uuid.uuid4().hex[:8]}
+    differing = [key for key, value in wanted["identity"].items() if found["identity"].get(key) != value]
+    if differing and not any([*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]):
+        return prepare(folder, wanted, fresh=True)  # it never came to a checkpoint: nothing to lose
+    if differing:
+        raise RecipeError(f"{folder} holds another run (other {', '.join(differing)}); move it away, or FRESH=1 to delete it")
+    if found["status"] == "finished":
+        return None
+    return wanted | {key: found[key] for key in ("wandb_id", "started")} | {"resumed": found.get("resumed", 0) + 1}
+
+
+def track(recipe: Recipe, run_record: dict) -> None:
+    """Tell W&B what this run is, by environment."""
+    os.environ["WANDB_RUN_ID"] = run_record["wandb_id"]
+    os.environ["WANDB_RESUME"] = "allow"
+    os.environ.setdefault("WANDB_RUN_GROUP", f"{recipe.id}-{run_record['identity']['data_sha256'][:8]}")
+    os.environ.setdefault("WANDB_JOB_TYPE", "train")
+    os.environ.setdefault("WANDB_TAGS", ",".join([recipe.path.parent.name, recipe.data.get("adapter") or "full"]))
+    os.environ["WANDB_DIR"] = str(ROOT / recipe.data["output_dir"])
+
+
+def train(recipe: Recipe, base: str, revision: str | None, checkpoint: Path | None) -> None:
+    """Hand the recipe to Axolotl, in this process. Exits when our plugin is not the one that loads rows and loss."""
+    from axolotl.cli.args import TrainerCliArgs
+    from axolotl.cli.config import load_cfg
+    from axolotl.cli.train import do_train
+    from axolotl.integrations.base import PluginManager
+
+    from training.plugin import NAME
+
+    overrides = {"base_model": base, "revision_of_model": revision, "resume_from_checkpoint": checkpoint and str(checkpoint)}
+    cfg = load_cfg(str(recipe.path), **{key: value for key, value in overrides.items() if value is not None})
+    if NAME not in PluginManager.get_instance().plugins:
+        sys.exit(f"error: {NAME} is not active: the loss would be on every token. Nothing was trained.")
+    do_train(cfg, TrainerCliArgs())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", help="name, name/vN, or a path to a YAML file")
+    parser.add_argument("--fresh", action="store_true", help="delete what lies in the output folder and start over")
+    parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    quiet_environment()
+    try:
+        recipe = find(options.recipe)
+        data = ensure_data(recipe)
+        base, revision = base_of(recipe, options.base)
+        folder = ROOT / recipe.data["output_dir"]
+        manifest = json.loads((data / "manifest.json").read_text())
+        record = prepare(folder, provenance.record(recipe, base, revision, manifest["data_sha256"]), options.fresh)
+        if record is None:
+            print(f"{recipe.id} is finished: {folder.relative_to(ROOT)}. FRESH=1 starts over.")
+            return 0
+        if wrong := problems(recipe):
+            raise RecipeError("\n".join(wrong))
+    except (RecipeError, RowError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    checkpoint = last_checkpoint(folder)
+    if checkpoint:
+        print(f"continuing from {checkpoint.relative_to(ROOT)}")
+    provenance.write(folder, record)
+    track(recipe, record)
+    started = time.monotonic()
+    train(recipe, base, revision, checkpoint)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    record |= {"status": "finished", "seconds": round(time.monotonic() - started, 1), "peak_host_gib": round(peak, 2)}
+    provenance.write(folder, record)
+    print(f"{recipe.id}: finished in {record['seconds']} s, {peak:.1f} GiB of host memory: {folder.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
