@@ -35,7 +35,7 @@ def conversations(source, folder: Path, seed: int) -> Iterator[Conversation | Sk
     except FileNotFoundError:
         raise mixes.MixError(f"{path}: no such system prompt") from None
     if isinstance(source, mixes.Seeds):
-        return seeds.conversations(folder / source.path, source.category, system)
+        return seeds.conversations(folder / source.path, source.category, system, source.limit)
     return pictures.conversations(source.count, source.category, system, seed)
 
 

@@ -22,6 +22,7 @@ class _Source(BaseModel):
 class Seeds(_Source):
     kind: Literal["seeds"]
     path: str  # a YAML list of conversations, relative to the dataset's folder
+    limit: int | None = Field(default=None, gt=0)  # only the first so many that have replies
 
 
 class Pictures(_Source):

@@ -18,7 +18,7 @@ from axolotl.integrations.base import BasePlugin
 from axolotl.loaders import load_processor, load_tokenizer
 from pydantic import BaseModel, ConfigDict, Field
 
-from training import loss
+from training import model as patches
 from training.data import Bins, Collator, index, select
 from training.render import IGNORE, Renderer
 
@@ -103,7 +103,7 @@ class AetherPlugin(BasePlugin):
         return AetherTrainer
 
     def pre_model_load(self, cfg):
-        loss.install()
+        patches.install()
 
 
 def renderer_for(processor) -> Renderer:

@@ -68,11 +68,16 @@ def load(path: Path) -> list[Seed]:
     return seeds
 
 
-def conversations(path: Path, category: str, system: str) -> Iterator[Conversation | Skip]:
+def conversations(path: Path, category: str, system: str, limit: int | None = None) -> Iterator[Conversation | Skip]:
+    """The seeds of a file as conversations, the first `limit` of those with replies; Skip for each that has none."""
+    answered = 0
     for seed in load(path):
+        if answered == limit:
+            return
         if any(turn.answer is None or turn.reasoning is None for turn in seed.turns):
             yield Skip("question without a reply yet")
             continue
+        answered += 1
         tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}"]
         yield Conversation(
             id=seed.id,

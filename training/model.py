@@ -1,15 +1,21 @@
-"""The loss of a Llava model, on the trained tokens alone, averaged over the whole accumulated batch.
+"""What we change inside a Llava model while it trains: the loss, the vision tower's calls, the attention of packed rows.
 
 Stock `LlavaForConditionalGeneration.forward` computes logits for every token: 131,072 classes times 16,384 tokens are 8.6 GB in
 float32. Here the head sees only the positions whose next token is trained, and on a GPU Liger's fused linear cross entropy computes
 loss and gradient in chunks, so the logits never exist as a whole. A frozen vision tower runs without gradient, once: it is outside
 every checkpointed block.
+
+The rows of a bin are told apart by where position_ids restart. Stock sdpa turns that into a dense mask of (tokens x tokens) and then
+computes what it masks; here each row attends to itself: by PyTorch's varlen kernel on a GPU, row after row on a CPU.
 """
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llava import modeling_llava
 from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast, LlavaForConditionalGeneration, LlavaModel
 from transformers.models.pixtral import modeling_pixtral
@@ -22,6 +28,8 @@ _CHUNK = 2048  # positions whose logits exist at once when no gradient is wanted
 _stock_forward = LlavaForConditionalGeneration.forward
 _stock_image_features = LlavaModel.get_image_features
 _stock_block_mask = modeling_pixtral.generate_block_attention_mask
+_stock_sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
+_stock_sdpa_mask = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
 
 
 def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -107,8 +115,52 @@ def block_mask(patch_embeds_list, tensor):
     return None if len(patch_embeds_list) == 1 else _stock_block_mask(patch_embeds_list, tensor)
 
 
+_bounds: tuple[torch.Tensor, torch.Tensor, int] | None = None  # (position_ids, cumulative row starts, longest row) seen last
+
+
+def row_bounds(position_ids: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """(cumulative starts of the rows of a bin, int32 of shape (rows + 1,); tokens of the longest row).
+
+    Every layer asks with the same tensor: computed once, so that the GPU is waited for once and not in every layer.
+    """
+    global _bounds
+    if _bounds is None or _bounds[0] is not position_ids:
+        starts = torch.nonzero(position_ids[0] == 0).flatten()
+        edges = torch.cat([starts, starts.new_tensor([position_ids.shape[1]])]).to(torch.int32)
+        _bounds = (position_ids, edges, int(edges.diff().max()))
+    return _bounds[1], _bounds[2]
+
+
+def attention(module, query, key, value, attention_mask, position_ids=None, **kwargs):
+    """The "sdpa" attention function; a bin (batch of one, no mask, with position_ids) attends row by row.
+
+    query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens, heads, head_dim), None.
+    """
+    is_bin = attention_mask is None and position_ids is not None and getattr(module, "is_causal", False)
+    if not is_bin or position_ids.shape[0] != 1 or query.shape[2] != key.shape[2]:
+        return _stock_sdpa(module, query, key, value, attention_mask, **kwargs)
+    edges, longest = row_bounds(position_ids)
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        groups = query.shape[1] // key.shape[1]
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)))
+        return varlen_attn(q, k, v, edges, edges, longest, longest, window_size=(-1, 0))[None], None
+    cuts = edges.tolist()
+    rows = [
+        _stock_sdpa(module, query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], None, **kwargs)[0]
+        for a, b in zip(cuts, cuts[1:], strict=False)
+    ]
+    return torch.cat(rows, dim=1), None
+
+
+def attention_mask(*args, attention_mask=None, **kwargs):
+    """No mask for bins, whose rows `attention` keeps apart; padded batches and generation as ever."""
+    return None if attention_mask is None else _stock_sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+
+
 def install() -> None:
     """Put these in the place of the stock methods, for this process. Idempotent."""
     modeling_llava.LlavaForConditionalGeneration.forward = forward
     modeling_llava.LlavaModel.get_image_features = get_image_features
     modeling_pixtral.generate_block_attention_mask = block_mask
+    ALL_ATTENTION_FUNCTIONS.register("sdpa", attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", attention_mask)
