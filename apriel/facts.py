@@ -117,14 +117,14 @@ class Shape:
 APRIEL_15B = Shape()
 TINY = replace(
     APRIEL_15B,
-    hidden=128,
+    hidden=192,
     layers=4,
     heads=4,
     kv_heads=2,
-    head_dim=32,
-    ffn=384,
+    head_dim=48,
+    ffn=512,
     vocab=4096,
-    vision_hidden=64,
+    vision_hidden=96,
     vision_layers=2,
-    vision_ffn=192,
+    vision_ffn=256,
 )

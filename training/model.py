@@ -12,12 +12,14 @@ computes what it masks; here each row attends to itself: by PyTorch's varlen ker
 from __future__ import annotations
 
 import torch
+from axolotl.monkeypatch import lora_kernels
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llava import modeling_llava
 from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast, LlavaForConditionalGeneration, LlavaModel
+from transformers.models.mistral import modeling_mistral
 from transformers.models.pixtral import modeling_pixtral
 
 from training.render import IGNORE
@@ -155,6 +157,23 @@ def attention(module, query, key, value, attention_mask, position_ids=None, **kw
 def attention_mask(*args, attention_mask=None, **kwargs):
     """No mask for bins, whose rows `attention` keeps apart; padded batches and generation as ever."""
     return None if attention_mask is None else _stock_sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+
+
+def install_fused_kernels() -> None:
+    """Liger's RMSNorm and RoPE in the decoder and the tower; Axolotl's Liger plugin hands them to no Llava model. Needs a GPU."""
+    from liger_kernel.transformers.rms_norm import LigerRMSNorm
+    from liger_kernel.transformers.rope import liger_rotary_pos_emb
+
+    modeling_mistral.MistralRMSNorm = modeling_pixtral.PixtralRMSNorm = LigerRMSNorm
+    modeling_mistral.apply_rotary_pos_emb = liger_rotary_pos_emb
+
+
+def admit_lora_kernels() -> None:
+    """Let Axolotl's lora_qkv_kernel and lora_o_kernel find the attention of a Llava model: it is plain Mistral's.
+
+    Axolotl looks it up by model_type, and knows it under `mistral3` but not under `llava`.
+    """
+    lora_kernels.get_attention_cls_from_config = lambda cfg: modeling_mistral.MistralAttention
 
 
 def install() -> None:

@@ -38,6 +38,7 @@ class AetherArgs(BaseModel):
     """The keys this plugin adds to Axolotl's."""
 
     rows: Rows
+    fused_kernels: bool = Field(default=False, description="Liger's RMSNorm and RoPE in decoder and vision tower; needs a GPU")
 
 
 class AetherPlugin(BasePlugin):
@@ -53,6 +54,7 @@ class AetherPlugin(BasePlugin):
         return "training.plugin.AetherArgs"
 
     def load_datasets(self, cfg, preprocess=False):
+        patches.admit_lora_kernels()  # here, because Axolotl rewrites the attention before it calls pre_model_load
         tokenizer = load_tokenizer(cfg)
         processor = load_processor(cfg, tokenizer)
         renderer = renderer_for(processor)
@@ -104,6 +106,8 @@ class AetherPlugin(BasePlugin):
 
     def pre_model_load(self, cfg):
         patches.install()
+        if cfg.fused_kernels:
+            patches.install_fused_kernels()
 
 
 def renderer_for(processor) -> Renderer:

@@ -31,7 +31,7 @@ SECTIONS = {
     ),
     "memory": (
         "bf16", "tf32", "attn_implementation", "sdpa_varlen", "gradient_checkpointing", "gradient_checkpointing_kwargs",
-        "activation_offloading", "embeddings_skip_upcast", "liger", "dataloader_num_workers", "dataloader_prefetch_factor",
+        "activation_offloading", "embeddings_skip_upcast", "fused_kernels", "dataloader_num_workers", "dataloader_prefetch_factor",
         "dataloader_pin_memory",
     ),
     "evaluation and checkpoints": (
