@@ -12,7 +12,6 @@ computes what it masks; here each row attends to itself: by PyTorch's varlen ker
 from __future__ import annotations
 
 import torch
-from axolotl.monkeypatch import lora_kernels
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -166,14 +165,6 @@ def install_fused_kernels() -> None:
 
     modeling_mistral.MistralRMSNorm = modeling_pixtral.PixtralRMSNorm = LigerRMSNorm
     modeling_mistral.apply_rotary_pos_emb = liger_rotary_pos_emb
-
-
-def admit_lora_kernels() -> None:
-    """Let Axolotl's lora_qkv_kernel and lora_o_kernel find the attention of a Llava model: it is plain Mistral's.
-
-    Axolotl looks it up by model_type, and knows it under `mistral3` but not under `llava`.
-    """
-    lora_kernels.get_attention_cls_from_config = lambda cfg: modeling_mistral.MistralAttention
 
 
 def install() -> None:

@@ -54,7 +54,6 @@ class AetherPlugin(BasePlugin):
         return "training.plugin.AetherArgs"
 
     def load_datasets(self, cfg, preprocess=False):
-        patches.admit_lora_kernels()  # here, because Axolotl rewrites the attention before it calls pre_model_load
         tokenizer = load_tokenizer(cfg)
         processor = load_processor(cfg, tokenizer)
         renderer = renderer_for(processor)

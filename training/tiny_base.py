@@ -106,6 +106,11 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
         tie_word_embeddings=False,
     )
     built = LlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        # Tokens that the base's plain text never shows keep the rows they are drawn with, and an adapter leaves them frozen: drawn
+        # this wide, the head can still tell them apart.
+        for weight in (built.lm_head.weight, built.get_input_embeddings().weight):
+            weight.normal_(std=0.1)
     built.generation_config.bos_token_id = facts.SPECIAL_TOKENS["<s>"]
     built.generation_config.eos_token_id = facts.SPECIAL_TOKENS["</s>"]
     built.generation_config.pad_token_id = facts.SPECIAL_TOKENS["<pad>"]
