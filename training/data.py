@@ -213,6 +213,7 @@ class Bins(Dataset):
         return self.index.tokens[self.chosen]
 
     def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
         if not self._pack:
             self.bins = [[i] for i in range(len(self.chosen))]
         else:
