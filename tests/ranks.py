@@ -14,6 +14,7 @@ from training.data import Bins, Collator, index
 from training.plugin import AetherPlugin, AetherTrainer, renderer_for
 
 dataset, tiny, out = map(Path, sys.argv[1:])
+
 ranks, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
 patches.install()
 torch.manual_seed(0)
@@ -39,7 +40,7 @@ class Cfg:
 kwargs = AetherPlugin().get_training_args(Cfg)
 arguments = AxolotlTrainingArguments(
     output_dir=str(out / "run"), per_device_train_batch_size=1, gradient_accumulation_steps=2, num_train_epochs=2, report_to=[],
-    save_strategy="no", use_cpu=True, logging_steps=1, **kwargs,
+    save_strategy="no", use_cpu=True, logging_steps=1,
 )  # fmt: skip
 model = LlavaForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32)
 trainer = AetherTrainer(
