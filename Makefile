@@ -30,6 +30,9 @@ merge: $(READY) ## merge RECIPE='s adapter into its base, with proof
 data: $(READY) ## build DATASET=<folder under datasets/>
 	$(PY) -m preprocess $(DATASET)
 
+bench: $(READY) ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
+	$(PY) -m training.bench $(if $(GPU),--gpu)
+
 pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 	$(PY) -m training.pins
 

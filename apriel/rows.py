@@ -105,7 +105,9 @@ def _check_message(message: object, where: str) -> None:
             if not _IMAGE_PATH.fullmatch(part["path"]):
                 raise RowError(f"{here}.path: {part['path']!r}; only images/<sha256>.png inside the dataset's folder is read")
             continue
-        raise RowError(f'{here}: {str(part)[:60]!r}; a part is {{"type": "text", "text": ...}} or, for a user, an image with a path')
+        raise RowError(
+            f'{here}: {str(part)[:60]!r}; a part is {{"type": "text", "text": ...}} or, for a user, an image with a path'
+        )
 
 
 def _check_order(messages: list[dict]) -> None:

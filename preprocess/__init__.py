@@ -1,4 +1,4 @@
 """Sources → rows → gates → mix → a built dataset. Never imports torch or axolotl.
 
-    python -m preprocess tiny        builds datasets/tiny/build from datasets/tiny/mix.yaml
+python -m preprocess tiny        builds datasets/tiny/build from datasets/tiny/mix.yaml
 """

@@ -114,7 +114,9 @@ def build(folder: Path) -> str:
         for stale in folder.glob(".build-*"):
             shutil.rmtree(stale)
     splits = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest["rows"].items()))
-    return f"{final.relative_to(folder.parents[1])}: {splits} rows, {manifest['images']:,} images, {sum(skipped.values())} skipped"
+    return (
+        f"{final.relative_to(folder.parents[1])}: {splits} rows, {manifest['images']:,} images, {sum(skipped.values())} skipped"
+    )
 
 
 def _manifest(folder: Path, mix: mixes.Mix, writer: Writer, read: int, skipped: Counter) -> dict:

@@ -59,7 +59,11 @@ def some_rows(folder: Path, count: int) -> list[dict]:
         reply = chat.compose(f"Step {n}: {words}", f"Answer {n}.")
         made.append(
             row(
-                [message("system", "Be brief."), message("user", *pictures, f"Question {n}? {words}"), message("assistant", reply, weight=1)],
+                [
+                    message("system", "Be brief."),
+                    message("user", *pictures, f"Question {n}? {words}"),
+                    message("assistant", reply, weight=1),
+                ],
                 id=f"row-{n}",
                 category=("async", "plain")[n % 2],
             )

@@ -21,7 +21,14 @@ torch.manual_seed(0)
 processor = AutoProcessor.from_pretrained(tiny)
 found = index(dataset / "train.jsonl", renderer_for(processor))
 data = Bins(
-    found, np.arange(len(found)), renderer_for(processor), processor.image_processor, capacity=900, seed=3, epochs=2, multiple=ranks
+    found,
+    np.arange(len(found)),
+    renderer_for(processor),
+    processor.image_processor,
+    capacity=900,
+    seed=3,
+    epochs=2,
+    multiple=ranks,
 )
 seen = (out / f"rank-{rank}.txt").open("w")
 

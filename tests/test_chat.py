@@ -14,7 +14,9 @@ def test_compose_and_split_are_inverse():
     assert chat.final_only(COMPOSED) == "C." and chat.final_only("plain") == "plain"
 
 
-@pytest.mark.parametrize(("reasoning", "answer"), [("", "x"), ("x", " \n"), ("x [IMG]", "y"), ("x", "<|end|>"), (chat.BEGIN_FINAL, "y")])
+@pytest.mark.parametrize(
+    ("reasoning", "answer"), [("", "x"), ("x", " \n"), ("x [IMG]", "y"), ("x", "<|end|>"), (chat.BEGIN_FINAL, "y")]
+)
 def test_compose_refuses_what_could_not_be_split_back(reasoning, answer):
     with pytest.raises(ValueError):
         chat.compose(reasoning, answer)
@@ -53,8 +55,8 @@ def test_facts_agree_with_the_published_size():
 
 
 def test_image_geometry_is_the_processors():
-    from transformers.models.pixtral.image_processing_pixtral import get_resize_output_image_size
     import numpy as np
+    from transformers.models.pixtral.image_processing_pixtral import get_resize_output_image_size
 
     for width, height in ((5, 7), (16, 17), (640, 480), (1025, 9), (3000, 2000), (1024, 1024), (999, 5000)):
         wanted = get_resize_output_image_size(np.zeros((height, width, 3)), (1024, 1024), (16, 16))

@@ -31,7 +31,10 @@ VARIANTS = {
     "no fused kernels": {"fused_kernels": False},
     "LoRA MLP kernel": {"lora_mlp_kernel": True},
     "no LoRA dropout": {"lora_dropout": 0.0},
-    "offloaded checkpoints": {"activation_offloading": "hidden_states", "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+    "offloaded checkpoints": {
+        "activation_offloading": "hidden_states",
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    },
 }
 
 
@@ -79,11 +82,21 @@ def write_rows(data: Path, limit: int, renderer, longest: int) -> dict:
                 break
     shutil.copyfile(folder / "train.jsonl", folder / "val.jsonl")
     (folder / "manifest.json").write_text(json.dumps({"data_sha256": str(time.time_ns()), "files": {}}))
-    return {"rows": len(lengths), "tokens": sum(lengths), "median": statistics.median(lengths), "longest": max(lengths), "images": pictures}
+    return {
+        "rows": len(lengths),
+        "tokens": sum(lengths),
+        "median": statistics.median(lengths),
+        "longest": max(lengths),
+        "images": pictures,
+    }
 
 
 def _stock_part(part: dict, folder: Path) -> dict:
-    return {"type": "text", "text": part["text"]} if part["type"] == "text" else {"type": "image", "path": str(folder / part["path"])}
+    return (
+        {"type": "text", "text": part["text"]}
+        if part["type"] == "text"
+        else {"type": "image", "path": str(folder / part["path"])}
+    )
 
 
 def model_folder(gpu: bool) -> Path:
@@ -101,7 +114,9 @@ def model_folder(gpu: bool) -> Path:
     with torch.device("meta"):
         model(facts.APRIEL_15B, 0).config.save_pretrained(folder)
     tokenizer = pixtral_tokenizer()
-    processor = PixtralProcessor(PixtralImageProcessor(), tokenizer, patch_size=facts.PATCH, chat_template=tokenizer.chat_template)
+    processor = PixtralProcessor(
+        PixtralImageProcessor(), tokenizer, patch_size=facts.PATCH, chat_template=tokenizer.chat_template
+    )
     processor.save_pretrained(folder)
     return folder
 
@@ -128,7 +143,9 @@ def random_on_device(loader, _cls=None):
             if isinstance(module, bnb.nn.Linear4bit) and name == "weight":
                 shape = (module.out_features, module.in_features)
                 value = torch.empty(shape, dtype=torch.bfloat16, device="cuda").normal_(std=0.02)
-                made = bnb.nn.Params4bit(value, requires_grad=False, quant_type="nf4", compress_statistics=True, module=module).cuda()
+                made = bnb.nn.Params4bit(
+                    value, requires_grad=False, quant_type="nf4", compress_statistics=True, module=module
+                ).cuda()
             else:
                 value = torch.empty(parameter.shape, dtype=torch.bfloat16, device="cuda")
                 made = torch.nn.Parameter(value.fill_(1) if value.dim() == 1 else value.normal_(std=0.02), requires_grad=False)
@@ -273,7 +290,10 @@ def run_side(variant: str, options: argparse.Namespace, probe: bool) -> dict:
 def table(found: list[dict]) -> str:
     """The figures as Markdown."""
     base = next((f["tokens_per_s"] for f in found if f["variant"] == "stock" and "tokens_per_s" in f), None)
-    lines = ["| side | real tokens/s | against stock | padded | peak GiB | of the ceiling | longest |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| side | real tokens/s | against stock | padded | peak GiB | of the ceiling | longest |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for f in found:
         if "failed" in f:
             lines.append(f"| {f['variant']} | failed: {f['failed']} | | | | | |")

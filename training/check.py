@@ -148,7 +148,9 @@ def compare(folder: Path, renderer: Renderer) -> tuple[list[str], list[str]]:
         say(f"{marker} is plain text", len(renderer.tokenizer(marker, add_special_tokens=False)["input_ids"]) > 1, True)
     say("longest edge", renderer.longest_edge, facts.LONGEST_EDGE)
     say("patch", renderer.patch, facts.PATCH)
-    messages = [{"role": r, "content": [{"type": "text", "text": t}]} for r, t in (("system", "S"), ("user", "U"), ("assistant", "A"))]
+    messages = [
+        {"role": r, "content": [{"type": "text", "text": t}]} for r, t in (("system", "S"), ("user", "U"), ("assistant", "A"))
+    ]
     wanted = (
         f"<s><|system|>\n{facts.DEFAULT_SYSTEM}S\n<|end|>\n<|user|>\nU\n<|end|>\n<|assistant|>\nA\n<|end|>\n</s>"
     )  # fmt: skip
@@ -195,7 +197,9 @@ def check(recipe: Recipe, base: str | None = None, gpu_gib: float = memory.L40S_
         else:
             renderer = renderer_of(folder)
             if folder is None:
-                report["notes"].append("lengths and masks use Pixtral's own vocabulary and this repository's copy of the template")
+                report["notes"].append(
+                    "lengths and masks use Pixtral's own vocabulary and this repository's copy of the template"
+                )
             report["data"] = data_of(recipe, renderer)
             report["masks"] = masks(recipe, renderer, report["data"].pop("offsets"))
             share = report["data"]["train"]["trained_tokens"] / report["data"]["train"]["tokens"]
@@ -239,7 +243,9 @@ def show(report: dict, colour: bool) -> None:
     if "memory" in report:
         parts = report["memory"]["parts_gib"]
         print("\nmemory, GiB: " + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size >= 0.005))
-        print(f"  about {report['memory']['total_gib']:.1f} at the peak; the GPU of reference (L40S) has {report['memory']['gpu_gib']:.1f}")
+        print(
+            f"  about {report['memory']['total_gib']:.1f} at the peak; the GPU of reference (L40S) has {report['memory']['gpu_gib']:.1f}"
+        )
     if "same" in report:
         print(f"\nthe model's files agree with what this repository relies on in {len(report['same'])} points")
     for note in report["notes"]:

@@ -161,7 +161,9 @@ def plan(lengths: np.ndarray, capacity: int, seed: int, epoch: int, multiple: in
     Raises ValueError when there are fewer rows than `multiple`.
     """
     if len(lengths) < max(multiple, at_least, 1):
-        raise ValueError(f"{len(lengths)} rows cannot fill {max(multiple, at_least, 1)} bins; lower the ranks or micro_batch_size")
+        raise ValueError(
+            f"{len(lengths)} rows cannot fill {max(multiple, at_least, 1)} bins; lower the ranks or micro_batch_size"
+        )
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     bins: list[list[int]] = []

@@ -12,7 +12,14 @@ from apriel.facts import Shape
 GIB = 2**30
 L40S_GIB = 44.4  # of the 48 GB on paper, what the driver reports (45,488 MiB) less the CUDA context
 BLOCK = 64  # weights that share one NF4 scale; scales are themselves 8-bit (double quantisation)
-STATE_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "adamw_bnb_8bit": 2, "paged_adamw_32bit": 8, "adamw_torch": 8, "adamw_torch_fused": 8}
+STATE_BYTES = {
+    "paged_adamw_8bit": 2,
+    "adamw_8bit": 2,
+    "adamw_bnb_8bit": 2,
+    "paged_adamw_32bit": 8,
+    "adamw_torch": 8,
+    "adamw_torch_fused": 8,
+}
 
 
 def estimate(recipe: dict, shape: Shape, trained_share: float = 1.0) -> dict[str, float]:

@@ -78,7 +78,9 @@ def forward(self, input_ids=None, labels=None, num_items_in_batch=None, token_nl
     return LlavaCausalLMOutputWithPast(loss=total / (targets.numel() if num_items_in_batch is None else num_items_in_batch))
 
 
-def get_image_features(self, pixel_values, vision_feature_layer=None, vision_feature_select_strategy=None, image_sizes=None, **kwargs):
+def get_image_features(
+    self, pixel_values, vision_feature_layer=None, vision_feature_select_strategy=None, image_sizes=None, **kwargs
+):
     """`LlavaModel.get_image_features`, a few images at a time, and without gradient where nothing in the tower is trained.
 
     Stock code runs all images as one sequence under a dense mask of (patches x patches).

@@ -1,6 +1,6 @@
 """hub.lock: the 40-hex revision of every hub model and data set. Nothing floats.
 
-    python -m training.pins        (make pin) asks the hub for the newest revisions and writes them; needs a network
+python -m training.pins        (make pin) asks the hub for the newest revisions and writes them; needs a network
 """
 
 from __future__ import annotations

@@ -155,4 +155,3 @@ class AetherTrainer(AxolotlTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-

@@ -148,6 +148,8 @@ def main() -> int:
         recipe = find(options.recipe)
         data = ensure_data(recipe)
         base, revision = base_of(recipe, options.base)
+        if revision is None:
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to ask a hub for
         folder = ROOT / recipe.data["output_dir"]
         manifest = json.loads((data / "manifest.json").read_text())
         record = prepare(folder, provenance.record(recipe, base, revision, manifest["data_sha256"]), options.fresh)

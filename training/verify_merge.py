@@ -63,7 +63,8 @@ def load_adapter(folder: Path) -> tuple[dict[str, Low], dict[str, torch.Tensor]]
     scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
     halves: dict[str, dict[str, torch.Tensor]] = {}
     saved = {}
-    for key in file.keys():
+    names = file.keys()  # a safetensors file is not iterable itself
+    for key in names:
         if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", key):
             halves.setdefault(canonical(f"{match[1]}.weight"), {})[match[2]] = file.get_tensor(key)
         else:
