@@ -150,7 +150,7 @@ def random_on_device(loader, _cls=None):
                 value = torch.empty(parameter.shape, dtype=torch.bfloat16, device="cuda")
                 made = torch.nn.Parameter(value.fill_(1) if value.dim() == 1 else value.normal_(std=0.02), requires_grad=False)
             module._parameters[name] = made
-    for name, module in built.named_modules():
+    for module in built.modules():
         if hasattr(module, "inv_freq"):  # buffers that only the constructor computes
             fresh = type(module)(module.config)
             for key, value in fresh.named_buffers(recurse=False):
