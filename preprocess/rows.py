@@ -12,24 +12,39 @@ class Skip(ValueError):
 
 
 @dataclass(frozen=True)
+class Note:
+    """Something a source found and the manifest counts, such as a masked key. Makes no row and drops none."""
+
+    text: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class Turn:
-    """One exchange. `images` are PNG files as bytes, shown before the user's text."""
+    """One exchange. `images` are PNG files as bytes, shown before the user's text; `check` is what a program can check of it.
+
+    A turn without reasoning is history: it is shown, and not trained on.
+    """
 
     user: str
     reasoning: str
     answer: str
     images: tuple[bytes, ...] = ()
+    check: dict | None = None
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a source yields. `group` names what must stay on one side of the train/val split; the id where it is empty."""
+    """What a source yields. `group` names what must stay on one side of the train/val split; the id where it is empty.
+
+    The build fills in `category` and `system` from the mix where they are empty. `answer` is the last turn's `check`.
+    """
 
     id: str
     category: str
     origin: str
-    system: str
-    turns: tuple[Turn, ...]
+    system: str = ""
+    turns: tuple[Turn, ...] = ()
     tags: tuple[str, ...] = ()
     answer: dict | None = None
     group: str = field(default="")
@@ -43,25 +58,27 @@ def to_rows(conversation: Conversation, image_path) -> list[dict]:
     history: list[dict] = [{"role": "system", "content": [_text(conversation.system)]}]
     rows = []
     for number, turn in enumerate(conversation.turns, 1):
-        if marker := chat.reserved_in(turn.user):
-            raise Skip(f"user text contains {marker}")
+        for part in (conversation.system, turn.user):
+            if marker := chat.reserved_in(part):
+                raise Skip(f"a turn contains {marker}")
         try:
-            reply = chat.compose(turn.reasoning, turn.answer)
+            reply = chat.compose(turn.reasoning or "none", turn.answer)
         except ValueError as error:
             raise Skip(str(error)) from None
         parts = [{"type": "image", "path": image_path(png)} for png in turn.images]
         history.append({"role": "user", "content": [*parts, _text(turn.user.strip())]})
-        several = len(conversation.turns) > 1
+        last = number == len(conversation.turns)
         row = {
-            "id": f"{conversation.id}#{number}" if several else conversation.id,
+            "id": f"{conversation.id}#{number}" if len(conversation.turns) > 1 else conversation.id,
             "category": conversation.category,
             "origin": conversation.origin,
             "messages": [*history, {"role": "assistant", "content": [_text(reply)], "weight": 1}],
             "tags": list(conversation.tags),
         }
-        if conversation.answer is not None and number == len(conversation.turns):
-            row["answer"] = conversation.answer
-        rows.append(row)
+        if (check := turn.check or (conversation.answer if last else None)) is not None:
+            row["answer"] = check
+        if turn.reasoning.strip():
+            rows.append(row)
         history.append({"role": "assistant", "content": [_text(chat.final_only(reply))], "weight": 0})
     return rows
 
