@@ -1,0 +1,270 @@
+"""GSM8K and MATH, train split only, as first-principles rows: what is asked, what is given, the worked solution in steps, a check.
+
+The arithmetic of every GSM8K solution is computed again, exactly, and must end at its answer; MATH's answer is what its solution boxes.
+The texts around the solutions are data: datasets/aether/framings/worked.yaml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from preprocess.rows import Conversation, Skip, Turn
+from preprocess.sources import hub
+from preprocess.sources.problem_text import TextError, evaluate
+
+TEXTS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "framings" / "worked.yaml"
+LONG, GIVEN, ASSUMPTION, NUMBERED, CHECK, FINISH = 0.85, 0.6, 0.55, 0.4, 0.6, 0.6  # shares of replies; all but the first of the long ones
+SIGNED, SIGNED_STEPS, BACKTRACKS, HOW = 0.5, 0.35, 0.3, 0.5
+LONGEST_QUOTE = 60  # words of the problem's question that a reply repeats
+_CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
+_SENTENCE_END = re.compile(r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\ba\.m\.)(?<!\bp\.m\.)\s+(?=[A-Z\"$\\])")
+_MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|\$.*?\$", re.DOTALL)
+_BINARY = re.compile(r"(\d+)([-+*/])(\d+)")
+_SUM = re.compile(r"(?:\$?[\d.,]+%? *[-+×/] *)+\$?[\d.,]+%? *= *")
+_VERB = r"\b(?:is|are|was|were|has|have|had|be|costs?|gets?|got|makes?|made|needs?|needed|pays?|paid|earns?|earned|spends?|spent|sold|sells?|\
+saves?|saved|takes?|took|uses?|used|eats?|ate|drinks?|drank|reads?|ran|runs?|walks?|walked|buys?|bought|gives?|gave|weighs?|owes?|sees?|saw|\
+left|receives?|received|collects?|collected|does|do|did|bakes?|baked|drives?|drove|works?|worked|wins?|won|scored|lost|loses?|burns?)"
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A solved problem. `results` are the values of single steps by index; `chain` the arithmetic as (expression, result)."""
+
+    origin: str
+    subject: str
+    problem: str
+    steps: tuple[str, ...]
+    shown: str  # the final value as a text shows it
+    check: dict
+    sentence: str = ""  # the final answer in a sentence of the solution's own
+    results: tuple[tuple[int, str], ...] = ()
+    chain: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(" ".join(self.problem.split()).encode()).hexdigest()[:10]
+
+
+def gsm8k(record: dict) -> Worked:
+    """Raises Skip unless every calculation holds exactly and the last one gives the answer."""
+    solution, _, final = record["answer"].rpartition("\n#### ")
+    final, lines = final.strip().replace(",", ""), solution.splitlines()
+    chain, results, steps = [], [], []
+    for line in lines:
+        for expression, result in _CALCULATION.findall(line):
+            expression, result = ("".join(part.replace(",", "").split()) for part in (expression, result))
+            try:
+                holds = evaluate(expression, {}) == evaluate(result, {})
+            except (TextError, SyntaxError, ZeroDivisionError):
+                holds = False
+            if not holds:
+                raise Skip("a calculation of the worked solution does not hold exactly")
+            if expression != result:
+                chain.append((expression, result))
+                results.append((len(steps), result))
+        if step := _tidy(_CALCULATION.sub("", line)):
+            steps.append(step)
+    if not chain or evaluate(chain[-1][1], {}) != evaluate(final, {}):
+        raise Skip("the worked solution does not end at its answer")
+    value = evaluate(final, {})
+    check = {"kind": "number", "value": int(value) if value.denominator == 1 else float(value), "tolerance": 1e-6}
+    sentence = re.sub(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *", "", _SUM.sub("", steps[-1]))
+    sentence = sentence[:1].upper() + sentence[1:]
+    says = re.search(rf"{_VERB}(?: \w+){{0,3}} \$?{re.escape(final)}(?![\d.,]*\d)", sentence)
+    if not says or re.search(r"[=×+/:]", sentence) or len(sentence.split()) < 5:
+        sentence = ""
+    unit = re.search(rf"(?:= |^)(\$?{re.escape(final)}%?(?: [a-z]+){{0,2}})\.?$", steps[-1])
+    shown, problem = unit[1] if unit else final, record["question"].strip()
+    return Worked("gsm8k", "", problem, tuple(steps), shown, check, sentence, tuple(results), tuple(chain))
+
+
+def _tidy(line: str) -> str:
+    """One line of a GSM8K solution as a sentence, its operators spaced."""
+    line = re.sub(r" *(?:\*|(?<=\d) x (?=\$?\d)) *", " × ", line.replace("–", "-").replace("−", "-"))
+    line = re.sub(r"(?<![\d.])\.(?=\d)", "0.", line)
+    line = re.sub(r" *= *(?=[$\d(.])", " = ", " ".join(line.split())).strip()
+    if not line:
+        return ""
+    return line[0].upper() + line[1:] + ("" if line[-1] in ".!?:" else ".")
+
+
+def math(record: dict) -> Worked:
+    """Raises Skip for a problem that needs its drawing, or without exactly one boxed answer."""
+    problem, solution = record["problem"].strip(), record["solution"].strip()
+    if "[asy]" in problem + solution or "\\includegraphics" in problem + solution:
+        raise Skip("needs a drawing that the text only has as a program")
+    solution = re.sub(r"\\(?:boxed|fbox) (\w)", r"\\boxed{\1}", solution).replace("\\fbox{", "\\boxed{")
+    before, box, after = solution.partition("\\boxed{")
+    depth, end = 1, 0
+    while box and depth and end < len(after):
+        depth += {"{": 1, "}": -1}.get(after[end], 0)
+        end += 1
+    value, after = after[: max(end - 1, 0)].strip(), after[end:]
+    if not box or depth or "\\boxed" in after or not value:
+        raise Skip("not exactly one boxed answer")
+    mark = f"\\boxed{{{value}}}"
+    whole = before + mark + after
+    steps = [" ".join(p.split()) if "\\begin" not in p else p.strip() for p in re.split(r"\n\s*\n", whole) if p.strip()]
+    if len(steps) == 1:
+        steps = sentences(steps[0])
+    last = steps[-1] if mark in steps[-1] else ""
+    sentence = last if len(last.split()) <= 50 and last.count("$") % 2 == 0 and "\\begin" not in last else ""
+    plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
+    check: dict = {"kind": "latex", "value": value}
+    if plain:
+        number = float(plain[0].replace(",", ""))
+        check = {"kind": "number", "value": int(number) if number.is_integer() else number, "tolerance": 1e-6}
+    steps = [step.replace(mark, value) for step in steps]
+    return Worked("math", record.get("type") or "", problem, tuple(steps), f"${mark}$", check, sentence)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; formulas are not cut."""
+    formulas: list[str] = []
+
+    def hide(match: re.Match) -> str:
+        formulas.append(match[0])
+        # A full stop inside a formula's end is TeX's habit and ends the sentence all the same.
+        return f"\\F{len(formulas) - 1};" + ("." if re.search(r"\.\s*(?:\$\$?|\\\])$", match[0]) else "")
+
+    cut = _SENTENCE_END.split(_MATH.sub(hide, text))
+    shown = [re.sub(r"\\F(\d+);\.?", lambda m: formulas[int(m[1])] + ("." if _adds_stop(m, formulas) else ""), part) for part in cut]
+    return [part.strip() for part in shown if part.strip()]
+
+
+def _adds_stop(match: re.Match, formulas: list[str]) -> bool:
+    return match[0].endswith(".") and not re.search(r"\.\s*(?:\$\$?|\\\])$", formulas[int(match[1])])
+
+
+@cache
+def texts() -> dict[str, list[str]]:
+    return yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
+
+
+def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
+    """(reasoning, answer) of a solved problem."""
+
+    def say(name: str, **slots: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda m: slots[m[1]], rng.choice(texts()[name]))
+
+    *facts, asked = sentences(worked.problem)
+    long = rng.random() < LONG and len(asked.split()) <= LONGEST_QUOTE
+    signed = "" if rng.random() >= SIGNED else "steps" if not long or rng.random() < SIGNED_STEPS else "opening"
+    parts = []
+    if long:
+        parts.append(say("opening_signed" if signed == "opening" else "opening", asked=asked))
+        facts = [fact for fact in facts if re.search(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$", fact)]
+        if facts and rng.random() < GIVEN:
+            parts.append(say("given", given="\n".join(f"- {fact}" for fact in facts)))
+        if rng.random() < ASSUMPTION:
+            parts.append(say(rng.choice(("assumption", f"assumption_{worked.origin}"))))
+    if signed == "steps" or (long and rng.random() < 0.5):
+        parts.append(say("steps_signed" if signed == "steps" else "steps"))
+    parts.append(_steps(worked, asked, rng, say, long))
+    undone = _undo(*worked.chain[-1]) if worked.chain else None
+    if long and undone and rng.random() < CHECK:
+        parts.append(say("check", undo=undone[0], first=undone[1]))
+    if long and rng.random() < FINISH:
+        parts.append(say("finish", asked=asked, value=worked.shown.replace("\\boxed", "").replace("${", "$").replace("}$", "$")))
+    answer = worked.sentence or say("answer", value=worked.shown)
+    if len(worked.chain) > 1 and rng.random() < HOW:
+        answer += "\n\n" + say("how", chain=", then ".join(f"{_spaced(e)} = {r}" for e, r in worked.chain))
+    return "\n\n".join(parts), answer
+
+
+def _steps(worked: Worked, asked: str, rng: random.Random, say, long: bool) -> str:
+    """The solution's steps; in some GSM8K ones a natural mistake is made, noticed and repaired."""
+    steps = list(worked.steps)
+    early = [(at, result) for at, result in worked.results if at < len(steps) - 1]
+    slips = [(at, *slip) for (at, _), calculation in zip(worked.results, worked.chain, strict=True) if (slip := _slip(*calculation, rng))]
+    if worked.chain and rng.random() < BACKTRACKS:
+        if early and (not slips or rng.random() < 0.5):
+            at, result = rng.choice(early)
+            steps[at] += " " + say("stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
+        elif slips:
+            at, slots = rng.choice(slips)
+            steps[at] = say("slip", **slots) + " " + steps[at]
+    if not long:
+        return " ".join(steps)
+    if worked.origin == "gsm8k" and rng.random() < NUMBERED:
+        return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    return ("\n\n" if worked.origin == "math" else "\n").join(steps)
+
+
+def _spaced(expression: str) -> str:
+    return re.sub(r"(?<=[\d)%])([-+*/])", lambda m: f" {m[1].replace('*', '×')} ", expression)
+
+
+def _undo(expression: str, result: str) -> tuple[str, str] | None:
+    """(inverse calculation, what it must give) of a sum of two whole numbers with a whole result, or None."""
+    match = _BINARY.fullmatch(expression)
+    if not match or not result.isdigit():
+        return None
+    first, sign, second = match.groups()
+    if sign in "*/" and 0 in (int(second), int(result)):
+        return None
+    return f"{result} {({'+': '-', '-': '+', '*': '/', '/': '×'})[sign]} {second}", first
+
+
+def _slip(expression: str, result: str, rng: random.Random) -> tuple[dict[str, str]] | None:
+    """The slots of a slip in a calculation that a person would not do in one glance, or None."""
+    undone = _undo(expression, result)
+    if not undone or int(result) < 20:
+        return None
+    first, sign, second = _BINARY.fullmatch(expression).groups()
+    off = rng.choice((-1, 1)) * {"+": 10, "-": 10, "*": int(second), "/": 1}[sign]
+    wrong = int(result) + off
+    got = int(first) + (off // int(second) if sign == "*" else off * int(second) if sign == "/" else off)
+    undo = undone[0].replace(result, str(wrong), 1)
+    slots = {"sum": _spaced(expression), "right": result, "wrong": str(wrong), "undo": undo, "got": str(got), "first": first}
+    return (slots,) if wrong > 0 and min(int(first), int(second)) > 2 else None
+
+
+def conversations(kind: str, sessions: float, seed: int, folder: Path | None) -> Iterator[Conversation | Skip]:
+    """One problem a conversation, in a share `sessions` of conversations 4-6 of one subject in a row. Raises MixError."""
+    solve = gsm8k if kind == "gsm8k" else math
+    rng = random.Random(f"{kind} {seed}")
+    waiting: dict[str, list[Worked]] = defaultdict(list)
+    size: dict[str, int] = {}
+    seen = set()
+    for record in hub.read(kind, "train", folder):
+        try:
+            worked = solve(record)
+        except (KeyError, TypeError, AttributeError):
+            yield Skip("a record without the fields of its data set")
+            continue
+        except Skip as skip:
+            yield skip
+            continue
+        if worked.key in seen:
+            yield Skip("the same problem twice")
+            continue
+        seen.add(worked.key)
+        several = rng.randint(4, 6) if rng.random() < sessions else 1
+        wanted = size.setdefault(worked.subject, several)
+        waiting[worked.subject].append(worked)
+        if len(waiting[worked.subject]) == wanted:
+            yield _conversation(waiting.pop(worked.subject), seed)
+            del size[worked.subject]
+    for rest in waiting.values():
+        yield _conversation(rest, seed)
+
+
+def _conversation(problems: list[Worked], seed: int) -> Conversation:
+    turns = []
+    for number, worked in enumerate(problems):
+        rng = random.Random(f"{worked.key} {seed}")
+        ask = rng.choice(texts()["next" if number else "ask"]).replace("{problem}", worked.problem)
+        turns.append(Turn(ask, *reply(worked, rng), check=worked.check))
+    first = problems[0]
+    tags = (f"subject:{first.subject}",) if first.subject else ()
+    return Conversation(id=f"{first.origin}-{first.key}", category="", origin=first.origin, turns=tuple(turns), tags=tags)
