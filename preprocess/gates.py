@@ -25,10 +25,11 @@ SHINGLE, GRAM, RUN = 5, 8, 6  # words
 DROP, REPORT = 0.8, 0.5  # share of a benchmark's problem that stands in a row
 SHORT = 40  # words under which a language or a repetition cannot be told
 _WORD = re.compile(r"\w+")
-# The commonest English words that are no words of the neighbouring languages.
+_NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)  # code, formulas
+# Common English words that are no common words of the neighbouring languages.
 _ENGLISH = frozenset(
-    "the and of to is that it for are with this be by from have or which what you not on can as has if at each how an but so we they "
-    "will one its than then was were he she his her there when would do does find let i".split()
+    "the and of to is that it for are with this be by from have or which what you not can has if at each how but we they one its than "
+    "then were she his there when would do does find let".split()
 )
 _EMPTY = MinHash(num_perm=PERMUTATIONS, seed=1)
 
@@ -57,14 +58,10 @@ def check(row: dict, length: int, gates: Gates) -> None:
     user, reply = rows.text_of(row["messages"][-2]), rows.text_of(row["messages"][-1])
     if length > gates.max_tokens:
         raise Skip(f"longer than {gates.max_tokens:,} tokens")
-    for text in (user, reply):
-        words = _WORD.findall(text.lower())
-        foreign = sum(c.isalpha() and ord(c) > 0x24F for c in text)
-        if foreign > 0.2 * len(text):
-            raise Skip("not English")
-        if len(words) >= SHORT and sum(word in _ENGLISH for word in words) < gates.english * sum(w.isalpha() for w in words):
-            raise Skip("not English")
-    words = reply.split()
+    words = [word for word in _WORD.findall(_NOT_PROSE.sub(" ", f"{user} {reply}").lower()) if word.isalpha()]
+    if len(words) >= SHORT and sum(word in _ENGLISH for word in words) < gates.english * len(words):
+        raise Skip("not English")
+    words = _NOT_PROSE.sub(" ", reply).split()
     if len(words) >= SHORT:
         runs = [tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)]
         if len(runs) - len(set(runs)) > gates.repetition * len(runs):
@@ -110,7 +107,7 @@ class Benchmark:
 def _runs(text: str, masked: bool) -> set[str]:
     words = _WORD.findall(text.lower())
     if len(words) < GRAM:
-        return {f"{'masked ' if masked else ''}whole: {' '.join(words)}"} if not masked else {"whole: " + " ".join(words)}
+        return {"whole: " + " ".join(words)}
     if masked:
         words = _WORD.findall(re.sub(r"\d+(?:[.,]\d+)*", "0", text.lower()))
     return {f"{masked:d} " + " ".join(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1)}
@@ -139,7 +136,10 @@ def duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
         while waiting.size:
             starts = np.flatnonzero(np.r_[True, np.diff(buckets[waiting]) != 0])
             leaders = np.repeat(waiting[starts], np.diff(np.r_[starts, waiting.size]))
-            same = (signatures[waiting] == signatures[leaders]).mean(axis=1) >= threshold
+            same = np.empty(waiting.size, bool)
+            for at in range(0, waiting.size, 2**15):  # in parts: a row is half a kilobyte
+                part = slice(at, at + 2**15)
+                same[part] = (signatures[waiting[part]] == signatures[leaders[part]]).mean(axis=1) >= threshold
             dropped[waiting[same & (waiting != leaders)]] = True
             waiting = waiting[~same]
     return dropped

@@ -58,8 +58,8 @@ class Own(_Source):
 
 class Gates(_Part):
     max_tokens: int = Field(gt=0)  # of a whole row, in Pixtral's vocabulary, images included
-    english: float  # least share of common English words in the user's text and in the reply
-    repetition: float  # largest share of six-word runs of a reply that stood in it before
+    english: float  # least share of common English words among the words, code and formulas left out
+    repetition: float  # largest share of a reply's six-word runs that stood in it before, code and formulas left out
     near_duplicate: float  # estimated Jaccard similarity of five-word runs from which a later row is dropped
     benchmarks: bool  # drop what covers 0.8 of a problem of GSM8K test, GSM-Hard, MATH test or our own held-out ones
 

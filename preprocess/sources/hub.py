@@ -44,12 +44,13 @@ def read(name: str, split: str, folder: Path | None) -> Iterator[dict]:
         except ValueError as error:
             raise MixError(f"{path}:{number}: not a JSON object ({error})") from None
         return
-    import datasets
-
     repository, configurations, _, renamed = SETS[name]
+    pinned = revision(name)
+    import datasets  # slow to import, and not needed with a local folder
+
     for configuration in configurations:
         try:
-            yield from datasets.load_dataset(repository, configuration, split=renamed.get(split, split), revision=revision(name))
+            yield from datasets.load_dataset(repository, configuration, split=renamed.get(split, split), revision=pinned)
         except (OSError, ValueError) as error:
             raise MixError(f"{repository}: {' '.join(str(error).split())[:200]}; without a hub give HUB_DIR=") from None
 

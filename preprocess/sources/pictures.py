@@ -62,7 +62,7 @@ def _question(kind: str, what: Drawn, rng: random.Random) -> tuple[str, str, str
     return asked, f"There {'is' if what.count == 1 else 'are'} {NUMBERS[what.count]}.", NUMBERS[what.count]
 
 
-def conversations(count: int, category: str, system: str, seed: int) -> Iterator[Conversation]:
+def conversations(count: int, category: str, seed: int) -> Iterator[Conversation]:
     """`count` pictures with one question each, the same for the same seed."""
     rng = random.Random(f"pictures {seed}")
     for number in range(count):
@@ -75,7 +75,6 @@ def conversations(count: int, category: str, system: str, seed: int) -> Iterator
             id=f"pictures-{number:04d}",
             category=category,
             origin="procedural",
-            system=system,
             turns=(Turn(question, f"The picture shows {what.words}.", answer, (png,)),),
             tags=(f"asks:{kind}",),
             answer={"kind": "text", "value": value},

@@ -68,7 +68,7 @@ def load(path: Path) -> list[Seed]:
     return seeds
 
 
-def conversations(path: Path, category: str, system: str) -> Iterator[Conversation | Skip]:
+def conversations(path: Path, category: str) -> Iterator[Conversation | Skip]:
     for seed in load(path):
         if any(turn.answer is None or turn.reasoning is None for turn in seed.turns):
             yield Skip("question without a reply yet")
@@ -78,7 +78,6 @@ def conversations(path: Path, category: str, system: str) -> Iterator[Conversati
             id=seed.id,
             category=category,
             origin="seed",
-            system=system,
             turns=tuple(Turn(t.user, t.reasoning or "", t.answer or "") for t in seed.turns),
             tags=tuple(tags + ([f"target:{seed.target}"] if seed.target else [])),
         )

@@ -10,14 +10,14 @@ import hashlib
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from preprocess.rows import Conversation, Skip, Turn
+from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.sources import hub
 from preprocess.sources.problem_text import TextError, evaluate
 
@@ -175,7 +175,7 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
         parts.append(say("check", undo=undone[0], first=undone[1]))
     if long and rng.random() < FINISH:
         parts.append(say("finish", asked=asked, value=worked.shown.replace("\\boxed", "").replace("${", "$").replace("}$", "$")))
-    answer = worked.sentence or say("answer", value=worked.shown)
+    answer = worked.sentence if len(worked.steps) > 1 and worked.sentence else say("answer", value=worked.shown)
     if len(worked.chain) > 1 and rng.random() < HOW:
         answer += "\n\n" + say("how", chain=", then ".join(f"{_spaced(e)} = {r}" for e, r in worked.chain))
     return "\n\n".join(parts), answer
@@ -229,8 +229,13 @@ def _slip(expression: str, result: str, rng: random.Random) -> tuple[dict[str, s
     return (slots,) if wrong > 0 and min(int(first), int(second)) > 2 else None
 
 
-def conversations(kind: str, sessions: float, seed: int, folder: Path | None) -> Iterator[Conversation | Skip]:
-    """One problem a conversation, in a share `sessions` of conversations 4-6 of one subject in a row. Raises MixError."""
+def conversations(
+    kind: str, sessions: float, seed: int, folder: Path | None, contaminated: Callable[[list[str]], Note | None]
+) -> Iterator[Conversation | Skip | Note]:
+    """One problem a conversation, in a share `sessions` of conversations 4-6 of one subject in a row. Raises MixError.
+
+    `contaminated` looks at each problem before it may stand in a session: raises Skip, or returns a note.
+    """
     solve = gsm8k if kind == "gsm8k" else math
     rng = random.Random(f"{kind} {seed}")
     waiting: dict[str, list[Worked]] = defaultdict(list)
@@ -239,6 +244,8 @@ def conversations(kind: str, sessions: float, seed: int, folder: Path | None) ->
     for record in hub.read(kind, "train", folder):
         try:
             worked = solve(record)
+            if note := contaminated([worked.problem]):
+                yield note
         except (KeyError, TypeError, AttributeError):
             yield Skip("a record without the fields of its data set")
             continue
