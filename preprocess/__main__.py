@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from apriel.rows import RowError
 from preprocess import build, export
 from preprocess.mix import MixError
 
@@ -29,7 +30,7 @@ def main() -> int:
             (folder / "README.md").write_bytes((folder / "build" / "README.md").read_bytes())
         if args.export:
             print(export.export(folder / "build", args.export))
-    except (MixError, build.BuildError) as error:
+    except (MixError, RowError, build.BuildError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

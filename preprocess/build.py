@@ -119,6 +119,7 @@ def _run(tasks: list[Task], benchmark: gates.Benchmark | None) -> list[tuple[Tas
     started, done = time.monotonic(), {}
     slow = ("diagrams", "video", "problems", "math", "gsm8k")
     first = sorted(tasks, key=lambda t: slow.index(t.source.kind) if t.source.kind in slow else len(slow))
+    gates.tokenizer()  # read once, here: the processes are forked and share it
     workers = min(os.cpu_count() or 1, 4, max(len(tasks), 1))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin, (benchmark,)) as pool:
         for task, result in zip(first, pool.map(candidates.run, first), strict=True):
@@ -137,6 +138,8 @@ def _problems(heldout: Path, hub: Path | None):
     """(set, problem, whether its numbers are masked) of every problem that no row may hold."""
     for name, key in hubs.BENCHMARKS.items():
         for record in hubs.read(name, "test", hub):
+            if not isinstance(record.get(key), str):
+                raise mixes.MixError(f"{name} test: a record without {key!r}; its problems could not be kept out of the rows")
             yield f"{name} test", record[key], True
     for _, _, line in rows.lines(heldout) if heldout.exists() else ():
         row = json.loads(line)

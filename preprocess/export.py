@@ -34,10 +34,11 @@ def export(build: Path, target: Path) -> str:
     (aside / "data").mkdir(parents=True)
     schema, written = features().arrow_schema, {}
     for split, file in (("train", "train"), ("validation", "val"), ("heldout", "heldout")):
-        source, batch, written[split] = build / f"{file}.jsonl", [], 0
+        source, batch = build / f"{file}.jsonl", []
         if not source.exists():
             continue
-        with parquet.ParquetWriter(aside / "data" / f"{split}.parquet", schema) as writer:
+        written[split] = 0
+        with parquet.ParquetWriter(aside / "data" / f"{split}-00000-of-00001.parquet", schema) as writer:
             for row in rows.read(source):
                 batch.append(_record(row, build))
                 written[split] += 1

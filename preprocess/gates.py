@@ -35,7 +35,7 @@ _EMPTY = MinHash(num_perm=PERMUTATIONS, seed=1)
 
 
 @lru_cache(maxsize=1)
-def _tokenizer() -> Tekkenizer:
+def tokenizer() -> Tekkenizer:
     """Pixtral's own vocabulary, which mistral-common carries: lengths in it need no hub."""
     import mistral_common
 
@@ -44,7 +44,7 @@ def _tokenizer() -> Tekkenizer:
 
 @lru_cache(maxsize=256)
 def _tokens(text: str) -> int:
-    return len(_tokenizer().encode(text, bos=False, eos=False))
+    return len(tokenizer().encode(text, bos=False, eos=False))
 
 
 def tokens(row: dict, images: Iterable[rows.Image]) -> int:
