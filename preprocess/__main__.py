@@ -1,4 +1,4 @@
-"""python -m preprocess DATASET: build datasets/DATASET/build. Exit 1 with one line when an input is wrong; the last build stays."""
+"""python -m preprocess DATASET: build datasets/DATASET/build. On a wrong input: one line, exit 1, the last build stays."""
 
 import argparse
 import os
@@ -15,8 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m preprocess", description=__doc__)
     parser.add_argument("dataset", help="name of a folder under datasets/ that holds a mix.yaml")
-    parser.add_argument("--hub-dir", type=Path, default=os.environ.get("HUB_DIR") or None, help="folder with the public data sets, instead of the hub")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write a copy that `datasets.load_dataset` reads: parquet with images")
+    parser.add_argument(
+        "--hub-dir",
+        type=Path,
+        default=os.environ.get("HUB_DIR") or None,
+        help="folder with the public data sets, instead of the hub",
+    )
+    parser.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="write a copy that `datasets.load_dataset` reads: parquet with images"
+    )
     parser.add_argument("--card", action="store_true", help="copy the built card to datasets/DATASET/README.md")
     args = parser.parse_args()
     folder = ROOT / "datasets" / args.dataset

@@ -1,7 +1,7 @@
 """Build a dataset: run its sources, gate their rows, choose to the mix, split by source, write aside, rename.
 
-The same inputs give the same bytes. The manifest is written last; a folder with a manifest is a whole build. A build whose inputs did
-not change since is left as it is. Nothing but row entries is held in memory: the rows wait on disk until they are chosen.
+The same inputs give the same bytes. The manifest is written last; a folder with a manifest is a whole build. A build whose inputs
+did not change since is left as it is. Nothing but row entries is held in memory: the rows wait on disk until they are chosen.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _make(folder: Path, aside: Path, mix: mixes.Mix, hub: Path | None) -> dict:
     if repeated := next((i for i, n in Counter(c.id for c in chosen).items() if n > 1), None):
         raise BuildError(f"{repeated}: two rows have this id")
     if mix.gates:
-        chosen = selection.distinct(results, mix.gates.near_duplicate, skipped)
+        chosen = selection.distinct(results, for_evaluation, mix.gates.near_duplicate, skipped)
     chosen = selection.select(chosen, mix, skipped)
     splits = {"train": [], "val": []}
     for candidate in chosen:
@@ -126,7 +126,10 @@ def _run(tasks: list[Task], benchmark: gates.Benchmark | None) -> list[tuple[Tas
             done[task.number] = (task, result)
             if result.seconds > 2:
                 at = time.monotonic() - started
-                print(f"  {task.name}: {len(result.candidates):,} rows, {len(done)} of {len(tasks)} after {at:.0f} s", file=sys.stderr)
+                print(
+                    f"  {task.name}: {len(result.candidates):,} rows, {len(done)} of {len(tasks)} after {at:.0f} s",
+                    file=sys.stderr,
+                )
     return [done[task.number] for task in tasks]
 
 
@@ -176,7 +179,10 @@ def _about(folder: Path, mix: mixes.Mix, chosen: list[Candidate], results: list[
         "verified_answers": sum(c.verified for c in chosen),
         "quotas": mix.quotas,
         "targets": {name: {"measured": round(measured[name], 4), "wanted": list(t.share)} for name, t in mix.targets.items()},
-        "tokens": {"total": sum(c.tokens for c in chosen), "under": dict(zip(map(str, EDGES[1:-1]), counts.tolist(), strict=False))},
+        "tokens": {
+            "total": sum(c.tokens for c in chosen),
+            "under": dict(zip(map(str, EDGES[1:-1]), counts.tolist(), strict=False)),
+        },
         "seed": mix.seed,
         "val_share": mix.val_share,
         "licence": mix.licence,
@@ -189,7 +195,11 @@ def inputs_sha256(folder: Path, mix: mixes.Mix, hub: Path | None) -> str:
     paths = [*ROOT.glob("preprocess/**/*.py"), *ROOT.glob("apriel/*.py"), ROOT / "requirements.lock", ROOT / "hub.lock"]
     # Mixes name files of other datasets too, and the texts of the sources are there: all of them count.
     for dataset in {folder, *(path.parent for path in ROOT.glob("datasets/*/mix.yaml"))}:
-        paths += [p for p in dataset.rglob("*") if p.relative_to(dataset).parts[0] not in ("build", "README.md") and ".build-" not in str(p)]
+        paths += [
+            p
+            for p in dataset.rglob("*")
+            if p.relative_to(dataset).parts[0] not in ("build", "README.md") and ".build-" not in str(p)
+        ]
     if hub:
         paths += hub.glob("*/*.jsonl")
     digest = hashlib.sha256(f"{folder.name} {hub}".encode())

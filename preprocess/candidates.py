@@ -21,7 +21,7 @@ from apriel import chat, rows
 from preprocess import gates
 from preprocess.mix import Drawn, Hub, Mix, MixError, Seeds, Target
 from preprocess.rows import Conversation, Note, Skip, to_rows
-from preprocess.sources import exports, pictures, problems, seeds, worked
+from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
 
 benchmark: gates.Benchmark | None = None  # set in each process before it runs a source
 
@@ -83,8 +83,12 @@ def conversations(task: Task) -> Iterator[Conversation | Skip | Note]:
             return seeds.conversations(task.folder / source.path, category)
         case "pictures":
             return pictures.conversations(count, category, seed)
-        case "problems":
-            return problems.conversations(count, category, "", seed, task.heldout)
+        case "problems" | "diagrams":
+            made = problems if source.kind == "problems" else diagrams
+            return made.conversations(count, category, "", seed, task.heldout)
+        case "video":
+            own = task.folder / source.path if source.path else None
+            return video.conversations(count, category, "", seed, task.heldout, own)
         case "conversations":
             return exports.conversations(task.folder / source.path)
         case kind:
@@ -180,9 +184,9 @@ def _candidate(row: dict, pngs: list[bytes], item: Conversation, task: Task, not
     looks = b"".join(gates.look(png) for png in pngs) if task.mix.gates else b""
     if task.mix.gates:
         gates.check(row, length, task.mix.gates)
-        if not task.heldout and not isinstance(task.source, Hub):  # those looked before they joined problems into sessions
-            if note := contaminated(map(rows.text_of, row["messages"][1:])):
-                notes[note.text] += 1
+        looked = task.heldout or isinstance(task.source, Hub)  # the latter before they joined problems into sessions
+        if not looked and (note := contaminated(map(rows.text_of, row["messages"][1:]))):
+            notes[note.text] += 1
     user = rows.text_of(row["messages"][-2])
     # A question is the same only about the same pictures; a short later turn ("and then?") means what stands before it.
     salt = looks.hex() or (row["id"] if len(row["messages"]) > 3 and len(user.split()) < 20 else "")

@@ -25,12 +25,12 @@ SHINGLE, GRAM, RUN = 5, 8, 6  # words
 DROP, REPORT = 0.8, 0.5  # share of a benchmark's problem that stands in a row
 SHORT = 40  # words under which a language or a repetition cannot be told
 _WORD = re.compile(r"\w+")
-_NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)  # code, formulas
+# Code and formulas.
+_NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 # Common English words that are no common words of the neighbouring languages.
-_ENGLISH = frozenset(
-    "the and of to is that it for are with this be by from have or which what you not can has if at each how but we they one its than "
-    "then were she his there when would do does find let".split()
-)
+_ENGLISH = """the and of to is that it for are with this be by from have or which what you not can has if at each how but we they
+one its than then were she his there when would do does find let"""
+_ENGLISH_WORDS = frozenset(_ENGLISH.split())
 _EMPTY = MinHash(num_perm=PERMUTATIONS, seed=1)
 
 
@@ -59,7 +59,7 @@ def check(row: dict, length: int, gates: Gates) -> None:
     if length > gates.max_tokens:
         raise Skip(f"longer than {gates.max_tokens:,} tokens")
     words = [word for word in _WORD.findall(_NOT_PROSE.sub(" ", f"{user} {reply}").lower()) if word.isalpha()]
-    if len(words) >= SHORT and sum(word in _ENGLISH for word in words) < gates.english * len(words):
+    if len(words) >= SHORT and sum(word in _ENGLISH_WORDS for word in words) < gates.english * len(words):
         raise Skip("not English")
     words = _NOT_PROSE.sub(" ", reply).split()
     if len(words) >= SHORT:
@@ -73,7 +73,7 @@ def check(row: dict, length: int, gates: Gates) -> None:
 def stands(answer: dict, text: str) -> bool:
     """Whether a reply's final text says the value of `answer`: a number within its relative tolerance, or the very text."""
     if answer["kind"] != "number":
-        return str(answer["value"]).casefold() in text.casefold()
+        return bool(re.search(rf"(?<!\w){re.escape(str(answer['value']))}(?!\w)", text, re.IGNORECASE))
     near = max(abs(answer["value"]) * answer.get("tolerance", 0), 1e-9)
     found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text.replace("{,}", ",").replace("\\!", "").replace("−", "-"))
     return any(abs(float(number.replace(",", "")) - answer["value"]) <= near for number in found)
@@ -82,8 +82,8 @@ def stands(answer: dict, text: str) -> bool:
 class Benchmark:
     """The problems no row may hold. A problem is held when 0.8 of its eight-word runs stand in the row.
 
-    The public sets are compared with every number masked, since GSM-Hard is GSM8K with other numbers; our own held-out problems share
-    their framings with what is trained and differ in numbers, so those count. A problem of less than eight words must match whole.
+    The public sets are compared with every number masked, since GSM-Hard is GSM8K with other numbers; our own held-out problems
+    share framings with what is trained and differ in numbers, so those count. A problem under eight words must match whole.
     """
 
     def __init__(self, problems: Iterable[tuple[str, str, bool]]):
@@ -125,7 +125,7 @@ def signature(text: str, salt: str = "") -> bytes:
 def duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
     """bool (rows,): whether a row before it is kept whose estimated Jaccard similarity is `threshold` or more.
 
-    `signatures` is uint32 (rows, PERMUTATIONS). Only rows that agree in a whole band are compared, each with the first of its bucket.
+    `signatures` is uint32 (rows, PERMUTATIONS). Only rows that agree in a whole band are compared, with their bucket's first.
     """
     dropped = np.zeros(len(signatures), bool)
     for first in range(0, PERMUTATIONS, BAND):
@@ -146,7 +146,7 @@ def duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def look(png: bytes) -> bytes:
-    """How a picture looks, as 32 bytes: whether each of 16x16 cells is darker than its neighbour. The same for another encoding of it."""
+    """How a picture looks, as 32 bytes: whether each of 16x16 cells is lighter than the next; any encoding looks the same."""
     with Image.open(io.BytesIO(png)) as picture:
         grey = np.asarray(picture.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
     return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()

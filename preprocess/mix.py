@@ -21,7 +21,9 @@ class _Part(BaseModel):
 
 class _Source(_Part):
     category: str
-    system: str | list[str]  # files with the system prompt, relative to the dataset's folder; of several, each conversation draws one
+    system: (
+        str | list[str]
+    )  # files with the system prompt, relative to the dataset's folder; of several, each conversation draws one
 
     @property
     def systems(self) -> list[str]:
@@ -65,7 +67,7 @@ class Gates(_Part):
 
 
 class Target(_Part):
-    """A quality share. A row counts when it meets every condition that is given; phrases are regular expressions, any of which counts."""
+    """A quality share. A row counts when it meets every condition that is given; of the phrases, regular expressions, any one."""
 
     share: tuple[float, float]
     what: str  # the definition in words, for the report

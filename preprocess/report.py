@@ -65,7 +65,7 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
         "## Quality targets\n\n" + targets(about, mix),
         f"## Lengths\n\n{about['tokens']['total']:,} tokens in Pixtral's vocabulary, images included, without turn markers.\n\n"
         "![tokens](report/tokens.png) ![reasoning](report/reasoning.png)",
-        f"## Origins\n\n{counts(about['origins'], 'origin')}\n\n{about['verified_answers']:,} rows carry an answer that a program checks.",
+        f"## Origins\n\n{counts(about['origins'], 'origin')}\n\n{about['verified_answers']:,} rows have a checkable answer.",
         f"## Dropped\n\n{about['read']:,} conversations were read.\n\n" + counts(about["skipped"], "source and reason"),
         "## Noted\n\n" + (counts(about["notes"], "what") if about["notes"] else "Nothing."),
         "## Rows drawn at random\n\n" + "\n\n".join(_samples(aside, mix.seed, chosen)),
@@ -77,7 +77,9 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
 
 def card(template: str, about: dict, mix: Mix) -> str:
     """The dataset card: the template with the manifest's figures in its {slots}."""
-    size = next(name for name, most in (("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 10**9)) if about["kept"] < most)
+    size = next(
+        name for name, most in (("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 10**9)) if about["kept"] < most
+    )
     public = [[s["repository"], s["licence"], s.get("revision") or "a local folder"] for s in about["sources"].values()]
     slots = {
         "kept": f"{about['kept']:,}",

@@ -1,4 +1,4 @@
-"""Which candidates make the dataset: no near-duplicates, the quotas, the caps, and as close to the quality targets as they allow."""
+"""Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the quality targets as can be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from preprocess.gates import duplicates
 from preprocess.mix import Mix, Target
 
 
-def distinct(results: list[tuple[Task, Result]], threshold: float, skipped: Counter) -> list[Candidate]:
-    """The candidates without near-duplicates: of user turns, of reasonings, of pictures. What stands earlier in the mix is kept."""
+def distinct(
+    results: list[tuple[Task, Result]], for_evaluation: list[Candidate], threshold: float, skipped: Counter
+) -> list[Candidate]:
+    """The candidates without near-duplicates: of user turns, reasonings, pictures. The earlier in the mix is kept.
+
+    Pictures `for_evaluation` count as earlier ones.
+    """
     candidates = [candidate for _, result in results for candidate in result.candidates]
     names = {task.number: task.name for task, _ in results}
     kept = [True] * len(candidates)
@@ -21,10 +26,10 @@ def distinct(results: list[tuple[Task, Result]], threshold: float, skipped: Coun
             if kept[at]:
                 skipped[f"{names[candidates[at].task]}: near-duplicate of an earlier {what}"] += 1
             kept[at] = False
-    first: dict[bytes, str] = {}
+    first = {candidate.looks: "held out" for candidate in for_evaluation}
     for at, candidate in enumerate(candidates):
         if candidate.looks and kept[at] and first.setdefault(candidate.looks, candidate.group) != candidate.group:
-            skipped[f"{names[candidate.task]}: the pictures of an earlier row"] += 1
+            skipped[f"{names[candidate.task]}: the pictures of an earlier or a held-out row"] += 1
             kept[at] = False
     return [candidate for candidate, keep in zip(candidates, kept, strict=True) if keep]
 

@@ -1,4 +1,4 @@
-"""Building a dataset: same bytes twice, quotas and targets, splits by group, nothing half-written, hostile inputs refused in one line."""
+"""Building a dataset: same bytes twice, quotas and targets, splits, nothing half-written, hostile inputs refused in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,24 @@ from preprocess import build, candidates, export, gates, mix, selection
 from preprocess.candidates import Candidate
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = "queues caches sockets retries timeouts replicas shards brokers leases cursors buffers probes quotas meters timers ledgers".split()
+TOPICS = [
+    "queues",
+    "caches",
+    "sockets",
+    "retries",
+    "timeouts",
+    "replicas",
+    "shards",
+    "brokers",
+    "leases",
+    "cursors",
+    "buffers",
+    "probes",
+    "quotas",
+    "meters",
+    "timers",
+    "ledgers",
+]
 
 
 def seed(number: int, turns: int = 1) -> dict:
@@ -122,8 +139,12 @@ def test_a_wrong_plan_is_refused(dataset, change, says):
         build.build(dataset)
 
 
-def say(user: str, reply: str, reasoning: str | None = "Somebody waits, so find out for what before anything else is changed.") -> dict:
-    return {"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": reply, "reasoning_content": reasoning}]}
+def say(
+    user: str, reply: str, reasoning: str | None = "Somebody waits, so find out for what before anything else is changed."
+) -> dict:
+    return {
+        "messages": [{"role": "user", "content": user}, {"role": "assistant", "content": reply, "reasoning_content": reasoning}]
+    }
 
 
 def bomb(folder: Path) -> dict:
@@ -165,7 +186,9 @@ def test_hostile_input_is_one_line_and_the_last_build_stays(dataset, name):
     content, says = HOSTILE[name]
     text = content(dataset / "conversations")
     own = dataset / "conversations" / "own.jsonl"
-    own.write_bytes(json.dumps(say("Is it up?", "It is.")).encode() + b"\n" + (text if isinstance(text, bytes) else text.encode()) + b"\n")
+    own.write_bytes(
+        json.dumps(say("Is it up?", "It is.")).encode() + b"\n" + (text if isinstance(text, bytes) else text.encode()) + b"\n"
+    )
     with pytest.raises(mix.MixError, match=says) as refused:
         build.build(dataset)
     assert "\n" not in str(refused.value)
@@ -196,7 +219,12 @@ def test_an_api_key_is_masked_and_reported(dataset):
 
 def test_a_marker_typed_by_a_user_makes_no_row(dataset):
     own = dataset / "conversations" / "own.jsonl"
-    own.write_text(json.dumps(say("what does <|end|> do?", "It ends a turn.")) + "\n" + json.dumps(say("and [IMG]?", "An image stands there.")) + "\n")
+    own.write_text(
+        json.dumps(say("what does <|end|> do?", "It ends a turn."))
+        + "\n"
+        + json.dumps(say("and [IMG]?", "An image stands there."))
+        + "\n"
+    )
     build.build(dataset)
     skipped = manifest(dataset)["skipped"]
     assert skipped["practical from conversations: a turn contains <|end|>"] == 1
@@ -291,7 +319,11 @@ def test_gates(made, reason):
 
 def test_targets_of_the_plan_are_measured_on_rows():
     plan = mix.load(ROOT / "datasets" / "aether" / "mix.yaml")
-    met = {name for name, target in plan.targets.items() if candidates.meets(row(answer="It waits for something. What is it?"), 4, target)}
+    met = {
+        name
+        for name, target in plan.targets.items()
+        if candidates.meets(row(answer="It waits for something. What is it?"), 4, target)
+    }
     assert met == {"conversations_of_4_to_6_turns", "nudging"}
     long = row(reasoning="What are we actually trying to do? Wait, no. " + "More thought goes here. " * 40, answer="a " * 100)
     met = {name for name, target in plan.targets.items() if candidates.meets(long, 1, target)}
@@ -299,7 +331,15 @@ def test_targets_of_the_plan_are_measured_on_rows():
 
 
 def test_selection_steers_to_the_middle_of_the_targets():
-    plan = mix.Mix(seed=1, val_share=0.1, licence="MIT", total=100, quotas={"c": 100}, sources=[], targets={"t": {"share": [0.4, 0.6], "what": ""}})
+    plan = mix.Mix(
+        seed=1,
+        val_share=0.1,
+        licence="MIT",
+        total=100,
+        quotas={"c": 100},
+        sources=[],
+        targets={"t": {"share": [0.4, 0.6], "what": ""}},
+    )
     pool = []
     for n in range(400):
         met = ("t",) if n % 5 == 0 else ()
@@ -348,5 +388,3 @@ def test_the_card_of_the_tree_comes_from_the_template():
     for fixed in (line for line in template.splitlines() if line.startswith("#") or line.startswith("<!--")):
         assert fixed in text
     assert not any(f"{{{slot}}}" in text for slot in ("kept", "have_want", "targets", "dropped"))
-
-

@@ -56,26 +56,26 @@ def test_math_takes_its_box():
     assert worked.math(MATH | {"solution": "It is $\\boxed{1{,}200}$."}).check["value"] == 1200
 
 
-@pytest.mark.parametrize("solution", ["No box here.", "$\\boxed{1}$ or $\\boxed{2}$", "$\\boxed{1", "See [asy]draw();[/asy] $\\boxed{1}$"])
+@pytest.mark.parametrize(
+    "solution", ["No box here.", "$\\boxed{1}$ or $\\boxed{2}$", "$\\boxed{1", "See [asy]draw();[/asy] $\\boxed{1}$"]
+)
 def test_math_refuses(solution):
     with pytest.raises(Skip):
         worked.math(MATH | {"solution": solution})
 
 
 def test_sentences_do_not_cut_formulas_or_titles():
-    text = "Mr. Ito has $3.5 million. Then \\[x = 2.\\]How large is $y.$ It is 4."
-    assert worked.sentences("Dr. No left. He came back at 5 p.m. Monday. Why?") == ["Dr. No left.", "He came back at 5 p.m. Monday.", "Why?"]
-    assert "".join(worked.sentences(text)).replace(" ", "") == text.replace(" ", "")
+    plain = "Dr. No left at 5 p.m. Monday. He had $5. She had $6. Why?"
+    assert worked.sentences(plain, False) == ["Dr. No left at 5 p.m. Monday.", "He had $5.", "She had $6.", "Why?"]
+    tex = "Let $f(x) = 2. If x$ be. Then \\[x = 2. \\] Find $y.$ It costs \\$5. So?"
+    assert worked.sentences(tex, True) == ["Let $f(x) = 2. If x$ be.", "Then \\[x = 2. \\] Find $y.$", "It costs \\$5.", "So?"]
 
 
 @pytest.mark.parametrize(("expression", "result"), [("24*5", "120"), ("96/4", "24"), ("48+24", "72"), ("90-35", "55")])
-def test_a_slip_is_wrong_and_its_repair_is_right(expression, result):
-    for draw in range(10):
-        (slots,) = worked._slip(expression, result, random.Random(draw))
-        assert slots["wrong"] != slots["right"] == result
-        assert eval(slots["undo"].replace("×", "*")) == int(slots["got"]) != int(slots["first"])  # noqa: S307
+def test_a_check_undoes_the_last_step(expression, result):
     undo, first = worked._undo(expression, result)
     assert eval(undo.replace("×", "*")) == int(first)  # noqa: S307
+    assert worked._undo("1.5+2", "3.5") is None
 
 
 def test_every_reply_says_its_value():
@@ -88,7 +88,10 @@ def test_every_reply_says_its_value():
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
-    for name, records in (("gsm8k", [GSM | {"question": f"{n} years ago. " + GSM["question"]} for n in range(40)]), ("math", [MATH, MATH])):
+    for name, records in (
+        ("gsm8k", [GSM | {"question": f"{n} years ago. " + GSM["question"]} for n in range(40)]),
+        ("math", [MATH, MATH]),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return tmp_path
@@ -131,26 +134,46 @@ OPENAI = {
     "mapping": {
         "a": {"message": None, "parent": None},
         "b": {"message": {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["why slow"]}}, "parent": "a"},
-        "x": {"message": {"author": {"role": "assistant"}, "content": {"content_type": "text", "parts": ["an edited branch"]}}, "parent": "b"},
-        "c": {
-            "message": {"author": {"role": "assistant"}, "content": {"content_type": "thoughts", "thoughts": [{"content": "It waits."}]}},
+        "x": {
+            "message": {"author": {"role": "assistant"}, "content": {"content_type": "text", "parts": ["an edited branch"]}},
             "parent": "b",
         },
-        "d": {"message": {"author": {"role": "assistant"}, "content": {"content_type": "text", "parts": ["It waits for I/O."]}}, "parent": "c"},
+        "c": {
+            "message": {
+                "author": {"role": "assistant"},
+                "content": {"content_type": "thoughts", "thoughts": [{"content": "It waits."}]},
+            },
+            "parent": "b",
+        },
+        "d": {
+            "message": {"author": {"role": "assistant"}, "content": {"content_type": "text", "parts": ["It waits for I/O."]}},
+            "parent": "c",
+        },
     },
 }
 CLAUDE = {
     "chat_messages": [
         {"sender": "human", "text": "why slow", "content": [{"type": "text", "text": "why slow"}]},
-        {"sender": "assistant", "content": [{"type": "thinking", "thinking": "It waits."}, {"type": "text", "text": "It waits for I/O."}]},
+        {
+            "sender": "assistant",
+            "content": [{"type": "thinking", "thinking": "It waits."}, {"type": "text", "text": "It waits for I/O."}],
+        },
     ]
 }
-SHAREGPT = {"conversations": [{"from": "human", "value": "why slow"}, {"from": "gpt", "value": "<think>It waits.</think>It waits for I/O."}]}
+SHAREGPT = {
+    "conversations": [
+        {"from": "human", "value": "why slow"},
+        {"from": "gpt", "value": "<think>It waits.</think>It waits for I/O."},
+    ]
+}
 MESSAGES = {
     "messages": [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "why slow"},
-        {"role": "assistant", "content": "Here are my reasoning steps:\nIt waits.\n[BEGIN FINAL RESPONSE]\nIt waits for I/O.\n[END FINAL RESPONSE]"},
+        {
+            "role": "assistant",
+            "content": "Here are my reasoning steps:\nIt waits.\n[BEGIN FINAL RESPONSE]\nIt waits for I/O.\n[END FINAL RESPONSE]",
+        },
     ]
 }
 
@@ -188,10 +211,20 @@ def test_no_folder_of_conversations_is_no_conversation(tmp_path):
 
 
 FOUND = {
-    "API key": ["sk-proj-a1B2c3D4e5F6g7H8i9J0", "ghp_" + "a1B2c3" * 6, "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwX", "AIza" + "Sy0123456789abcdefABCDEF0123456789a"],
+    "API key": [
+        "sk-proj-a1B2c3D4e5F6g7H8i9J0",
+        "ghp_" + "a1B2c3" * 6,
+        "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwX",
+        "AIza" + "Sy0123456789abcdefABCDEF0123456789a",
+    ],
     "token": ["Authorization: Bearer abcdef0123456789abcdef"],
     "private key": ["-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"],
-    "secret": ["password = 'hunter2hunter2'", "postgres://bob:s3cretpw@db/prod", "AKIAIOSFODNN7EXAMPLE", "x8Kq2LmZ0pRt7VwY3nBc5DfG9hJk1SaE4uI"],
+    "secret": [
+        "password = 'hunter2hunter2'",
+        "postgres://bob:s3cretpw@db/prod",
+        "AKIAIOSFODNN7EXAMPLE",
+        "x8Kq2LmZ0pRt7VwY3nBc5DfG9hJk1SaE4uI",
+    ],
     "e-mail address": ["jo.doe+x@mail.example.org"],
     "phone number": ["+49 30 901820", "(415) 555-2671", "415-555-2671"],
     "card number": ["4111 1111 1111 1111"],

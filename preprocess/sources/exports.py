@@ -38,7 +38,7 @@ class Said:
 
 
 def conversations(folder: Path) -> Iterator[Conversation | Skip | Note]:
-    """The conversations of every .json and .jsonl in a folder that may be absent. Raises MixError naming file and line or number."""
+    """The conversations of every .json and .jsonl in a folder that may be absent. Raises MixError naming the place."""
     for path in sorted(folder.rglob("*.json*")):
         if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
             raise MixError(f"{path}: a link; put the file itself into {folder.name}/")
@@ -97,7 +97,9 @@ def _elements(path: Path) -> Iterator[tuple[str, object]]:
             except json.JSONDecodeError as error:
                 more = file.read(max(CHUNK, len(buffer)))  # doubling: no element is scanned more than a few times
                 if not more or len(buffer) - at > LARGEST:
-                    raise MixError(f"{path}: conversation {number}: not JSON, or cut off ({error.msg}); export it again") from None
+                    raise MixError(
+                        f"{path}: conversation {number}: not JSON, or cut off ({error.msg}); export it again"
+                    ) from None
                 buffer, at = buffer[at:] + more, 0
                 continue
             yield f"{path}: conversation {number}", element
@@ -118,7 +120,7 @@ def _said(raw: dict) -> list[Said]:
 
 
 def _openai(raw: dict) -> list[Said]:
-    """The branch that is shown: from the current node back to the root. Thoughts stand in messages of their own before the reply."""
+    """The branch that is shown: from the current node back to the root. Thoughts are messages of their own before the reply."""
     nodes, at, thoughts, said = [], raw.get("current_node") or list(raw["mapping"])[-1], [], []
     while at and len(nodes) <= len(raw["mapping"]):
         nodes.append(raw["mapping"][at])

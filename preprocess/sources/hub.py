@@ -32,9 +32,11 @@ def read(name: str, split: str, folder: Path | None) -> Iterator[dict]:
     """The records of a split, one in memory at a time. Raises MixError."""
     if folder is not None:
         path = folder / name / f"{split}.jsonl"
+        number = 0
         try:
             with path.open(encoding="utf-8") as file:
-                for number, line in enumerate(file, 1):
+                for line in file:
+                    number += 1
                     record = json.loads(line)
                     if not isinstance(record, dict):
                         raise ValueError("an object is wanted")

@@ -1,6 +1,6 @@
 """Secrets and personal data in a person's own text: found by pattern, replaced by what they were.
 
-Secrets by detect-secrets' detectors and a few patterns they lack; e-mail addresses, phone, card and bank numbers, public IP addresses.
+Secrets by detect-secrets' detectors and some patterns more; e-mail addresses, phone, card and bank numbers, public addresses.
 Names and postal addresses have no pattern and are not found.
 """
 
@@ -15,13 +15,17 @@ from functools import cache
 _GUESSING = ("Base64 High Entropy String", "Hex High Entropy String", "Public IP (ipv4)")  # too many false alarms; done below
 _PATTERNS = {
     "private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    "API key": re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf|gh[pousr]|github_pat|glpat|pat|AIza|ya29|key)[-_][\w-]{16,}|\bAIza[\w-]{30,}"),
+    "API key": re.compile(
+        r"\b(?:sk|pk|rk|xai|gsk|hf|gh[pousr]|github_pat|glpat|pat|AIza|ya29|key)[-_][\w-]{16,}|\bAIza[\w-]{30,}"
+    ),
     "token": re.compile(r"(?i)(?<=bearer )[\w.~+/-]{16,}=*"),
     "e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b"),
     "bank account": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "card number": re.compile(r"\b\d(?:[ -]?\d){12,18}\b"),
     "social security number": re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),
-    "phone number": re.compile(r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})\b"),
+    "phone number": re.compile(
+        r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})\b"
+    ),
     "IP address": re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"),
     "secret": re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}"),  # if it looks random
 }

@@ -1,6 +1,6 @@
-"""GSM8K and MATH, train split only, as first-principles rows: what is asked, what is given, the worked solution in steps, a check.
+"""GSM8K and MATH, train split only, as first-principles rows: what is asked, what is given, the solution in steps, a check.
 
-The arithmetic of every GSM8K solution is computed again, exactly, and must end at its answer; MATH's answer is what its solution boxes.
+A GSM8K solution's arithmetic is computed again, exactly, and must end at its answer; MATH's answer is what its solution boxes.
 The texts around the solutions are data: datasets/aether/framings/worked.yaml.
 """
 
@@ -22,17 +22,16 @@ from preprocess.sources import hub
 from preprocess.sources.problem_text import TextError, evaluate
 
 TEXTS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "framings" / "worked.yaml"
-LONG, GIVEN, ASSUMPTION, NUMBERED, CHECK, FINISH = 0.85, 0.6, 0.55, 0.4, 0.6, 0.6  # shares of replies; all but the first of the long ones
+LONG = 0.85  # share of replies; the next five are shares of the long ones
+GIVEN, ASSUMPTION, NUMBERED, CHECK, FINISH = 0.6, 0.55, 0.4, 0.6, 0.6
 SIGNED, SIGNED_STEPS, BACKTRACKS, HOW = 0.5, 0.35, 0.3, 0.5
 LONGEST_QUOTE = 60  # words of the problem's question that a reply repeats
 _CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
-_SENTENCE_END = re.compile(r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\ba\.m\.)(?<!\bp\.m\.)\s+(?=[A-Z\"$\\])")
-_MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|\$.*?\$", re.DOTALL)
+_TITLES = "".join(rf"(?<!\b{title}\.)" for title in ("Mr", "Mrs", "Ms", "Dr", "St", r"a\.m", r"p\.m"))
+_SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\\])")
+_MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
 _BINARY = re.compile(r"(\d+)([-+*/])(\d+)")
 _SUM = re.compile(r"(?:\$?[\d.,]+%? *[-+×/] *)+\$?[\d.,]+%? *= *")
-_VERB = r"\b(?:is|are|was|were|has|have|had|be|costs?|gets?|got|makes?|made|needs?|needed|pays?|paid|earns?|earned|spends?|spent|sold|sells?|\
-saves?|saved|takes?|took|uses?|used|eats?|ate|drinks?|drank|reads?|ran|runs?|walks?|walked|buys?|bought|gives?|gave|weighs?|owes?|sees?|saw|\
-left|receives?|received|collects?|collected|does|do|did|bakes?|baked|drives?|drove|works?|worked|wins?|won|scored|lost|loses?|burns?)"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def gsm8k(record: dict) -> Worked:
     check = {"kind": "number", "value": int(value) if value.denominator == 1 else float(value), "tolerance": 1e-6}
     sentence = re.sub(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *", "", _SUM.sub("", steps[-1]))
     sentence = sentence[:1].upper() + sentence[1:]
-    says = re.search(rf"{_VERB}(?: \w+){{0,3}} \$?{re.escape(final)}(?![\d.,]*\d)", sentence)
+    says = re.search(rf"\b(?:{'|'.join(texts()['verbs'])})(?: \w+){{0,3}} \$?{re.escape(final)}(?![\d.,]*\d)", sentence)
     if not says or re.search(r"[=×+/:]", sentence) or len(sentence.split()) < 5:
         sentence = ""
     unit = re.search(rf"(?:= |^)(\$?{re.escape(final)}%?(?: [a-z]+){{0,2}})\.?$", steps[-1])
@@ -115,7 +114,7 @@ def math(record: dict) -> Worked:
     whole = before + mark + after
     steps = [" ".join(p.split()) if "\\begin" not in p else p.strip() for p in re.split(r"\n\s*\n", whole) if p.strip()]
     if len(steps) == 1:
-        steps = sentences(steps[0])
+        steps = sentences(steps[0], True)
     last = steps[-1] if mark in steps[-1] else ""
     sentence = last if len(last.split()) <= 50 and last.count("$") % 2 == 0 and "\\begin" not in last else ""
     plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
@@ -127,22 +126,11 @@ def math(record: dict) -> Worked:
     return Worked("math", record.get("type") or "", problem, tuple(steps), f"${mark}$", check, sentence)
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of a text; formulas are not cut."""
-    formulas: list[str] = []
-
-    def hide(match: re.Match) -> str:
-        formulas.append(match[0])
-        # A full stop inside a formula's end is TeX's habit and ends the sentence all the same.
-        return f"\\F{len(formulas) - 1};" + ("." if re.search(r"\.\s*(?:\$\$?|\\\])$", match[0]) else "")
-
-    cut = _SENTENCE_END.split(_MATH.sub(hide, text))
-    shown = [re.sub(r"\\F(\d+);\.?", lambda m: formulas[int(m[1])] + ("." if _adds_stop(m, formulas) else ""), part) for part in cut]
-    return [part.strip() for part in shown if part.strip()]
-
-
-def _adds_stop(match: re.Match, formulas: list[str]) -> bool:
-    return match[0].endswith(".") and not re.search(r"\.\s*(?:\$\$?|\\\])$", formulas[int(match[1])])
+def sentences(text: str, formulas: bool) -> list[str]:
+    """The sentences of a text; with `formulas`, what stands between dollar signs is TeX and is not cut."""
+    if formulas:
+        text = _MATH.sub(lambda m: m[0].replace(" ", "\0").replace("\n", "\1"), text)
+    return [part.replace("\0", " ").replace("\1", "\n").strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
 @cache
@@ -156,7 +144,7 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
     def say(name: str, **slots: str) -> str:
         return re.sub(r"\{(\w+)\}", lambda m: slots[m[1]], rng.choice(texts()[name]))
 
-    *facts, asked = sentences(worked.problem)
+    *facts, asked = sentences(worked.problem, worked.origin == "math")
     long = rng.random() < LONG and len(asked.split()) <= LONGEST_QUOTE
     signed = "" if rng.random() >= SIGNED else "steps" if not long or rng.random() < SIGNED_STEPS else "opening"
     parts = []
@@ -182,17 +170,12 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
 
 
 def _steps(worked: Worked, asked: str, rng: random.Random, say, long: bool) -> str:
-    """The solution's steps; in some GSM8K ones a natural mistake is made, noticed and repaired."""
+    """The solution's steps. Some GSM8K replies stop at an earlier result, notice that it is not what was asked, and go on."""
     steps = list(worked.steps)
     early = [(at, result) for at, result in worked.results if at < len(steps) - 1]
-    slips = [(at, *slip) for (at, _), calculation in zip(worked.results, worked.chain, strict=True) if (slip := _slip(*calculation, rng))]
-    if worked.chain and rng.random() < BACKTRACKS:
-        if early and (not slips or rng.random() < 0.5):
-            at, result = rng.choice(early)
-            steps[at] += " " + say("stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
-        elif slips:
-            at, slots = rng.choice(slips)
-            steps[at] = say("slip", **slots) + " " + steps[at]
+    if early and rng.random() < BACKTRACKS:
+        at, result = rng.choice(early)
+        steps[at] += " " + say("stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
     if not long:
         return " ".join(steps)
     if worked.origin == "gsm8k" and rng.random() < NUMBERED:
@@ -205,7 +188,7 @@ def _spaced(expression: str) -> str:
 
 
 def _undo(expression: str, result: str) -> tuple[str, str] | None:
-    """(inverse calculation, what it must give) of a sum of two whole numbers with a whole result, or None."""
+    """(inverse calculation, what it must give) of a calculation with two whole numbers and a whole result, or None."""
     match = _BINARY.fullmatch(expression)
     if not match or not result.isdigit():
         return None
@@ -213,20 +196,6 @@ def _undo(expression: str, result: str) -> tuple[str, str] | None:
     if sign in "*/" and 0 in (int(second), int(result)):
         return None
     return f"{result} {({'+': '-', '-': '+', '*': '/', '/': '×'})[sign]} {second}", first
-
-
-def _slip(expression: str, result: str, rng: random.Random) -> tuple[dict[str, str]] | None:
-    """The slots of a slip in a calculation that a person would not do in one glance, or None."""
-    undone = _undo(expression, result)
-    if not undone or int(result) < 20:
-        return None
-    first, sign, second = _BINARY.fullmatch(expression).groups()
-    off = rng.choice((-1, 1)) * {"+": 10, "-": 10, "*": int(second), "/": 1}[sign]
-    wrong = int(result) + off
-    got = int(first) + (off // int(second) if sign == "*" else off * int(second) if sign == "/" else off)
-    undo = undone[0].replace(result, str(wrong), 1)
-    slots = {"sum": _spaced(expression), "right": result, "wrong": str(wrong), "undo": undo, "got": str(got), "first": first}
-    return (slots,) if wrong > 0 and min(int(first), int(second)) > 2 else None
 
 
 def conversations(
