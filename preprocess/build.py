@@ -96,7 +96,8 @@ def _make(folder: Path, aside: Path, mix: mixes.Mix, hub: Path | None) -> dict:
     for candidate in chosen:
         splits["val" if candidates.draw(mix.seed, candidate.group) < mix.val_share else "train"].append(candidate)
     for name, part in splits.items():
-        _write(aside / f"{name}.jsonl", results, part)
+        # Shuffled: a loader that infers columns from the first rows must see every kind of row among them.
+        _write(aside / f"{name}.jsonl", results, sorted(part, key=lambda c: candidates.draw(mix.seed, f"order {c.id}")))
     shutil.rmtree(aside / "spool")
     used = {image for candidate in [*chosen, *for_evaluation] for image in candidate.images}
     for path in (aside / "images").iterdir():

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import isclose
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from apriel import chat, rows
 from preprocess import gates
 from preprocess.mix import Drawn, Hub, Mix, MixError, Seeds, Target
-from preprocess.rows import Conversation, Note, Skip, to_rows
+from preprocess.rows import Conversation, Note, Skip, restored, to_rows
 from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
 
 benchmark: gates.Benchmark | None = None  # set in each process before it runs a source
@@ -184,6 +185,8 @@ def _candidate(row: dict, pngs: list[bytes], item: Conversation, task: Task, not
     looks = b"".join(gates.look(png) for png in pngs) if task.mix.gates else b""
     if task.mix.gates:
         gates.check(row, length, task.mix.gates)
+        if "answer" in row and not recomputed(task.source.kind, row["answer"]):
+            raise Skip("the stored answer is not what it computes to")
         looked = task.heldout or isinstance(task.source, Hub)  # the latter before they joined problems into sessions
         if not looked and (note := contaminated(map(rows.text_of, row["messages"][1:]))):
             notes[note.text] += 1
@@ -208,6 +211,19 @@ def _candidate(row: dict, pngs: list[bytes], item: Conversation, task: Task, not
         verified="answer" in row,
     )
     return candidate, signed
+
+
+def recomputed(kind: str, answer: dict) -> bool:
+    """Whether a row's stored answer is what its source computes from what is stored with it; the others compute theirs in one go."""
+    check = restored(answer)
+    match kind:
+        case "problems":
+            return isclose(check["value"], problems.recompute(check["family"], check["parameters"]), rel_tol=1e-9)
+        case "diagrams":
+            return check["value"] == diagrams.recompute(check)
+        case "video":
+            return check["value"] == video.recompute(check)
+    return True
 
 
 def meets(row: dict, turns: int, target: Target) -> bool:

@@ -74,9 +74,10 @@ def stands(answer: dict, text: str) -> bool:
     """Whether a reply's final text says the value of `answer`: a number within its relative tolerance, or the very text."""
     if answer["kind"] != "number":
         return bool(re.search(rf"(?<!\w){re.escape(str(answer['value']))}(?!\w)", text, re.IGNORECASE))
-    near = max(abs(answer["value"]) * answer.get("tolerance", 0), 1e-9)
+    value = float(answer["value"])
+    near = max(abs(value) * answer.get("tolerance", 0), 1e-9)
     found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text.replace("{,}", ",").replace("\\!", "").replace("−", "-"))
-    return any(abs(float(number.replace(",", "")) - answer["value"]) <= near for number in found)
+    return any(abs(float(number.replace(",", "")) - value) <= near for number in found)
 
 
 class Benchmark:

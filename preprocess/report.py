@@ -144,5 +144,6 @@ def _sample(category: str, name: str, row: dict) -> str:
     for message in row["messages"][1:]:
         images = "".join(f"![]({part['path']})\n" for part in message["content"] if part["type"] == "image")
         said.append(f"**{message['role']}**\n\n{images}\n~~~~~text\n{rows.text_of(message)}\n~~~~~")
-    value = f"\n\nchecked by a program: `{json.dumps(row['answer'], ensure_ascii=False)}`" if "answer" in row else ""
+    answer = row.get("answer")
+    value = f"\n\nchecked by a program: {answer['kind']} `{answer['value']}` {answer['unit']}" if answer else ""
     return f"### {category}: {name}\n\n" + "\n\n".join(said) + value

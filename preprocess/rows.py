@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 from apriel import chat
@@ -76,11 +77,35 @@ def to_rows(conversation: Conversation, image_path) -> list[dict]:
             "tags": list(conversation.tags),
         }
         if (check := turn.check or (conversation.answer if last else None)) is not None:
-            row["answer"] = check
+            row["answer"] = stored(check)
         if turn.reasoning.strip():
             rows.append(row)
         history.append({"role": "assistant", "content": [_text(chat.final_only(reply))], "weight": 0})
     return rows
+
+
+def stored(check: dict) -> dict:
+    """A checkable value as a row holds it: the same keys and types in every row, or a loader that infers columns would stop.
+
+    What it was derived from (a spec, parameters) is JSON text in `derivation`.
+    """
+    rest = {key: value for key, value in check.items() if key not in ("kind", "value", "unit", "tolerance")}
+    return {
+        "kind": check["kind"],
+        "value": str(check["value"]),
+        "unit": check.get("unit", ""),
+        "tolerance": float(check.get("tolerance", 0)),  # relative
+        "derivation": json.dumps(rest, ensure_ascii=False) if rest else "",  # in its own order: a spec may depend on it
+    }
+
+
+def restored(answer: dict) -> dict:
+    """The checkable value a source gave, from the `answer` of a row."""
+    check = {key: answer[key] for key in ("kind", "value", "unit", "tolerance")} | json.loads(answer["derivation"] or "{}")
+    if check["kind"] == "number":
+        number = float(check["value"])
+        check["value"] = int(number) if number.is_integer() else number
+    return check
 
 
 def _text(text: str) -> dict:

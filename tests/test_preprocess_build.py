@@ -15,6 +15,7 @@ from PIL import Image
 from apriel import chat, rows
 from preprocess import build, candidates, export, gates, mix, selection
 from preprocess.candidates import Candidate
+from preprocess.rows import restored, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = [
@@ -286,6 +287,24 @@ def test_benchmark_masks_numbers_of_public_sets_and_not_of_ours():
 )
 def test_stands(answer, text, expected):
     assert gates.stands(answer, text) is expected
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        {"kind": "number", "value": 72, "tolerance": 1e-6},
+        {"kind": "number", "value": 0.25, "unit": "s", "tolerance": 0.01, "family": "f", "parameters": {"z": 1, "a": [2, "b"]}},
+        {"kind": "choice", "value": "yes", "choices": ["yes", "no"]},
+        {"kind": "latex", "value": "\\frac{1}{2}"},
+    ],
+)
+def test_answers_have_one_shape_and_come_back(check):
+    answer = stored(check)
+    assert {key: type(value) for key, value in answer.items()} == {
+        "kind": str, "value": str, "unit": str, "tolerance": float, "derivation": str
+    }  # fmt: skip
+    assert restored(answer) == {"unit": "", "tolerance": 0.0} | check
+    assert list(restored(answer).get("parameters", {})) == list(check.get("parameters", {}))
 
 
 def row(user: str = "Why is it slow?", reasoning: str = "Look at what waits.", answer: str = "It waits.") -> dict:
