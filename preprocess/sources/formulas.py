@@ -1,7 +1,7 @@
 """The formulas behind the problems, one function a family: the parameters in, the one asked number out.
 
-Rates are per second, `_ms` milliseconds, `_s` seconds, `_pct` percent; a month has 30 days (43,200 minutes). Given exact numbers (int or
-Fraction) they compute exactly. The worked solutions derive the same numbers another way; see problems.py.
+Rates are per second, `_ms` milliseconds, `_s` seconds, `_pct` percent; a month has 30 days. Given exact numbers (int or Fraction)
+they compute exactly. The worked solutions derive the same numbers another way; see problems.py.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Texts with slots: alternatives, numbers, and worked arithmetic that is exact as displayed.
 
-    [[a|b|]]    one of the alternatives, drawn
-    {name}      a word of the framing, or a value; rounded values say so ("≈ 20.4"); {Name} begins a sentence
-    {name:%}    a share as a percentage; {name:$} money; {name:n} digits only, for code, logs and what a user writes
-    a(n)        "a" or "an", as the word after it wants
-    {=name}     the arithmetic behind the name with its numbers put in: "240 × 0.085 = 20.4". The sign is "=" only
-                where nothing is rounded and the displayed result follows exactly from the displayed operands, else "≈";
-                the value itself always comes from unrounded numbers.
+[[a|b|]]    one of the alternatives, drawn
+{name}      a word of the framing, or a value; rounded values say so ("≈ 20.4"); {Name} begins a sentence
+{name:%}    a share as a percentage; {name:$} money; {name:n} digits only, for code, logs and what a user writes
+a(n)        "a" or "an", as the word after it wants
+{=name}     the arithmetic behind the name with its numbers put in: "240 × 0.085 = 20.4". The sign is "=" only
+            where nothing is rounded and the displayed result follows exactly from the displayed operands, else "≈";
+            the value itself always comes from unrounded numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import operator
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 Number = Fraction | float
 _OPERATORS = {
@@ -28,14 +29,12 @@ _OPERATORS = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
     ast.Lt: operator.lt,
-    ast.LtE: operator.le,
     ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.NotEq: operator.ne,
 }
-_FUNCTIONS = {"ceil": lambda x: Fraction(math.ceil(x)), "sqrt": math.sqrt, "min": min, "max": max}
+_FUNCTIONS = {"ceil": lambda x: Fraction(math.ceil(x)), "min": min, "max": max}
 _ALTERNATIVES = re.compile(r"( ?)\[\[(.*?)\]\]", re.DOTALL)
 _SLOT = re.compile(r"\{(=?)([A-Za-z_][A-Za-z_0-9]*)(?::([%$n]))?\}")
+# "about ≈ 3" where a text and a rounded value both say so; "about 3" at the start of a sentence; "a(n) order".
 _TWICE = re.compile(r"(about|roughly|nearly|≈) (\*\*)?(?:about|≈) (?=[$\d])")
 _ABOUT = re.compile(r"(^|[.!?] +|\n)(\*\*)?about (?=[$\d])")
 _ARTICLE = re.compile(r"\b([Aa])\(n\)( \**)(?=(\w+))")
@@ -48,13 +47,16 @@ class TextError(ValueError):
     """A text or a formula of a problem file that cannot be rendered."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(expression: str) -> ast.expr:
-    return ast.parse(expression, mode="eval").body
+    try:
+        return ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise TextError(f"{expression!r} is no expression") from None
 
 
 def evaluate(expression: str, names: Mapping[str, Number]) -> Number | bool:
-    """The value of an expression of + - * / **, one comparison, ceil, sqrt, min and max over `names`. Raises TextError."""
+    """The value of an expression of + - * / **, one comparison, ceil, min and max over `names`. Raises TextError."""
     return _value(_parsed(expression), names)
 
 
@@ -93,25 +95,23 @@ def figure(value: Number, style: str = "", digits: int = SIGNIFICANT) -> tuple[s
     return (text.replace(",", "") if style == "n" else text), said
 
 
+@dataclass(frozen=True)
 class Renderer:
     """Writes the texts of one problem. `values` are unrounded; `formulas` say how a value follows from others."""
 
-    def __init__(
-        self,
-        values: Mapping[str, Number],
-        formulas: Mapping[str, str],
-        words: Mapping[str, str],
-        digits: Mapping[str, int],
-        rng: random.Random,
-    ):
-        self.values, self.formulas, self.words, self.digits, self.rng = values, formulas, words, digits, rng
+    values: Mapping[str, Number]
+    formulas: Mapping[str, str]
+    words: Mapping[str, str]
+    digits: Mapping[str, int]  # significant digits of a rounded value, where not SIGNIFICANT
+    rng: random.Random
 
     def __call__(self, text: str) -> str:
         """The text with alternatives drawn and slots filled. Raises TextError for an unknown slot."""
         chosen = _ALTERNATIVES.sub(self._alternative, text)
         filled = _SLOT.sub(lambda slot: self._slot(slot[2], slot[3] or "", bool(slot[1])), chosen).strip()
-        filled = _ARTICLE.sub(lambda found: found[1] + "n" * (found[3][0] in "aeiouAEIOU" and found[3][:3] != "use") + found[2], filled)
-        return _ABOUT.sub(lambda found: f"{found[1]}{found[2] or ''}About ", _TWICE.sub(lambda found: f"{found[1]} {found[2] or ''}", filled))
+        filled = _ARTICLE.sub(lambda found: found[1] + "n" * (found[3][0] in "aeiouAEIOU") + found[2], filled)
+        filled = _TWICE.sub(lambda found: f"{found[1]} {found[2] or ''}", filled)
+        return _ABOUT.sub(lambda found: f"{found[1]}{found[2] or ''}About ", filled)
 
     def _alternative(self, found: re.Match) -> str:
         drawn = self.rng.choice(found[2].split("|"))
@@ -139,7 +139,7 @@ class Renderer:
             text, said[found[0]] = figure(self.values[found[0]], digits=self.digits.get(found[0], SIGNIFICANT))
             return text
 
-        shown = re.sub(r"ceil\(([^()]*)\)", r"⌈\1⌉", _NAME.sub(operand, shown)).replace(" ^ ", "^").replace("sqrt", "√")
+        shown = re.sub(r"ceil\(([^()]*)\)", r"⌈\1⌉", _NAME.sub(operand, shown)).replace(" ^ ", "^")
         text, result = figure(self.values[name], style, self.digits.get(name, SIGNIFICANT))
         exact = evaluate(formula, said) == result == self.values[name]
         return f"{shown} {'=' if exact else '≈'} {text}"

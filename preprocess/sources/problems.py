@@ -18,9 +18,10 @@ import random
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from math import isclose
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,12 +29,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from preprocess.mix import MixError
 from preprocess.rows import Conversation, Turn
 from preprocess.sources import formulas
-from preprocess.sources.problem_text import Number, Renderer, evaluate
+from preprocess.sources.problem_text import Number, Renderer, TextError, evaluate
 
 FOLDER = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "problems"
 LONG, BACKTRACKS, SIGNED, SIGNED_IN_ANSWER = 0.67, 0.19, 0.5, 0.3  # shares; BACKTRACKS of the long ones
-NUMBERED, ADVISED = 0.35, 0.75
-TRIES = 10_000  # draws before a family's requirements count as impossible
+NUMBERED, ADVISED_TWICE = 0.35, 0.4
+LONG_WORDS, SHORT_WORDS, ANSWER_WORDS = 130, 36, 45  # below these another check, another piece of advice is added
+TRIES, TRIES_APART = 10_000, 100  # draws before requirements count as impossible; before a problem is told twice
 
 
 class _Part(BaseModel):
@@ -65,11 +67,6 @@ class Wrong(_Part):
     texts: list[str] = Field(min_length=1)
 
 
-class Signature(_Part):
-    reasoning: list[str] = Field(min_length=1)
-    answer: list[str] = Field(min_length=1)
-
-
 class Family(_Part):
     name: str
     evaluation_only: bool = False
@@ -84,29 +81,33 @@ class Family(_Part):
     wrong: Wrong
     checks: list[str] = Field(min_length=3)
     advice: list[str] = Field(min_length=3)
-    signature: Signature
+    signature: dict[Literal["reasoning", "answer"], list[str]]
     framings: list[Framing] = Field(min_length=6)
 
     def grids(self, framing: Framing, heldout: bool) -> dict[str, list[Fraction]]:
         """The values each parameter may take: of the held-out one those inside its held-out range, or those outside of it."""
         grids = {name: _grid(*bounds) for name, bounds in {**self.draw, **framing.draw}.items()}
-        for name, (low, high) in self.held_out.items():
-            grids[name] = [value for value in grids[name] if (_exact(low) <= value <= _exact(high)) == heldout]
+        for name, bounds in self.held_out.items():
+            low, high = map(_exact, bounds)
+            grids[name] = [value for value in grids[name] if (low <= value <= high) == heldout]
         return grids
 
-    def told(self, heldout: bool) -> list[Framing]:
-        """The framings whose domain knows such values: a ward has no 80 monitors, so it tells no held-out problem."""
-        return [framing for framing in self.framings if all(self.grids(framing, heldout).values())]
+    def told(self, heldout: bool) -> list[tuple[Framing, dict[str, list[Fraction]]]]:
+        """The framings whose domain knows such values, with them: a ward has no 80 monitors, so it tells no held-out problem."""
+        told = [(framing, self.grids(framing, heldout)) for framing in self.framings]
+        return [(framing, grids) for framing, grids in told if all(grids.values())]
 
-    def parameters(self, framing: Framing, rng: random.Random, heldout: bool) -> dict[str, Fraction]:
-        """Drawn parameters that meet the requirements. Raises MixError when none do."""
-        grids = self.grids(framing, heldout)
+    def parameters(self, framing: Framing, grids: dict[str, list[Fraction]], rng: random.Random) -> dict[str, Fraction]:
+        """Parameters drawn from `grids` that meet the requirements. Raises TextError when none do."""
         for _ in range(TRIES):
             drawn = {name: rng.choice(grid) for name, grid in grids.items()}
-            values = self.values(drawn)
+            try:
+                values = self.values(drawn)
+            except ZeroDivisionError:  # a rate that equals its capacity has no finite answer
+                continue
             if all(evaluate(condition, values) for condition in (*self.require, *framing.require)):
                 return drawn
-        raise MixError(f"{self.name}: {framing.id}: no draw meets {self.require} and {framing.require}")
+        raise TextError(f"no draw meets {[*self.require, *framing.require]}")
 
     def values(self, parameters: dict[str, Fraction]) -> dict[str, Number]:
         """The parameters and everything the worked solution derives from them, unrounded."""
@@ -120,20 +121,20 @@ def _exact(value: float) -> Fraction:
     return Fraction(str(value))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _grid(low: float, high: float, step: float) -> list[Fraction]:
     first, last, width = _exact(low), _exact(high), _exact(step)
     return [first + width * number for number in range(int((last - first) / width) + 1)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def families(folder: Path = FOLDER) -> tuple[Family, ...]:
     """The families of a folder, by name. Raises MixError naming the file and the key."""
     found = []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            with path.open(encoding="utf-8") as file:
-                family = Family.model_validate({**yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "name": path.stem})
+            raw = yaml.load(path.read_bytes(), yaml.CSafeLoader)
+            family = Family.model_validate({**raw, "name": path.stem} if isinstance(raw, dict) else raw)
         except yaml.YAMLError as error:
             raise MixError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
         except ValidationError as error:
@@ -163,62 +164,78 @@ def conversations(count: int, category: str, system: str, seed: int, heldout: bo
     `heldout=True` yields the evaluation-only families and the held-out ranges of the others, `heldout=False` only the rest.
     Every stored answer is verified. Raises MixError for a problem file that cannot be used.
     """
-    chosen = [family for family in families() if heldout or not family.evaluation_only]
-    framings = {family.name: family.told(heldout) for family in chosen}
+    told = [(family, family.told(heldout)) for family in families() if heldout or not family.evaluation_only]
     seen = set()
     for number in range(count):
-        family = chosen[number % len(chosen)]
-        framing = framings[family.name][number // len(chosen) % len(framings[family.name])]
+        family, framings = told[number % len(told)]
+        framing, grids = framings[number // len(told) % len(framings)]
         rng = random.Random(f"problems {seed} {category} {heldout} {number}")
-        for _ in range(TRIES):
-            parameters = family.parameters(framing, rng, heldout)
-            key = (framing.id, *parameters.values())
-            if key not in seen:
-                break
-        seen.add(key)
-        yield _conversation(family, framing, parameters, rng, (f"{category}-{number:05d}", category, system, heldout))
+        try:
+            for _ in range(TRIES_APART):
+                parameters = family.parameters(framing, grids, rng)
+                if (asked := (family.name, framing.id, *parameters.values())) not in seen:
+                    break
+            seen.add(asked)
+            turn, answer, backtracks = _told(family, framing, parameters, rng)
+            verify(answer)
+        except ValueError as error:
+            raise MixError(f"{FOLDER / family.name}.yaml: {framing.id}: {error}") from None
+        tags = [f"family:{family.name}", f"framing:{framing.id}", f"domain:{framing.domain}"]
+        tags += ["backtracks"] * backtracks + ["held-out"] * heldout
+        name, group = f"problem-{'heldout-' * heldout}{category}-{number:05d}", f"{family.name} {framing.id}"
+        yield Conversation(name, category, "procedural", system, (turn,), tags=tuple(tags), answer=answer, group=group)
 
 
-def _conversation(family: Family, framing: Framing, parameters: dict, rng: random.Random, where: tuple) -> Conversation:
-    ordinal, category, system, heldout = where
+def _told(family: Family, framing: Framing, parameters: dict, rng: random.Random) -> tuple[Turn, dict, bool]:
+    """(the exchange, what a program can check of it, whether its reasoning takes a step back)."""
     values = family.values(parameters)
     render = Renderer(values, family.let, framing.words, family.digits, rng)
     long = rng.random() < LONG
     backtracks = long and rng.random() < BACKTRACKS
-    signed_in = rng.choices(("reasoning", "answer"), (1 - SIGNED_IN_ANSWER, SIGNED_IN_ANSWER))[0] if rng.random() < SIGNED else ""
+    signed = rng.choices(("reasoning", "answer"), (1 - SIGNED_IN_ANSWER, SIGNED_IN_ANSWER))[0] if rng.random() < SIGNED else ""
     question = re.sub(r"(?<=\d) %", "%", render(framing.user)).replace("≈", "about")
-    reasoning = _long(family, framing, rng, render, backtracks) if long else [render(rng.choice(family.brief))]
-    if signed_in == "reasoning":
-        reasoning.insert(1 if long else rng.randrange(2), render(rng.choice(family.signature.reasoning)))
+    reasoning = [render(rng.choice(framing.opening))]
+    reasoning += _long(family, rng, render, backtracks) if long else [render(rng.choice(family.brief))]
+    if _words(reasoning) < SHORT_WORDS:
+        reasoning.append(render(rng.choice(family.checks)))
     reply = [render(rng.choice(framing.answer))]
-    if rng.random() < ADVISED:
-        reply.append(render(rng.choice(family.advice)))
-    if signed_in == "answer":
-        reply.append(render(rng.choice(family.signature.answer)))
-    stored = {name: int(value) if value.denominator == 1 else float(value) for name, value in parameters.items()}
-    value = float(values[family.answer.of])
-    answer = {"kind": "number", "value": int(value) if value.is_integer() else value, "unit": render(family.answer.unit)}
-    answer |= {"tolerance": family.answer.tolerance, "family": family.name, "parameters": stored}
-    verify(answer)
-    tags = [f"family:{family.name}", f"framing:{framing.id}", f"domain:{framing.domain}"]
-    return Conversation(
-        id=f"problem-{'heldout-' if heldout else ''}{ordinal}",
-        category=category,
-        origin="procedural",
-        system=system,
-        turns=(Turn(question, "\n\n".join(reasoning) if long else " ".join(reasoning), "\n\n".join(reply)),),
-        tags=tuple(tags + ["backtracks"] * backtracks + ["held-out"] * heldout),
-        answer=answer,
-        group=f"{family.name} {framing.id}",
-    )
+    advice = [render(text) for text in rng.sample(family.advice, 2)]
+    twice = _words([*reply, advice[0]]) < ANSWER_WORDS or rng.random() < ADVISED_TWICE
+    reply.append("- " + "\n- ".join(advice) if twice else advice[0])
+    if signed == "reasoning":
+        reasoning.insert(1, render(rng.choice(family.signature[signed])))
+    elif signed:
+        reply.append(render(rng.choice(family.signature[signed])))
+    answer = {
+        "kind": "number",
+        "value": _plain(values[family.answer.of]),
+        "unit": render(family.answer.unit),
+        "tolerance": family.answer.tolerance,
+        "family": family.name,
+        "parameters": {name: _plain(value) for name, value in parameters.items()},
+    }
+    return Turn(question, ("\n\n" if long else " ").join(reasoning), "\n\n".join(reply)), answer, backtracks
 
 
-def _long(family: Family, framing: Framing, rng: random.Random, render: Renderer, backtracks: bool) -> list[str]:
-    """The paragraphs of long reasoning: what is asked, the steps (after a false start, sometimes), a check."""
+def _long(family: Family, rng: random.Random, render: Renderer, backtracks: bool) -> list[str]:
+    """The paragraphs of long reasoning: the steps, after a false start sometimes, and checks of the result."""
     numbered = rng.random() < NUMBERED
-    paragraphs = [render(rng.choice(framing.opening))]
+    paragraphs = []
     for number, phrasings in enumerate(family.steps, 1):
         if backtracks and number == family.wrong.before:
             paragraphs.append(render(rng.choice(family.wrong.texts)))
         paragraphs.append((f"{number}. " if numbered else "") + render(rng.choice(phrasings)))
-    return [*paragraphs, render(rng.choice(family.checks))]
+    for number, check in enumerate(rng.sample(family.checks, len(family.checks))):
+        if number and _words(paragraphs) > LONG_WORDS:
+            break
+        paragraphs.append(render(check))
+    return paragraphs
+
+
+def _words(texts: list[str]) -> int:
+    return len(" ".join(texts).split())
+
+
+def _plain(value: Number) -> int | float:
+    """As JSON holds it: a whole number without a point."""
+    return int(value) if value == int(value) else float(value)
