@@ -70,7 +70,8 @@ def solve_depth(spec: dict) -> tuple[dict, dict]:
     }
     frames = [{"at": n * every, "level": level} for n, level in enumerate(levels)]
     facts = {"frames": frames, "first": frames[0], "before": frames[-2], "last": frames[-1]}
-    facts |= {"way": way, "step": abs(steps[-1])} | dict(zip(("moves", "goal", "other"), ("rises", "full", "fell") if rises else ("falls", "empty", "rose"), strict=True))
+    moves, goal, other = ("rises", "full", "fell") if rises else ("falls", "empty", "rose")
+    facts |= {"way": way, "step": abs(steps[-1]), "moves": moves, "goal": goal, "other": other}
     facts |= {"queue": spec["names"][0], "peak": max(levels), "per_s": rate}
     return values if min(levels) >= 0 else dict.fromkeys(values), facts
 
@@ -102,9 +103,9 @@ def down(spec: dict, name: str, place: float) -> bool:
 
 
 def solve_board(spec: dict) -> tuple[dict, dict]:
-    every, places = spec["every"], list(spec["fails"].values())
+    every, places = spec["every"], sorted(spec["fails"].values())
     red = [[name for name in spec["names"] if down(spec, name, place)] for place in range(spec["count"])]
-    order = list(spec["fails"])
+    order = sorted(spec["fails"], key=spec["fails"].get)
     values = {
         "first": order[0] if places[0] < places[1] else None,
         "red": len(red[-1]),

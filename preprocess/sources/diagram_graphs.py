@@ -62,7 +62,8 @@ def solve_states(spec: dict) -> tuple[dict, dict]:
     }
     way = f"{', '.join(ways[start])} leads there" if start in ways else f"all it can become is {', '.join(list(ways)[1:])}"
     facts = {"start": start, "trace": trace, "shortest": shortest, "lost": lost, "kept": list(kept), "way": way}
-    return values, facts | {"count": len(names), "trap": names[-1], "traps": [edge["from"] for edge in edges if edge["to"] == names[-1]]}
+    facts |= {"count": len(names), "trap": names[-1]}
+    return values, facts | {"traps": [edge["from"] for edge in edges if edge["to"] == names[-1]]}
 
 
 def architecture(d: Draw) -> dict:
@@ -70,7 +71,8 @@ def architecture(d: Draw) -> dict:
     parents = [None, names[0], names[1], names[1], names[1], names[2]]
     parts, percent = [], {None: 100.0}
     for name, parent in zip(names, parents, strict=False):
-        share = d.rng.choice((10, 20, 25, 40, 50, 80, 100)) if name in names[2:] else 100
+        share = d.rng.choice((10, 20, 25, 40, 50, 80, 100)) if name in names[2:] else d.rng.choice((50, 80, 100, 100))
+        share = share if parent else 100
         percent[name], count = percent[parent] * share / 100, d.rng.randint(1, 5)
         low = max(10, int(d.rng.uniform(400, 1600) * percent[name] / 100 / count) // 10 * 10)
         parts.append({"name": name, "count": count, "each": d.number(low, low + 80, 10), "from": parent, "share": share})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from preprocess.sources import diagram_charts as charts
 from preprocess.sources.canvas import Canvas, NoRoom, Style, overlap, width_of
@@ -15,11 +15,11 @@ SHARES = (50, 44, 56, 38, 62, 32, 68, 26, 74)  # where on an arrow its label may
 def draw(spec: dict, title: str, style: Style, rng: random.Random) -> bytes:
     """The picture of a spec as a PNG file, its text as large as still fits. Raises NoRoom when no layout is readable."""
     layout = {"timeline": charts.timeline, "sequence": charts.sequence, "states": _ring}.get(spec["family"], _rows)
-    for _ in range(30):
+    for attempt in range(30):
         try:
             return layout(spec, title, style, rng).png(rng)
         except NoRoom:
-            style = style.smaller()
+            style = style.smaller() if attempt % 3 == 2 else style
     raise NoRoom(f"{spec['family']} {title}: no readable layout")
 
 
@@ -40,7 +40,7 @@ def _scene(spec: dict) -> tuple[list[list], list[tuple], str]:
     boxes = [(p["name"], [f"{p['count']} x {p['each']} req/s"], "box") for p in spec["parts"]]
     rows = [boxes[:1], boxes[1:2], boxes[2:5], [*boxes[5:], None, None]]
     edges = [(p["from"], p["name"], f"{p['share']} %") for p in spec["parts"] if p["from"]]
-    return rows[: 3 + (len(boxes) > 5)], edges, "2 x 50 req/s: two copies, 50/s each;  %: share of the requests that go on"
+    return rows[: 3 + (len(boxes) > 5)], edges, "copies x req/s of each copy;  %: share of the requests that go on"
 
 
 def _size(box: tuple, style: Style) -> tuple[float, float]:
@@ -120,9 +120,13 @@ def _graph(
     paths = {}
     for a, b, _ in edges:
         ends = [tuple(p + s * v * d / 2 for p, v, d in zip(places[n], way, sizes[n], strict=True)) for n, s in ((a, 1), (b, -1))]
-        path = paths[a, b] = _path(*ends, bend, (taken[a], taken[b]))
-        if len(path) < 5 or any(overlap((*p, *p), taken[name]) for name in taken if name not in (a, b) for p in path[::2]):
-            raise NoRoom(f"{a} to {b}")
+        paths[a, b] = _path(*ends, bend, (taken[a], taken[b]))
+    if any(len(path) < 5 for path in paths.values()):
+        raise NoRoom("an arrow without length")
+    if bend and any(math.dist(p, q) < 10 for p, q in combinations((path[end] for path in paths.values() for end in (0, -1)), 2)):
+        raise NoRoom("two arrows that meet look like one")
+    if any(overlap((*p, *p), taken[name]) for pair, path in paths.items() for name in taken if name not in pair for p in path[::3]):
+        raise NoRoom("an arrow through a box")
     spots = []
     for a, b, label in edges:
         path, others = paths[a, b], [p for key, other in paths.items() if key != (a, b) for p in other]

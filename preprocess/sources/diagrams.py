@@ -1,7 +1,7 @@
 """Diagrams drawn from a spec, with questions whose answers are computed from it: six families, several kinds of question each.
 
-The answer of a conversation holds the spec and the kind of question; `recompute` gives the value again. With `heldout` scenarios and
-numbers come from parts of their ranges that training never sees.
+The answer of a conversation holds the spec and the kind of question; `recompute` gives the value again. With `heldout` scenarios
+and numbers come from parts of their ranges that training never sees.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Conversations about pictures that a program draws: a spec is invented, solved, worded, drawn.
 
 A family is `(invent, solve)`. `invent(draw) -> spec` gives JSON with the `names` a choice is made from. `solve(spec) -> (values,
-facts)` computes the answer to each kind of question, None where this spec has no clear one, and the facts a reply may name. Words are
-templates in datasets/aether/diagrams/<family>.yaml; {value} is the answer, {Value} the same with a capital.
+facts)` computes the answer to each kind of question, None where this spec has no clear one, and the facts a reply may name. Words
+are templates in datasets/aether/diagrams/<family>.yaml; {value} is the answer, {Value} the same with a capital.
 """
 
 from __future__ import annotations
