@@ -125,7 +125,7 @@ def _graph(
         raise NoRoom("an arrow without length")
     if bend and any(math.dist(p, q) < 10 for p, q in combinations((path[end] for path in paths.values() for end in (0, -1)), 2)):
         raise NoRoom("two arrows that meet look like one")
-    if any(overlap((*p, *p), taken[name]) for pair, path in paths.items() for name in taken if name not in pair for p in path[::3]):
+    if any(overlap((*p, *p), taken[n]) for pair, path in paths.items() for n in taken if n not in pair for p in path[::3]):
         raise NoRoom("an arrow through a box")
     spots = []
     for a, b, label in edges:

@@ -162,7 +162,9 @@ def _made(family: str, functions: tuple, asks: str, pictures: Callable, rng: ran
     common = read("common")
     leads = common["clip_leads" if "every" in spec else "leads"]
     frames = rng.choice(common["frames"]).format_map(spec) if "every" in spec else ""
-    user = " ".join(filter(None, [rng.choice(leads).format_map(spec), frames, question, rng.choice(common["tails"])]))
+    lead, tail = rng.choice(leads).format_map(spec), rng.choice(common["tails"])
+    question += "." if tail and question[-1].isalnum() else ""
+    user = " ".join(filter(None, [lead, frames, question, tail]))
     try:
         turn = Turn(user, reasoning, reply, pictures(spec, rng))
     except NoRoom:

@@ -95,7 +95,7 @@ def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
     By timestamp, never by frame number: recordings of screens and phones have no constant rate. Raises Skip.
     """
     try:
-        with av.open(file) as container:
+        with av.open(file, format="mp4") as container:  # never what a file says it is: a playlist could name other files
             stream = _video(container)
             return [_shown(container, stream, time) for time in times]
     except av.FFmpegError as error:
@@ -138,7 +138,7 @@ def own(path: Path, category: str, system: str) -> Conversation:
         if path.is_symlink() or beside.is_symlink():
             raise Skip("a link; put the file itself into the folder")
         sidecar = Sidecar.model_validate(yaml.safe_load(beside.read_text(encoding="utf-8")))
-        with av.open(str(path)) as container:
+        with av.open(str(path), format="mp4") as container:
             stream = _video(container)
             length = float((stream.duration or 0) * stream.time_base) or (container.duration or 0) / av.time_base
         end = min(sidecar.end or length, length)
