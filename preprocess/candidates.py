@@ -214,7 +214,7 @@ def _candidate(row: dict, pngs: list[bytes], item: Conversation, task: Task, not
 
 
 def recomputed(kind: str, answer: dict) -> bool:
-    """Whether a row's stored answer is what its source computes from what is stored with it; the others compute theirs in one go."""
+    """Whether a stored answer is what its source computes from what is stored with it. Worked solutions were computed as read."""
     check = restored(answer)
     match kind:
         case "problems":

@@ -43,7 +43,7 @@ def seed(number: int, turns: int = 1) -> dict:
     said = [
         {
             "user": f"Question {number}.{turn} about {topic}: what happens when {number + 3} of them fill up at once?",
-            "reasoning": f"Think about {topic} number {number}, part {turn}. Nothing drains {number * 7 + turn} items unless somebody reads them.",
+            "reasoning": f"Think about {topic} {number}, part {turn}. Nothing drains {number * 7 + turn} items unless somebody reads.",
             "answer": f"The {topic} stop taking work after {number * 11 + turn} items. Put a limit on them.",
         }
         for turn in range(turns)
@@ -375,6 +375,8 @@ def test_export_is_read_by_datasets(dataset, tmp_path, monkeypatch):
     Image.new("RGB", (32, 16), (200, 10, 10)).save(dataset / "conversations" / "red.png")
     (dataset / "conversations" / "own.jsonl").write_text(json.dumps(_shows("red.png")) + "\n")
     build.build(dataset)
+    plain = datasets.load_dataset("json", data_files=str(dataset / "build" / "train.jsonl"), cache_dir=str(tmp_path / "cache"))
+    assert plain["train"].num_rows == manifest(dataset)["rows"]["train"]
     export.export(dataset / "build", tmp_path / "out")
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     there = [r for split in loaded.values() for r in split]

@@ -31,6 +31,8 @@ _TITLES = "".join(rf"(?<!\b{title}\.)" for title in ("Mr", "Mrs", "Ms", "Dr", "S
 _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\\])")
 _MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
 _BINARY = re.compile(r"(\d+)([-+*/])(\d+)")
+_ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
+_CONNECTIVE = re.compile(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *")
 _SUM = re.compile(r"(?:\$?[\d.,]+%? *[-+×/] *)+\$?[\d.,]+%? *= *")
 
 
@@ -76,10 +78,9 @@ def gsm8k(record: dict) -> Worked:
         raise Skip("the worked solution does not end at its answer")
     value = evaluate(final, {})
     check = {"kind": "number", "value": int(value) if value.denominator == 1 else float(value), "tolerance": 1e-6}
-    sentence = re.sub(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *", "", _SUM.sub("", steps[-1]))
-    sentence = sentence[:1].upper() + sentence[1:]
+    sentence = _capital(_CONNECTIVE.sub("", _SUM.sub("", steps[-1])))
     says = re.search(rf"\b(?:{'|'.join(texts()['verbs'])})(?: \w+){{0,3}} \$?{re.escape(final)}(?![\d.,]*\d)", sentence)
-    if not says or re.search(r"[=×+/:]", sentence) or len(sentence.split()) < 5:
+    if not says or re.search(r"[=×+/:]|\bbecause\b", sentence) or len(sentence.split()) < 5:
         sentence = ""
     unit = re.search(rf"(?:= |^)(\$?{re.escape(final)}%?(?: [a-z]+){{0,2}})\.?$", steps[-1])
     shown, problem = unit[1] if unit else final, record["question"].strip()
@@ -88,12 +89,14 @@ def gsm8k(record: dict) -> Worked:
 
 def _tidy(line: str) -> str:
     """One line of a GSM8K solution as a sentence, its operators spaced."""
-    line = re.sub(r" *(?:\*|(?<=\d) x (?=\$?\d)) *", " × ", line.replace("–", "-").replace("−", "-"))
-    line = re.sub(r"(?<![\d.])\.(?=\d)", "0.", line)
+    line = re.sub(r"(?<![\d.])\.(?=\d)", "0.", line.replace("–", "-").replace("−", "-"))
+    line = re.sub(r" *\* *|(?<=[\w)]) x (?=\$?\d)", " × ", line)
     line = re.sub(r" *= *(?=[$\d(.])", " = ", " ".join(line.split())).strip()
-    if not line:
-        return ""
-    return line[0].upper() + line[1:] + ("" if line[-1] in ".!?:" else ".")
+    return _capital(line) + ("" if line[-1:] in ".!?:" else ".") if line else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def math(record: dict) -> Worked:
@@ -116,7 +119,8 @@ def math(record: dict) -> Worked:
     if len(steps) == 1:
         steps = sentences(steps[0], True)
     last = steps[-1] if mark in steps[-1] else ""
-    sentence = last if len(last.split()) <= 50 and last.count("$") % 2 == 0 and "\\begin" not in last else ""
+    whole = len(last.split()) <= 50 and last.count("$") % 2 == 0 and "\\begin" not in last
+    sentence = _capital(_CONNECTIVE.sub("", last)) if whole else ""
     plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
     check: dict = {"kind": "latex", "value": value}
     if plain:
@@ -144,12 +148,14 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
     def say(name: str, **slots: str) -> str:
         return re.sub(r"\{(\w+)\}", lambda m: slots[m[1]], rng.choice(texts()[name]))
 
-    *facts, asked = sentences(worked.problem, worked.origin == "math")
+    facts = sentences(worked.problem, worked.origin == "math")
+    asked = facts.pop(next((at for at in reversed(range(len(facts))) if _ASKS.search(facts[at])), -1))
     long = rng.random() < LONG and len(asked.split()) <= LONGEST_QUOTE
     signed = "" if rng.random() >= SIGNED else "steps" if not long or rng.random() < SIGNED_STEPS else "opening"
     parts = []
     if long:
-        parts.append(say("opening_signed" if signed == "opening" else "opening", asked=asked))
+        opening = "opening" if facts else "opening_alone"
+        parts.append(say(f"{opening}_signed" if signed == "opening" else opening, asked=asked))
         facts = [fact for fact in facts if re.search(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$", fact)]
         if facts and rng.random() < GIVEN:
             parts.append(say("given", given="\n".join(f"- {fact}" for fact in facts)))
@@ -164,7 +170,7 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
     if long and rng.random() < FINISH:
         parts.append(say("finish", asked=asked, value=worked.shown.replace("\\boxed", "").replace("${", "$").replace("}$", "$")))
     answer = worked.sentence if len(worked.steps) > 1 and worked.sentence else say("answer", value=worked.shown)
-    if len(worked.chain) > 1 and rng.random() < HOW:
+    if len(worked.chain) > 1 and len(worked.chain) == " ".join(worked.steps).count("=") and rng.random() < HOW:
         answer += "\n\n" + say("how", chain=", then ".join(f"{_spaced(e)} = {r}" for e, r in worked.chain))
     return "\n\n".join(parts), answer
 
@@ -184,7 +190,8 @@ def _steps(worked: Worked, asked: str, rng: random.Random, say, long: bool) -> s
 
 
 def _spaced(expression: str) -> str:
-    return re.sub(r"(?<=[\d)%])([-+*/])", lambda m: f" {m[1].replace('*', '×')} ", expression)
+    spaced = re.sub(r"(?<=[\d)%])([-+*/])", lambda m: f" {m[1].replace('*', '×')} ", expression)
+    return re.sub(r"(?<![\d.])\.(?=\d)", "0.", spaced)
 
 
 def _undo(expression: str, result: str) -> tuple[str, str] | None:
