@@ -148,7 +148,7 @@ def _problems(heldout: Path, hub: Path | None):
     for _, _, line in rows.lines(heldout) if heldout.exists() else ():
         row = json.loads(line)
         if all(part["type"] == "text" for part in row["messages"][-2]["content"]):
-            yield "our held-out problems", rows.text_of(row["messages"][-2]), False
+            yield "our own held-out set", rows.text_of(row["messages"][-2]), False
 
 
 def _write(path: Path, results: list[tuple[Task, Result]], chosen: list[Candidate]) -> None:

@@ -43,7 +43,7 @@ def seed(number: int, turns: int = 1) -> dict:
     said = [
         {
             "user": f"Question {number}.{turn} about {topic}: what happens when {number + 3} of them fill up at once?",
-            "reasoning": f"Think about {topic} {number}, part {turn}. Nothing drains {number * 7 + turn} items unless somebody reads.",
+            "reasoning": f"Think about {topic} {number}, part {turn}. Nothing drains {number * 7 + turn} items.",
             "answer": f"The {topic} stop taking work after {number * 11 + turn} items. Put a limit on them.",
         }
         for turn in range(turns)
