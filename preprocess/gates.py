@@ -3,14 +3,14 @@
 Schema, format and marker hygiene are the row contract's own (apriel.rows, apriel.chat) and are checked as a row is made.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
+import mistral_common
 import numpy as np
 from datasketch import MinHash
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
@@ -28,18 +28,17 @@ _WORD = re.compile(r"\w+")
 # Code and formulas.
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 # Common English words that are no common words of the neighbouring languages.
-_ENGLISH = """the and of to is that it for are with this be by from have or which what you not can has if at each how but we they
-one its than then were she his there when would do does find let"""
-_ENGLISH_WORDS = frozenset(_ENGLISH.split())
+_ENGLISH = frozenset(
+    """the and of to is that it for are with this be by from have or which what you not can has if at each how but we they one
+    its than then were she his there when would do does find let""".split()
+)
 _EMPTY = MinHash(num_perm=PERMUTATIONS, seed=1)
 
 
 @lru_cache(maxsize=1)
 def tokenizer() -> Tekkenizer:
     """Pixtral's own vocabulary, which mistral-common carries: lengths in it need no hub."""
-    import mistral_common
-
-    return Tekkenizer.from_file(f"{mistral_common.__path__[0]}/data/tekken_240911.json")
+    return Tekkenizer.from_file(Path(mistral_common.__path__[0]) / "data" / "tekken_240911.json")
 
 
 @lru_cache(maxsize=256)
@@ -59,13 +58,12 @@ def check(row: dict, length: int, gates: Gates) -> None:
     if length > gates.max_tokens:
         raise Skip(f"longer than {gates.max_tokens:,} tokens")
     words = [word for word in _WORD.findall(_NOT_PROSE.sub(" ", f"{user} {reply}").lower()) if word.isalpha()]
-    if len(words) >= SHORT and sum(word in _ENGLISH_WORDS for word in words) < gates.english * len(words):
+    if len(words) >= SHORT and sum(word in _ENGLISH for word in words) < gates.english * len(words):
         raise Skip("not English")
     words = _NOT_PROSE.sub(" ", reply).split()
-    if len(words) >= SHORT:
-        runs = [tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)]
-        if len(runs) - len(set(runs)) > gates.repetition * len(runs):
-            raise Skip("repeats itself")
+    runs = [tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)]
+    if len(words) >= SHORT and len(runs) - len(set(runs)) > gates.repetition * len(runs):
+        raise Skip("repeats itself")
     if "answer" in row and not stands(row["answer"], chat.split(reply).answer or ""):
         raise Skip("the answer does not say its checkable value")
 
@@ -89,20 +87,18 @@ class Benchmark:
 
     def __init__(self, problems: Iterable[tuple[str, str, bool]]):
         """`problems`: (name of the set, text, whether its numbers are masked)."""
-        self._names: list[str] = []
-        self._sizes: list[int] = []
+        self._sizes: list[tuple[str, int]] = []
         self._holders: dict[str, list[int]] = defaultdict(list)
         for name, text, masked in problems:
             runs = _runs(text, masked)
             for run in runs:
-                self._holders[run].append(len(self._names))
-            self._names.append(name)
-            self._sizes.append(len(runs))
+                self._holders[run].append(len(self._sizes))
+            self._sizes.append((name, len(runs)))
 
     def covered(self, text: str) -> tuple[float, str]:
         """The largest share of a problem that stands in `text`, and the set the problem is of."""
         hits = Counter(at for run in _runs(text, True) | _runs(text, False) for at in self._holders.get(run, ()))
-        return max(((count / self._sizes[at], self._names[at]) for at, count in hits.items()), default=(0.0, ""))
+        return max(((count / self._sizes[at][1], self._sizes[at][0]) for at, count in hits.items()), default=(0.0, ""))
 
 
 def _runs(text: str, masked: bool) -> set[str]:
@@ -126,23 +122,17 @@ def signature(text: str, salt: str = "") -> bytes:
 def duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
     """bool (rows,): whether a row before it is kept whose estimated Jaccard similarity is `threshold` or more.
 
-    `signatures` is uint32 (rows, PERMUTATIONS). Only rows that agree in a whole band are compared, with their bucket's first.
+    `signatures` is uint32 (rows, PERMUTATIONS). Only rows that agree in a whole band are compared.
     """
     dropped = np.zeros(len(signatures), bool)
     for first in range(0, PERMUTATIONS, BAND):
-        keys = np.ascontiguousarray(signatures[:, first : first + BAND]).view(f"V{4 * BAND}").ravel()
-        _, buckets, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-        waiting = np.argsort(buckets, kind="stable")
-        waiting = waiting[(sizes[buckets[waiting]] > 1) & ~dropped[waiting]]
-        while waiting.size:
-            starts = np.flatnonzero(np.r_[True, np.diff(buckets[waiting]) != 0])
-            leaders = np.repeat(waiting[starts], np.diff(np.r_[starts, waiting.size]))
-            same = np.empty(waiting.size, bool)
-            for at in range(0, waiting.size, 2**15):  # in parts: a row is half a kilobyte
-                part = slice(at, at + 2**15)
-                same[part] = (signatures[waiting[part]] == signatures[leaders[part]]).mean(axis=1) >= threshold
-            dropped[waiting[same & (waiting != leaders)]] = True
-            waiting = waiting[~same]
+        kept: dict[bytes, list[int]] = defaultdict(list)
+        for at in np.flatnonzero(~dropped):
+            alike = kept[signatures[at, first : first + BAND].tobytes()]
+            if alike and (signatures[alike] == signatures[at]).mean(axis=1).max() >= threshold:
+                dropped[at] = True
+            else:
+                alike.append(at)
     return dropped
 
 

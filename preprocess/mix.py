@@ -1,12 +1,10 @@
 """mix.yaml: which sources make a dataset, how many rows of what are wanted, and what every row must pass. All of it is data."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from apriel.rows import ORIGINS
 
@@ -15,24 +13,22 @@ class MixError(ValueError):
     """A mix.yaml, or a file it names, that cannot be used."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """What stands in a YAML file written by hand: a misspelt key is an error."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class _Source(_Part):
+class _Source(Part):
     category: str
-    system: (
-        str | list[str]
-    )  # files with the system prompt, relative to the dataset's folder; of several, each conversation draws one
-
-    @property
-    def systems(self) -> list[str]:
-        return [self.system] if isinstance(self.system, str) else self.system
+    system: str | list[str]  # files, relative to the dataset's folder; of several prompts each conversation draws one
 
 
-class Seeds(_Source):
-    kind: Literal["seeds"]
-    path: str  # a YAML list of conversations, relative to the dataset's folder
+class Written(_Source):
+    """A YAML file of seeds, or the folder, which need not exist, of a person's own conversations; relative to the dataset's."""
+
+    kind: Literal["seeds", "conversations"]
+    path: str
 
 
 class Drawn(_Source):
@@ -51,14 +47,7 @@ class Hub(_Source):
     sessions: float = Field(default=0, ge=0, lt=1)  # share of conversations that hold 4-6 problems instead of one
 
 
-class Own(_Source):
-    """A person's own conversations: every .json and .jsonl of a folder, which need not exist."""
-
-    kind: Literal["conversations"]
-    path: str
-
-
-class Gates(_Part):
+class Gates(Part):
     max_tokens: int = Field(gt=0)  # of a whole row, in Pixtral's vocabulary, images included
     english: float  # least share of common English words among the words, code and formulas left out
     repetition: float  # largest share of a reply's six-word runs that stood in it before, code and formulas left out
@@ -66,21 +55,21 @@ class Gates(_Part):
     benchmarks: bool  # drop what covers 0.8 of a problem of GSM8K test, GSM-Hard, MATH test or our own held-out ones
 
 
-class Target(_Part):
+class Target(Part):
     """A quality share. A row counts when it meets every condition that is given; of the phrases, regular expressions, any one."""
 
     share: tuple[float, float]
     what: str  # the definition in words, for the report
-    reasoning_words: int | None = None  # at least
-    answer_words: int | None = None  # at most
-    answer_questions: tuple[int, int] | None = None  # question marks in the answer, from and to
+    reasoning_words: int = 0  # at least
+    answer_words: float = float("inf")  # at most
+    answer_questions: tuple[int, float] = (0, float("inf"))  # question marks in the answer, from and to
     phrases: list[str] = []
     phrases_in: Literal["reply", "reasoning"] = "reply"
     labels: list[str] = []  # category or tag, any
     turns: tuple[int, int] | None = None  # user turns of the whole conversation; the share is then one of conversations
 
 
-class Mix(_Part):
+class Mix(Part):
     seed: int
     val_share: float = Field(gt=0, lt=1)
     licence: str
@@ -89,17 +78,12 @@ class Mix(_Part):
     quotas: dict[str, int] = {}  # rows wanted of each category; without them every row is taken
     caps: dict[str, int] = {}  # most rows of an origin
     targets: dict[str, Target] = {}
-    sources: list[Annotated[Seeds | Drawn | Hub | Own, Field(discriminator="kind")]]
-
-    @field_validator("caps")
-    @classmethod
-    def _origins(cls, caps: dict) -> dict:
-        if unknown := sorted(set(caps) - set(ORIGINS)):
-            raise ValueError(f"{unknown[0]!r} is no origin; one of {', '.join(ORIGINS)}")
-        return caps
+    sources: list[Annotated[Written | Drawn | Hub, Field(discriminator="kind")]]
 
     @model_validator(mode="after")
-    def _sum(self) -> Mix:
+    def _agrees(self) -> Self:
+        if unknown := sorted(set(self.caps) - set(ORIGINS)):
+            raise ValueError(f"caps: {unknown[0]!r} is no origin; one of {', '.join(ORIGINS)}")
         if self.quotas and sum(self.quotas.values()) != self.total:
             raise ValueError(f"the quotas sum to {sum(self.quotas.values()):,}, total says {self.total}")
         if self.quotas and (missing := {source.category for source in self.sources} - set(self.quotas)):
@@ -107,12 +91,19 @@ class Mix(_Part):
         return self
 
 
-def load(path: Path) -> Mix:
-    """The mix in a file. Raises MixError naming the file and the key."""
+def load(path: Path, kind: Any = Mix) -> Any:
+    """What a YAML file holds, a `kind`. Raises MixError naming the file, the entry of a list by its id, and the key."""
+    raw = None
     try:
-        return Mix.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(kind).validate_python(raw)
+    except FileNotFoundError:
+        raise MixError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MixError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise MixError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = list(first["loc"])
+        if isinstance(raw, list) and place and isinstance(raw[place[0]], dict):
+            place[0] = raw[place[0]].get("id", place[0])
+        raise MixError(f"{path}: {'.'.join(map(str, place))}: {first['msg']}") from None

@@ -1,9 +1,8 @@
 """Making rows: the small pieces every source uses."""
 
-from __future__ import annotations
-
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from apriel import chat
 
@@ -48,35 +47,33 @@ class Conversation:
     turns: tuple[Turn, ...] = ()
     tags: tuple[str, ...] = ()
     answer: dict | None = None
-    group: str = field(default="")
+    group: str = ""
 
 
-def to_rows(conversation: Conversation, image_path) -> list[dict]:
+def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> list[dict]:
     """One row a trained turn; earlier turns hold only their final answers, as a serving client sends them back.
 
-    `image_path(png) -> str` stores an image and gives its path in the dataset. Raises Skip.
+    `image_path` stores a PNG file and gives its path in the dataset. Raises Skip.
     """
-    history: list[dict] = [{"role": "system", "content": [_text(conversation.system)]}]
-    rows = []
+    history, rows = [{"role": "system", "content": [_text(conversation.system)]}], []
     for number, turn in enumerate(conversation.turns, 1):
-        for part in (conversation.system, turn.user):
-            if marker := chat.reserved_in(part):
-                raise Skip(f"a turn contains {marker}")
+        if marker := chat.reserved_in(f"{conversation.system}\n{turn.user}"):
+            raise Skip(f"a turn contains {marker}")
         try:
             reply = chat.compose(turn.reasoning or "none", turn.answer)
         except ValueError as error:
             raise Skip(str(error)) from None
-        parts = [{"type": "image", "path": image_path(png)} for png in turn.images]
-        history.append({"role": "user", "content": [*parts, _text(turn.user.strip())]})
+        images = [{"type": "image", "path": image_path(png)} for png in turn.images]
+        history.append({"role": "user", "content": [*images, _text(turn.user.strip())]})
         last = number == len(conversation.turns)
         row = {
-            "id": f"{conversation.id}#{number}" if len(conversation.turns) > 1 else conversation.id,
+            "id": conversation.id if last and number == 1 else f"{conversation.id}#{number}",
             "category": conversation.category,
             "origin": conversation.origin,
             "messages": [*history, {"role": "assistant", "content": [_text(reply)], "weight": 1}],
             "tags": list(conversation.tags),
         }
-        if (check := turn.check or (conversation.answer if last else None)) is not None:
+        if check := turn.check or (conversation.answer if last else None):
             row["answer"] = stored(check)
         if turn.reasoning.strip():
             rows.append(row)
@@ -87,15 +84,15 @@ def to_rows(conversation: Conversation, image_path) -> list[dict]:
 def stored(check: dict) -> dict:
     """A checkable value as a row holds it: the same keys and types in every row, or a loader that infers columns would stop.
 
-    What it was derived from (a spec, parameters) is JSON text in `derivation`.
+    `tolerance` is relative. What the value was derived from (a spec, parameters) is JSON text, in its own order.
     """
     rest = {key: value for key, value in check.items() if key not in ("kind", "value", "unit", "tolerance")}
     return {
         "kind": check["kind"],
         "value": str(check["value"]),
         "unit": check.get("unit", ""),
-        "tolerance": float(check.get("tolerance", 0)),  # relative
-        "derivation": json.dumps(rest, ensure_ascii=False) if rest else "",  # in its own order: a spec may depend on it
+        "tolerance": float(check.get("tolerance", 0)),
+        "derivation": json.dumps(rest, ensure_ascii=False) if rest else "",
     }
 
 

@@ -1,37 +1,37 @@
 """Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the quality targets as can be."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from preprocess.candidates import Candidate, Result, Task, draw, signatures
-from preprocess.gates import duplicates
+import numpy as np
+
+from preprocess.candidates import Candidate, draw
+from preprocess.gates import PERMUTATIONS, duplicates
 from preprocess.mix import Mix, Target
 
 
 def distinct(
-    results: list[tuple[Task, Result]], for_evaluation: list[Candidate], threshold: float, skipped: Counter
+    candidates: list[Candidate], heldout: list[Candidate], names: list[str], mix: Mix, skipped: Counter
 ) -> list[Candidate]:
     """The candidates without near-duplicates: of user turns, reasonings, pictures. The earlier in the mix is kept.
 
-    Pictures `for_evaluation` count as earlier ones.
+    Pictures that are held out count as earlier ones. `names` are those of the tasks.
     """
-    candidates = [candidate for _, result in results for candidate in result.candidates]
-    names = {task.number: task.name for task, _ in results}
-    kept = [True] * len(candidates)
+    if not mix.gates:
+        return candidates
+    why: dict[int, str] = {}
     for which, what in enumerate(("user turn", "reasoning")):
-        for at in duplicates(signatures(results, which), threshold).nonzero()[0]:
-            if kept[at]:
-                skipped[f"{names[candidates[at].task]}: near-duplicate of an earlier {what}"] += 1
-            kept[at] = False
-    first = {candidate.looks: "held out" for candidate in for_evaluation}
+        half = slice(4 * PERMUTATIONS * which, 4 * PERMUTATIONS * (which + 1))  # bytes
+        signatures = np.frombuffer(b"".join(c.signed[half] for c in candidates), np.uint32).reshape(-1, PERMUTATIONS)
+        for at in duplicates(signatures, mix.gates.near_duplicate).nonzero()[0]:
+            why.setdefault(at, f"near-duplicate of an earlier {what}")
+    first = {candidate.looks: "held out" for candidate in heldout}
     for at, candidate in enumerate(candidates):
-        if candidate.looks and kept[at] and first.setdefault(candidate.looks, candidate.group) != candidate.group:
-            skipped[f"{names[candidate.task]}: the pictures of an earlier or a held-out row"] += 1
-            kept[at] = False
-    return [candidate for candidate, keep in zip(candidates, kept, strict=True) if keep]
+        if candidate.looks and at not in why and first.setdefault(candidate.looks, candidate.group) != candidate.group:
+            why[at] = "the pictures of an earlier or a held-out row"
+    skipped.update(f"{names[candidates[at].task]}: {reason}" for at, reason in why.items())
+    return [candidate for at, candidate in enumerate(candidates) if at not in why]
 
 
 def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str, float]:
@@ -39,7 +39,7 @@ def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str,
     whole = {candidate.conversation: candidate for candidate in candidates}.values()
     measured = {}
     for name, target in targets.items():
-        of = candidates if target.turns is None else whole
+        of = whole if target.turns else candidates
         measured[name] = sum(name in candidate.met for candidate in of) / max(len(of), 1)
     return measured
 
@@ -53,20 +53,18 @@ def select(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Cand
         by_category[candidate.category][candidate.conversation].append(candidate)
     surplus = {name: sum(map(len, rows.values())) - mix.quotas[name] for name, rows in by_category.items()}
     taken: Counter[str] = Counter()
-    room, chosen = dict(mix.caps), set()
+    room, chosen = Counter(mix.caps), set()
     for category in sorted(surplus, key=lambda name: (surplus[name], name)):
         kinds = _kinds(by_category[category].values(), mix)
         left = mix.quotas[category]
-        while fitting := [k for k in kinds if k.rows <= left and k.rows <= room.get(k.origin, left)]:
+        while fitting := [k for k in kinds if k.rows <= left and (k.origin not in mix.caps or k.rows <= room[k.origin])]:
             kind = min(fitting, key=lambda k: (not k.by_hand, _miss(k, taken, mix.targets) if surplus[category] > 0 else 0, k))
-            conversation = kinds[kind].pop()
+            chosen.update(candidate.id for candidate in kinds[kind].pop())
             if not kinds[kind]:
                 del kinds[kind]
             left -= kind.rows
-            if kind.origin in mix.caps:
-                room[kind.origin] -= kind.rows
+            room[kind.origin] -= kind.rows
             taken.update({"rows": kind.rows, "conversations": 1, **dict(zip(mix.targets, kind.counts, strict=True))})
-            chosen.update(candidate.id for candidate in conversation)
         for kind, rest in kinds.items():
             why = "the quota is full" if kind.rows > left else f"the cap of origin {kind.origin} is reached"
             skipped[f"{category}: {why}"] += kind.rows * len(rest)
@@ -86,8 +84,8 @@ def _kinds(conversations: Iterable[list[Candidate]], mix: Mix) -> dict[_Kind, li
     """Conversations by kind, shuffled: the next to take is each list's last."""
     kinds = defaultdict(list)
     for conversation in sorted(conversations, key=lambda c: draw(mix.seed, c[0].conversation)):
-        met = {name: [name in candidate.met for candidate in conversation] for name in mix.targets}
-        counts = tuple(any(met[name]) if target.turns else sum(met[name]) for name, target in mix.targets.items())
+        met = Counter(name for candidate in conversation for name in candidate.met)
+        counts = tuple(min(met[name], 1) if target.turns else met[name] for name, target in mix.targets.items())
         origin = conversation[0].origin
         kinds[_Kind(origin in ("seed", "conversation"), origin, len(conversation), counts)].append(conversation)
     return kinds

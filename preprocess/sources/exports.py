@@ -5,8 +5,6 @@ reasons first, so such a question waits for a teacher. Reasoning is taken from `
 Nothing outside the folder is read: no link, no address, no path that leads out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -14,8 +12,8 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 from PIL import Image
 
@@ -25,12 +23,11 @@ from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.sources.masking import mask
 
 LARGEST = 64 * 2**20  # characters of one conversation in an export's array
-CHUNK = 2**18
+CHUNK = 2**16
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "model": "assistant"}
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     role: str
     text: str
     reasoning: str = ""
@@ -45,67 +42,55 @@ def conversations(folder: Path) -> Iterator[Conversation | Skip | Note]:
         masked: Counter[str] = Counter()
         for where, raw in _items(path):
             try:
-                said = _said(raw)
-                turns = _turns(said, folder, masked)
+                turns = _turns(_said(raw), folder, masked)
+                if not any(turn.reasoning for turn in turns):
+                    raise Skip("no reply with reasoning; a question for a teacher")
+                name = hashlib.sha256("\n".join(turn.user for turn in turns).encode()).hexdigest()[:12]
+                yield Conversation(f"own-{name}", "", "conversation", turns=turns)
             except Skip as skip:
                 yield skip
-                continue
-            except (MixError, rows.RowError) as error:
+            except MixError as error:
                 raise MixError(f"{where}: {error}") from None
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise MixError(f"{where}: {type(error).__name__} {error}; not a conversation in a shape that is known") from None
-            if any(turn.reasoning for turn in turns):
-                name = hashlib.sha256("\n".join(turn.user for turn in turns).encode()).hexdigest()[:12]
-                yield Conversation(f"own-{name}", "", "conversation", turns=turns)
-            else:
-                yield Skip("no reply with reasoning; a question for a teacher")
-        for kind, count in sorted(masked.items()):
-            yield Note(f"{path.name}: {kind} masked", count)
+        yield from (Note(f"{path.name}: {kind} masked", count) for kind, count in sorted(masked.items()))
 
 
 def _items(path: Path) -> Iterator[tuple[str, object]]:
     """(place, value) of each line of a JSONL file, or of each element of a JSON array, one in memory at a time."""
-    with path.open("rb") as file:
-        begins = file.read(CHUNK).lstrip()[:1]
+    number = 0
     try:
-        if begins == b"[":
-            yield from _elements(path)
-            return
+        with path.open(encoding="utf-8") as file:
+            if (begins := file.read(CHUNK).lstrip()).startswith("["):
+                for number, element in enumerate(_elements(begins[1:], file), 1):  # noqa: B007
+                    yield f"{path}: conversation {number}", element
+                return
         for number, _, line in rows.lines(path):
             if len(line) > rows.MAX_LINE:
                 raise MixError(f"{path}:{number}: the line is longer than {rows.MAX_LINE:,} bytes; split the conversation")
             if line.strip():
                 yield f"{path}:{number}", json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise MixError(f"{path}:{number}: not JSON ({error}); write one object a line") from None
     except UnicodeDecodeError as error:
         raise MixError(f"{path}: not UTF-8 ({error.reason} at byte {error.start:,})") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        place = f": conversation {number + 1}: not JSON, or cut off" if begins.startswith("[") else f":{number}: not JSON"
+        raise MixError(f"{path}{place} ({error})") from None
 
 
-def _elements(path: Path) -> Iterator[tuple[str, object]]:
-    decoder, buffer, at, number = json.JSONDecoder(), "", 0, 1
-    with path.open(encoding="utf-8") as file:
-        buffer = file.read(CHUNK).lstrip()[1:]
-        while True:
-            at += len(buffer[at:]) - len(buffer[at:].lstrip(" \t\r\n,")) if buffer[at : at + 1] in " \t\r\n," else 0
-            if buffer.startswith("]", at):
-                return
-            try:
-                element, at = decoder.raw_decode(buffer, at)
-            except RecursionError as error:
-                raise MixError(f"{path}: conversation {number}: not JSON ({error})") from None
-            except json.JSONDecodeError as error:
-                more = file.read(max(CHUNK, len(buffer)))  # doubling: no element is scanned more than a few times
-                if not more or len(buffer) - at > LARGEST:
-                    raise MixError(
-                        f"{path}: conversation {number}: not JSON, or cut off ({error.msg}); export it again"
-                    ) from None
-                buffer, at = buffer[at:] + more, 0
-                continue
-            yield f"{path}: conversation {number}", element
-            number += 1
-            if at > CHUNK:
-                buffer, at = buffer[at:], 0
+def _elements(buffer: str, file: TextIO) -> Iterator[object]:
+    """The elements of a JSON array whose inside begins with `buffer` and goes on in `file`."""
+    decoder = json.JSONDecoder()
+    while not (buffer := buffer.lstrip(" \t\r\n,")).startswith("]"):
+        try:
+            element, end = decoder.raw_decode(buffer)
+        except json.JSONDecodeError:
+            more = file.read(max(CHUNK, len(buffer)))  # doubling: no element is scanned more than a few times
+            if not more or len(buffer) > LARGEST:
+                raise
+            buffer += more
+        else:
+            yield element
+            buffer = buffer[end:]
 
 
 def _said(raw: dict) -> list[Said]:
@@ -121,16 +106,16 @@ def _said(raw: dict) -> list[Said]:
 
 def _openai(raw: dict) -> list[Said]:
     """The branch that is shown: from the current node back to the root. Thoughts are messages of their own before the reply."""
-    nodes, at, thoughts, said = [], raw.get("current_node") or list(raw["mapping"])[-1], [], []
-    while at and len(nodes) <= len(raw["mapping"]):
-        nodes.append(raw["mapping"][at])
-        at = nodes[-1].get("parent")
-    for message in (node.get("message") for node in reversed(nodes)):
-        content = (message or {}).get("content") or {}
-        role = ((message or {}).get("author") or {}).get("role")
-        if content.get("content_type") == "thoughts":
+    branch, at, thoughts, said = [], raw.get("current_node") or list(raw["mapping"])[-1], [], []
+    while at and len(branch) <= len(raw["mapping"]):
+        branch.append(raw["mapping"][at].get("message") or {})
+        at = raw["mapping"][at].get("parent")
+    for message in reversed(branch):
+        content, role = message.get("content") or {}, (message.get("author") or {}).get("role")
+        kind = content.get("content_type")
+        if kind == "thoughts":
             thoughts += [thought.get("content") or thought.get("summary", "") for thought in content.get("thoughts", [])]
-        elif role in ("user", "assistant") and content.get("content_type") in ("text", "multimodal_text"):
+        elif role in ("user", "assistant") and kind in ("text", "multimodal_text"):
             if any(not isinstance(part, str) for part in content["parts"]):
                 raise Skip("an attachment that the export does not hold")
             if text := "\n".join(content["parts"]).strip():
@@ -143,15 +128,15 @@ def _claude(message: dict) -> Said:
     if message.get("attachments") or message.get("files"):
         raise Skip("an attachment that the export does not hold")
     blocks = message.get("content") or []
-    text = "\n\n".join(b["text"] for b in blocks if b.get("type") == "text") or message.get("text", "")
-    reasoning = "\n\n".join(b["thinking"] for b in blocks if b.get("type") == "thinking")
+    text = "\n\n".join(block["text"] for block in blocks if block.get("type") == "text") or message.get("text", "")
+    reasoning = "\n\n".join(block["thinking"] for block in blocks if block.get("type") == "thinking")
     return Said(_ROLES.get(message["sender"], message["sender"]), text, reasoning)
 
 
 def _message(message: dict) -> Said:
     content = message["content"] or ""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if other := next((p for p in parts if p["type"] not in ("text", "image")), None):
+    if other := next((part for part in parts if part["type"] not in ("text", "image")), None):
         raise ValueError(f'part of type {other["type"]!r}; text, or {{"type": "image", "path": ...}} inside the folder')
     text = "".join(part["text"] for part in parts if part["type"] == "text")
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
@@ -160,26 +145,23 @@ def _message(message: dict) -> Said:
 
 def _turns(said: list[Said], folder: Path, masked: Counter) -> tuple[Turn, ...]:
     """User and assistant in pairs, masked. Raises Skip where they do not alternate."""
-    said = [s for s in said if s.role not in ("system", "tool", "developer")]
-    said = said[: len(said) // 2 * 2]  # a last question without a reply
-    if not said or [s.role for s in said] != ["user", "assistant"] * (len(said) // 2):
+    said = [one for one in said if one.role not in ("system", "tool", "developer")]
+    pairs = list(zip(said[::2], said[1::2], strict=False))  # without a last question that has no reply
+    if not pairs or any((user.role, assistant.role) != ("user", "assistant") for user, assistant in pairs):
         raise Skip("user and assistant do not alternate")
-
-    def clean(text: str) -> str:
-        text, found = mask(text)
-        masked.update(found)
-        return text
-
     turns = []
-    for user, assistant in zip(said[::2], said[1::2], strict=True):
+    for user, assistant in pairs:
         reasoning, answer = assistant.reasoning, assistant.text
         if chat.BEGIN_FINAL in answer:
-            whole = chat.split(answer)
-            reasoning, answer = whole.reasoning, whole.answer or ""
+            reasoning, answer = chat.split(answer).reasoning, chat.split(answer).answer
         elif match := re.match(r"\s*<think>(.*?)</think>(.*)", answer, re.DOTALL):
             reasoning, answer = match[1].strip(), match[2].strip()
-        images = tuple(image(folder, path) for path in user.images)
-        turns.append(Turn(clean(user.text), clean(reasoning), clean(answer), images))
+        texts = []
+        for text in (user.text, reasoning, answer):
+            clean, found = mask(text)
+            texts.append(clean)
+            masked.update(found)
+        turns.append(Turn(*texts, tuple(image(folder, path) for path in user.images)))
     return tuple(turns)
 
 
@@ -189,14 +171,11 @@ def image(folder: Path, name: str) -> bytes:
     if "://" in name or path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
         raise MixError(f"image {name!r}: only plain files inside {folder.name}/ are read; copy it there")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is stricter
-            with Image.open(path) as picture:
-                if picture.width * picture.height > facts.MAX_PIXELS:
-                    raise MixError(f"image {name!r}: {picture.width}x{picture.height} pixels; scale it down")
-                picture.thumbnail((facts.LONGEST_EDGE, facts.LONGEST_EDGE))
-                file = io.BytesIO()
-                picture.convert("RGB").save(file, "PNG")
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as picture:
+            if picture.width * picture.height > facts.MAX_PIXELS:
+                raise MixError(f"image {name!r}: {picture.width}x{picture.height} pixels; scale it down")
+            picture.thumbnail((facts.LONGEST_EDGE, facts.LONGEST_EDGE))
+            picture.convert("RGB").save(file := io.BytesIO(), "PNG")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise MixError(f"image {name!r}: {error}; give a whole PNG, JPEG or WebP file") from None
     return file.getvalue()

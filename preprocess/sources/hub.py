@@ -1,12 +1,11 @@
 """Public data sets: from the hub at the revision hub.lock pins, or from a local folder with `<name>/<split>.jsonl`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from apriel import rows
 from preprocess.mix import MixError
 
 LOCK = Path(__file__).resolve().parents[2] / "hub.lock"
@@ -31,20 +30,7 @@ def revision(name: str) -> str:
 def read(name: str, split: str, folder: Path | None) -> Iterator[dict]:
     """The records of a split, one in memory at a time. Raises MixError."""
     if folder is not None:
-        path = folder / name / f"{split}.jsonl"
-        number = 0
-        try:
-            with path.open(encoding="utf-8") as file:
-                for line in file:
-                    number += 1
-                    record = json.loads(line)
-                    if not isinstance(record, dict):
-                        raise ValueError("an object is wanted")
-                    yield record
-        except OSError as error:
-            raise MixError(f"{path}: {error.strerror}; HUB_DIR is a folder with {name}/{split}.jsonl") from None
-        except ValueError as error:
-            raise MixError(f"{path}:{number}: not a JSON object ({error})") from None
+        yield from _local(folder / name / f"{split}.jsonl")
         return
     repository, configurations, _, renamed = SETS[name]
     pinned = revision(name)
@@ -55,6 +41,18 @@ def read(name: str, split: str, folder: Path | None) -> Iterator[dict]:
             yield from datasets.load_dataset(repository, configuration, split=renamed.get(split, split), revision=pinned)
         except (OSError, ValueError) as error:
             raise MixError(f"{repository}: {' '.join(str(error).split())[:200]}; without a hub give HUB_DIR=") from None
+
+
+def _local(path: Path) -> Iterator[dict]:
+    try:
+        for number, _, line in rows.lines(path):
+            if not isinstance(record := json.loads(line), dict):
+                raise ValueError("an object is wanted")
+            yield record
+    except OSError as error:
+        raise MixError(f"{path}: {error.strerror}; HUB_DIR is a folder with {path.parent.name}/{path.name}") from None
+    except ValueError as error:
+        raise MixError(f"{path}:{number}: not a JSON object ({error})") from None
 
 
 def provenance(name: str, folder: Path | None) -> dict:

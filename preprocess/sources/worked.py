@@ -1,10 +1,8 @@
 """GSM8K and MATH, train split only, as first-principles rows: what is asked, what is given, the solution in steps, a check.
 
 A GSM8K solution's arithmetic is computed again, exactly, and must end at its answer; MATH's answer is what its solution boxes.
-The texts around the solutions are data: datasets/aether/framings/worked.yaml.
+The texts around the solutions and how often each stands there are data: datasets/aether/framings/worked.yaml.
 """
-
-from __future__ import annotations
 
 import hashlib
 import random
@@ -22,18 +20,15 @@ from preprocess.sources import hub
 from preprocess.sources.problem_text import TextError, evaluate
 
 TEXTS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "framings" / "worked.yaml"
-LONG = 0.85  # share of replies; the next five are shares of the long ones
-GIVEN, ASSUMPTION, NUMBERED, CHECK, FINISH = 0.6, 0.55, 0.4, 0.6, 0.6
-SIGNED, SIGNED_STEPS, BACKTRACKS, HOW = 0.5, 0.35, 0.3, 0.5
-LONGEST_QUOTE = 60  # words of the problem's question that a reply repeats
 _CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 _TITLES = "".join(rf"(?<!\b{title}\.)" for title in ("Mr", "Mrs", "Ms", "Dr", "St", r"a\.m", r"p\.m"))
 _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\\])")
-_MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
-_BINARY = re.compile(r"(\d+)([-+*/])(\d+)")
+_FORMULA = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
 _ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
+_GIVES = re.compile(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$")
 _CONNECTIVE = re.compile(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *")
 _SUM = re.compile(r"(?:\$?[\d.,]+%? *[-+×/] *)+\$?[\d.,]+%? *= *")
+_UNDO = {"+": "-", "-": "+", "*": "/", "/": "×"}
 
 
 @dataclass(frozen=True)
@@ -58,33 +53,37 @@ class Worked:
 def gsm8k(record: dict) -> Worked:
     """Raises Skip unless every calculation holds exactly and the last one gives the answer."""
     solution, _, final = record["answer"].rpartition("\n#### ")
-    final, lines = final.strip().replace(",", ""), solution.splitlines()
-    chain, results, steps = [], [], []
-    for line in lines:
-        for expression, result in _CALCULATION.findall(line):
-            expression, result = ("".join(part.replace(",", "").split()) for part in (expression, result))
-            try:
-                holds = evaluate(expression, {}) == evaluate(result, {})
-            except (TextError, SyntaxError, ZeroDivisionError):
-                holds = False
-            if not holds:
+    final, chain, results, steps = final.strip().replace(",", ""), [], [], []
+    for line in solution.splitlines():
+        for found in _CALCULATION.findall(line):
+            expression, result = ("".join(part.replace(",", "").split()) for part in found)
+            if not _equal(expression, result):
                 raise Skip("a calculation of the worked solution does not hold exactly")
             if expression != result:
                 chain.append((expression, result))
                 results.append((len(steps), result))
         if step := _tidy(_CALCULATION.sub("", line)):
             steps.append(step)
-    if not chain or evaluate(chain[-1][1], {}) != evaluate(final, {}):
+    if not chain or not _equal(chain[-1][1], final):
         raise Skip("the worked solution does not end at its answer")
-    value = evaluate(final, {})
-    check = {"kind": "number", "value": int(value) if value.denominator == 1 else float(value), "tolerance": 1e-6}
-    sentence = _capital(_CONNECTIVE.sub("", _SUM.sub("", steps[-1])))
-    says = re.search(rf"\b(?:{'|'.join(texts()['verbs'])})(?: \w+){{0,3}} \$?{re.escape(final)}(?![\d.,]*\d)", sentence)
+    sentence, value = _capital(_CONNECTIVE.sub("", _SUM.sub("", steps[-1]))), re.escape(final)
+    says = re.search(rf"\b(?:{'|'.join(texts()['verbs'])})(?: \w+){{0,3}} \$?{value}(?![\d.,]*\d)", sentence)
     if not says or re.search(r"[=×+/:]|\bbecause\b", sentence) or len(sentence.split()) < 5:
         sentence = ""
-    unit = re.search(rf"(?:= |^)(\$?{re.escape(final)}%?(?: [a-z]+){{0,2}})\.?$", steps[-1])
+    unit = re.search(rf"(?:= |^)(\$?{value}%?(?: [a-z]+){{0,2}})\.?$", steps[-1])
     shown, problem = unit[1] if unit else final, record["question"].strip()
-    return Worked("gsm8k", "", problem, tuple(steps), shown, check, sentence, tuple(results), tuple(chain))
+    return Worked("gsm8k", "", problem, tuple(steps), shown, _number(final), sentence, tuple(results), tuple(chain))
+
+
+def _equal(left: str, right: str) -> bool:
+    try:
+        return evaluate(left, {}) == evaluate(right, {})
+    except (TextError, SyntaxError, ZeroDivisionError):
+        return False
+
+
+def _number(text: str) -> dict:
+    return {"kind": "number", "value": int(float(text)) if float(text).is_integer() else float(text), "tolerance": 1e-6}
 
 
 def _tidy(line: str) -> str:
@@ -114,79 +113,74 @@ def math(record: dict) -> Worked:
     if not box or depth or "\\boxed" in after or not value:
         raise Skip("not exactly one boxed answer")
     mark = f"\\boxed{{{value}}}"
-    whole = before + mark + after
-    steps = [" ".join(p.split()) if "\\begin" not in p else p.strip() for p in re.split(r"\n\s*\n", whole) if p.strip()]
-    if len(steps) == 1:
-        steps = sentences(steps[0], True)
-    last = steps[-1] if mark in steps[-1] else ""
-    whole = len(last.split()) <= 50 and last.count("$") % 2 == 0 and "\\begin" not in last
-    sentence = _capital(_CONNECTIVE.sub("", last)) if whole else ""
+    parts = [part.strip() for part in re.split(r"\n\s*\n", before + mark + after) if part.strip()]
+    steps = [part if "\\begin" in part else " ".join(part.split()) for part in parts]
+    steps = sentences(steps[0], True) if len(steps) == 1 else steps
+    last = steps[-1] if mark in steps[-1] and "\\begin" not in steps[-1] and steps[-1].count("$") % 2 == 0 else ""
+    sentence = _capital(_CONNECTIVE.sub("", last)) if len(last.split()) <= 50 else ""
     plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
-    check: dict = {"kind": "latex", "value": value}
-    if plain:
-        number = float(plain[0].replace(",", ""))
-        check = {"kind": "number", "value": int(number) if number.is_integer() else number, "tolerance": 1e-6}
-    steps = [step.replace(mark, value) for step in steps]
-    return Worked("math", record.get("type") or "", problem, tuple(steps), f"${mark}$", check, sentence)
+    check = _number(plain[0].replace(",", "")) if plain else {"kind": "latex", "value": value}
+    steps = tuple(step.replace(mark, value) for step in steps)
+    return Worked("math", record.get("type") or "", problem, steps, f"${mark}$", check, sentence)
 
 
 def sentences(text: str, formulas: bool) -> list[str]:
     """The sentences of a text; with `formulas`, what stands between dollar signs is TeX and is not cut."""
     if formulas:
-        text = _MATH.sub(lambda m: m[0].replace(" ", "\0").replace("\n", "\1"), text)
+        text = _FORMULA.sub(lambda m: m[0].replace(" ", "\0").replace("\n", "\1"), text)
     return [part.replace("\0", " ").replace("\1", "\n").strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
 @cache
-def texts() -> dict[str, list[str]]:
+def texts() -> dict:
     return yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
 
 
 def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
     """(reasoning, answer) of a solved problem."""
 
+    def chance(of: str) -> bool:
+        return rng.random() < texts()["chances"][of]
+
     def say(name: str, **slots: str) -> str:
-        return re.sub(r"\{(\w+)\}", lambda m: slots[m[1]], rng.choice(texts()[name]))
+        return re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rng.choice(texts()[name]))
 
     facts = sentences(worked.problem, worked.origin == "math")
     asked = facts.pop(next((at for at in reversed(range(len(facts))) if _ASKS.search(facts[at])), -1))
-    long = rng.random() < LONG and len(asked.split()) <= LONGEST_QUOTE
-    signed = "" if rng.random() >= SIGNED else "steps" if not long or rng.random() < SIGNED_STEPS else "opening"
+    long = chance("long") and len(asked.split()) <= 60  # a reply repeats what was asked
+    signed = "" if not chance("signed") else "steps" if not long or chance("signed_steps") else "opening"
     parts = []
     if long:
-        opening = "opening" if facts else "opening_alone"
-        parts.append(say(f"{opening}_signed" if signed == "opening" else opening, asked=asked))
-        facts = [fact for fact in facts if re.search(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$", fact)]
-        if facts and rng.random() < GIVEN:
+        parts.append(say("opening" + "_alone" * (not facts) + "_signed" * (signed == "opening"), asked=asked))
+        facts = [fact for fact in facts if _GIVES.search(fact)]
+        if facts and chance("given"):
             parts.append(say("given", given="\n".join(f"- {fact}" for fact in facts)))
-        if rng.random() < ASSUMPTION:
+        if chance("assumption"):
             parts.append(say(rng.choice(("assumption", f"assumption_{worked.origin}"))))
-    if signed == "steps" or (long and rng.random() < 0.5):
+    if signed == "steps" or (long and chance("steps")):
         parts.append(say("steps_signed" if signed == "steps" else "steps"))
-    parts.append(_steps(worked, asked, rng, say, long))
+    parts.append(_steps(worked, asked, rng, say, chance, long))
     undone = _undo(*worked.chain[-1]) if worked.chain else None
-    if long and undone and rng.random() < CHECK:
+    if long and undone and chance("check"):
         parts.append(say("check", undo=undone[0], first=undone[1]))
-    if long and rng.random() < FINISH:
+    if long and chance("finish"):
         parts.append(say("finish", asked=asked, value=worked.shown.replace("\\boxed", "").replace("${", "$").replace("}$", "$")))
     answer = worked.sentence if len(worked.steps) > 1 and worked.sentence else say("answer", value=worked.shown)
-    if len(worked.chain) > 1 and len(worked.chain) == " ".join(worked.steps).count("=") and rng.random() < HOW:
+    if len(worked.chain) > 1 and len(worked.chain) == " ".join(worked.steps).count("=") and chance("how"):
         answer += "\n\n" + say("how", chain=", then ".join(f"{_spaced(e)} = {r}" for e, r in worked.chain))
     return "\n\n".join(parts), answer
 
 
-def _steps(worked: Worked, asked: str, rng: random.Random, say, long: bool) -> str:
+def _steps(worked: Worked, asked: str, rng: random.Random, say: Callable, chance: Callable, long: bool) -> str:
     """The solution's steps. Some GSM8K replies stop at an earlier result, notice that it is not what was asked, and go on."""
     steps = list(worked.steps)
     early = [(at, result) for at, result in worked.results if at < len(steps) - 1]
-    if early and rng.random() < BACKTRACKS:
+    if early and chance("backtracks"):
         at, result = rng.choice(early)
         steps[at] += " " + say("stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
-    if not long:
-        return " ".join(steps)
-    if worked.origin == "gsm8k" and rng.random() < NUMBERED:
+    if long and worked.origin == "gsm8k" and chance("numbered"):
         return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    return ("\n\n" if worked.origin == "math" else "\n").join(steps)
+    return (" " if not long else "\n\n" if worked.origin == "math" else "\n").join(steps)
 
 
 def _spaced(expression: str) -> str:
@@ -196,13 +190,10 @@ def _spaced(expression: str) -> str:
 
 def _undo(expression: str, result: str) -> tuple[str, str] | None:
     """(inverse calculation, what it must give) of a calculation with two whole numbers and a whole result, or None."""
-    match = _BINARY.fullmatch(expression)
-    if not match or not result.isdigit():
+    match = re.fullmatch(r"(\d+)([-+*/])(\d+)", expression)
+    if not match or not result.isdigit() or (match[2] in "*/" and 0 in (int(match[3]), int(result))):
         return None
-    first, sign, second = match.groups()
-    if sign in "*/" and 0 in (int(second), int(result)):
-        return None
-    return f"{result} {({'+': '-', '-': '+', '*': '/', '/': '×'})[sign]} {second}", first
+    return f"{result} {_UNDO[match[2]]} {match[3]}", match[1]
 
 
 def conversations(
@@ -212,24 +203,22 @@ def conversations(
 
     `contaminated` looks at each problem before it may stand in a session: raises Skip, or returns a note.
     """
-    solve = gsm8k if kind == "gsm8k" else math
     rng = random.Random(f"{kind} {seed}")
     waiting: dict[str, list[Worked]] = defaultdict(list)
     size: dict[str, int] = {}
     seen = set()
     for record in hub.read(kind, "train", folder):
         try:
-            worked = solve(record)
+            worked = gsm8k(record) if kind == "gsm8k" else math(record)
             if note := contaminated([worked.problem]):
                 yield note
+            if worked.key in seen:
+                raise Skip("the same problem twice")
         except (KeyError, TypeError, AttributeError):
             yield Skip("a record without the fields of its data set")
             continue
         except Skip as skip:
             yield skip
-            continue
-        if worked.key in seen:
-            yield Skip("the same problem twice")
             continue
         seen.add(worked.key)
         several = rng.randint(4, 6) if rng.random() < sessions else 1
@@ -238,8 +227,7 @@ def conversations(
         if len(waiting[worked.subject]) == wanted:
             yield _conversation(waiting.pop(worked.subject), seed)
             del size[worked.subject]
-    for rest in waiting.values():
-        yield _conversation(rest, seed)
+    yield from (_conversation(rest, seed) for rest in waiting.values())
 
 
 def _conversation(problems: list[Worked], seed: int) -> Conversation:
@@ -250,4 +238,4 @@ def _conversation(problems: list[Worked], seed: int) -> Conversation:
         turns.append(Turn(ask, *reply(worked, rng), check=worked.check))
     first = problems[0]
     tags = (f"subject:{first.subject}",) if first.subject else ()
-    return Conversation(id=f"{first.origin}-{first.key}", category="", origin=first.origin, turns=tuple(turns), tags=tags)
+    return Conversation(f"{first.origin}-{first.key}", "", first.origin, turns=tuple(turns), tags=tags)
