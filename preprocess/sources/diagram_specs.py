@@ -1,6 +1,9 @@
-"""Specs of diagrams of time and flow, and what follows from them (see drawn). Times in ms, rates in messages a second."""
+"""Specs of diagrams and what follows from them (see drawn). Times in ms, rates in messages or requests a second, shares in %."""
 
 from __future__ import annotations
+
+from collections import deque
+from itertools import accumulate, cycle
 
 from preprocess.sources.drawn import Draw
 
@@ -22,8 +25,7 @@ def timeline(d: Draw) -> dict:
         ready += d.number(8, 90, 2)
     longest = d.rng.choice(tasks[:-2])
     longest["ms"] = d.number(160, 400, 10)
-    of = d.rng.choice([name for name in names[1:] if name != longest["name"]])
-    return {"names": names, "tasks": tasks, "of": of, "limit": d.number(50, 250, 10)}
+    return {"names": names, "tasks": tasks, "of": d.rng.choice([name for name in names[1:] if name != longest["name"]])}
 
 
 def run(tasks: list[dict]) -> list[dict]:
@@ -40,19 +42,16 @@ def solve_timeline(spec: dict) -> tuple[dict, dict]:
     tasks = run(spec["tasks"])
     of, blocker, waiter = named(tasks, spec["of"]), top(tasks, "ms"), top(tasks, "wait")
     freed = run([task for task in spec["tasks"] if task["name"] != blocker["name"]])
-    moved, end, busy = named(freed, spec["of"])["start"], tasks[-1]["end"], sum(task["ms"] for task in tasks)
     holder = next((task for task in tasks if task["start"] < of["ready"] < task["end"]), None)
-    late = [task["name"] for task in tasks if task["wait"] > spec["limit"]]
+    moved = named(freed, spec["of"])["start"]
     values = {
         "wait": of["wait"] or None,
         "holder": holder and holder["name"],
         "longest": waiter and waiter["name"],
         "offload": moved if moved < of["start"] else None,
-        "late": len(late) or None,
-        "idle": end - busy or None,
     }
-    facts = {"tasks": tasks, "of": of, "blocker": blocker, "waiter": waiter, "holder": holder, "freed": freed, "late": late}
-    return values, facts | {"won": of["start"] - moved, "end": end, "busy": busy, "percent": round(100 * busy / end)}
+    facts = {"tasks": tasks, "of": of, "blocker": blocker, "waiter": waiter, "holder": holder, "freed": freed}
+    return values, facts | {"won": of["start"] - moved, "end": tasks[-1]["end"]}
 
 
 def queues(d: Draw) -> dict:
@@ -66,9 +65,7 @@ def queues(d: Draw) -> dict:
         room = (flow - count * each) * d.number(20, 300, 10) if name == slow else d.number(1000, 8000, 500)
         stages.append({"name": name, "count": count, "each": each, "depth": depth, "capacity": depth + room})
         flow = min(flow, count * each)
-    of = d.rng.choice(stages)
-    dead = d.rng.randint(1, max(1, of["count"] - 1))
-    return {"names": names, "producers": producers, "stages": stages, "of": of["name"], "dead": dead}
+    return {"names": names, "producers": producers, "stages": stages}
 
 
 def solve_queues(spec: dict) -> tuple[dict, dict]:
@@ -78,18 +75,12 @@ def solve_queues(spec: dict) -> tuple[dict, dict]:
         power, room = stage["count"] * stage["each"], stage["capacity"] - stage["depth"]
         stages.append({**stage, "in": flow, "out": power, "growth": max(0, flow - power), "room": room})
         flow = min(flow, power)
-    slow, of = max(stages, key=lambda stage: stage["growth"]), named(stages, spec["of"])
-    needed, left = -(-slow["in"] // slow["each"]), of["count"] - spec["dead"]
-    grows = of["in"] - left * of["each"]
-    values = {
-        "throughput": flow,
-        "growing": slow["name"] if len(stages) > 1 else None,
-        "fill": slow["room"] // slow["growth"],
-        "workers": needed - slow["count"],
-        "dies": grows if grows > 0 and left else None,
-    }
-    facts = {"arrives": arrives, "stages": stages, "slow": slow, "of": of, "needed": needed, "new_out": needed * slow["each"]}
-    return values, facts | {"left": left, "left_out": left * of["each"], "minutes": round(values["fill"] / 60, 1)}
+    slow = max(stages, key=lambda stage: stage["growth"])
+    needed, fill = -(-slow["in"] // slow["each"]), slow["room"] // slow["growth"]
+    values = {"throughput": flow, "growing": slow["name"] if len(stages) > 1 else None, "fill": fill}
+    values["workers"] = needed - slow["count"]
+    facts = {"arrives": arrives, "stages": stages, "slow": slow, "needed": needed, "new_out": needed * slow["each"]}
+    return values, facts | {"minutes": round(fill / 60, 1)}
 
 
 def fanout(d: Draw) -> dict:
@@ -100,7 +91,7 @@ def fanout(d: Draw) -> dict:
         leg["then"], leg["then_ms"] = name, d.number(15, 120, 3)
     slow = max(legs, key=lambda leg: leg["ms"] + leg["then_ms"])
     of = d.rng.choice([leg["name"] for leg in legs if leg is not slow])
-    numbers = {"own": d.number(4, 40, 2), "target": d.number(5, slow["ms"] - 5, 2), "limit": d.number(60, 220, 10)}
+    numbers = {"own": d.number(4, 40, 2), "target": d.number(5, slow["ms"] - 5, 2)}
     return {"names": names[:count], "root": root, "legs": legs, "of": of, **numbers}
 
 
@@ -109,45 +100,31 @@ def solve_fanout(spec: dict) -> tuple[dict, dict]:
     for leg in legs:
         leg["working"] = f"{leg['ms']} + {leg['then_ms']} = {leg['sum']}" if leg["then"] else f"{leg['ms']}"
     slow, of, every = max(legs, key=lambda leg: leg["sum"]), named(legs, spec["of"]), sum(leg["sum"] for leg in legs)
-    quicker = [{**leg, "sum": leg["sum"] - (leg["ms"] - spec["target"] if leg is slow else 0)} for leg in legs]
-    new, cut = max(quicker, key=lambda leg: leg["sum"]), [leg["name"] for leg in legs if leg["sum"] > spec["limit"]]
+    new = max(({**leg, "sum": leg["sum"] - (leg["ms"] - spec["target"]) * (leg is slow)} for leg in legs), key=lambda g: g["sum"])
+    total, clear = own + slow["sum"], top(legs, "sum") is not None
     values = {
-        "total": own + slow["sum"],
-        "slowest": top(legs, "sum") and slow["name"],
-        "saved": every - slow["sum"],
-        "faster": top(legs, "sum") and own + new["sum"],
+        "total": total,
+        "slowest": slow["name"] if clear else None,
+        "faster": own + new["sum"] if clear and new["sum"] < slow["sum"] else None,
         "slack": slow["sum"] - of["sum"] or None,
-        "cut": len(cut) or None,
     }
-    facts = {"legs": legs, "slow": slow, "of": of, "new": new, "cut": cut, "every": every, "serial": own + every}
-    facts |= {"total": own + slow["sum"], "gain": slow["sum"] - new["sum"], "kept": len(legs) - len(cut), "count": len(legs)}
-    return values, facts | {"naive": own + slow["sum"] - slow["ms"] + spec["target"]}
+    facts = {"legs": legs, "slow": slow, "of": of, "new": new, "every": every, "serial": own + every, "total": total}
+    return values, facts | {"gain": slow["sum"] - new["sum"], "count": len(legs), "naive": total - slow["ms"] + spec["target"]}
 
 
 def sequence(d: Draw) -> dict:
     (api, *backs), worker, client = d.services(d.rng.randint(3, 4)), d.scenario["side"], d.scenario["client"]
-    texts, at, messages = iter(d.pick("jobs", 8)), 0, []
-
-    def say(sender: str, receiver: str, style: str, wait: int) -> None:
-        nonlocal at
-        at += wait
-        text = "reply" if style == "reply" else next(texts)
-        messages.append({"at": at, "from": sender, "to": receiver, "style": style, "text": text})
-
-    say(client, api, "call", 0)
-    handover = d.rng.randint(0, len(backs))
-    for place, back in enumerate([*backs, client]):
-        if place == handover:
-            say(api, worker, "send", d.number(4, 30))
-        if back != client:
-            say(api, back, "call", d.number(4, 30))
-            say(back, api, "reply", d.number(20, 200, 5))
-    say(api, client, "reply", d.number(4, 30))
+    script = [(client, api, "call", 0)]  # who sends what to whom, how long after the message before
+    for back in backs:
+        script += [(api, back, "call", d.number(4, 30)), (back, api, "reply", d.number(20, 200, 5))]
+    script.insert(2 * d.rng.randint(0, len(backs)) + 1, (api, worker, "send", d.number(4, 30)))
+    script.append((api, client, "reply", d.number(4, 30)))
     for back in d.rng.sample(backs, d.rng.randint(0, 2)):
-        say(worker, back, "call", d.number(20, 80, 5))
-        say(back, worker, "reply", d.number(20, 200, 5))
-    if d.rng.random() < 0.4:
-        say(worker, backs[-1], "send", d.number(20, 80, 5))
+        script += [(worker, back, "call", d.number(20, 80, 5)), (back, worker, "reply", d.number(20, 200, 5))]
+    times, messages = accumulate(wait for *_, wait in script), []
+    for at, text, (sender, receiver, style, _) in zip(times, cycle(d.pick("jobs", 8)), script, strict=False):
+        text = "reply" if style == "reply" else text
+        messages.append({"at": at, "from": sender, "to": receiver, "style": style, "text": text})
     return {"names": [client, api, *backs, worker], "messages": messages, "dead": d.rng.choice([worker, d.rng.choice(backs)])}
 
 
@@ -158,15 +135,95 @@ def solve_sequence(spec: dict) -> tuple[dict, dict]:
         asked, replied = (m["at"] for m in messages if {m["from"], m["to"]} == {api, name})
         legs.append({"name": name, "asked": asked, "replied": replied, "ms": replied - asked})
     waiting, slow = sum(leg["ms"] for leg in legs), max(legs, key=lambda leg: leg["ms"])
-    after, sent = [m for m in messages if m["at"] > total], next(m for m in messages if m["style"] == "send")
-    values = {
-        "wait": total,
-        "longest": top(legs, "ms") and slow["name"],
-        "own": total - waiting,
-        "parallel": total - waiting + slow["ms"],
-        "after": len(after),
-        "survives": "yes" if spec["dead"] == worker else "no",
-    }
+    own, sent = total - waiting, next(m for m in messages if m["style"] == "send")
+    values = {"wait": total, "longest": top(legs, "ms") and slow["name"], "parallel": own + slow["ms"]}
+    values["survives"] = "yes" if spec["dead"] == worker else "no"
     role = f"only gets {sent['text']} handed over" if spec["dead"] == worker else f"must reply before {api} can go on"
     facts = {"client": client, "api": api, "worker": worker, "legs": legs, "slow": slow, "waiting": waiting, "total": total}
-    return values, facts | {"sent": sent, "after": after, "own": total - waiting, "saved": waiting - slow["ms"], "role": role}
+    return values, facts | {"sent": sent, "own": own, "saved": waiting - slow["ms"], "role": role}
+
+
+def states(d: Draw) -> dict:
+    pool, (trap, failure) = d.scenario["states"], d.scenario["trap"]
+    middle = sorted(d.rng.sample(range(1, len(pool) - 1), d.rng.randint(2, 4)))
+    events = {name: into for name, *into in (pool[place] for place in (0, *middle, len(pool) - 1))}
+    names = list(events)
+    pairs = list(zip(names, names[1:], strict=False))
+    pairs += d.rng.sample([(a, b) for a in names[:-1] for b in names if a != b and (a, b) not in pairs], d.rng.randint(2, 3))
+    edges = [{"from": a, "event": d.rng.choice(events[b]), "to": b} for a, b in pairs]
+    edges += [{"from": a, "event": failure, "to": trap} for a in d.rng.sample(names[:-1], d.rng.randint(1, 2))]
+    here, walk = names[0], []
+    for _ in range(d.rng.randint(4, 6)):
+        ways = [edge["event"] for edge in edges if edge["from"] == here and edge["to"] != trap]
+        walk.append(d.rng.choice(ways if ways and d.rng.random() < 0.75 else [edge["event"] for edge in edges]))
+        here = step(edges, here, walk[-1])
+    return {"names": [*names, trap], "final": names[-1], "edges": edges, "walk": walk, "never": d.rng.choice(edges)["event"]}
+
+
+def step(edges: list[dict], state: str, event: str) -> str:
+    """Where an event leads; a state without an arrow for it stays what it is."""
+    return next((edge["to"] for edge in edges if (edge["from"], edge["event"]) == (state, event)), state)
+
+
+def reach(edges: list[dict], start: str) -> dict[str, list[str]]:
+    """The shortest list of events from `start` to each state that can be reached."""
+    found, todo = {start: []}, deque([start])
+    while todo:
+        here = todo.popleft()
+        for edge in edges:
+            if edge["from"] == here and edge["to"] not in found:
+                found[edge["to"]] = [*found[here], edge["event"]]
+                todo.append(edge["to"])
+    return found
+
+
+def solve_states(spec: dict) -> tuple[dict, dict]:
+    edges, names, here, trace = spec["edges"], spec["names"], spec["names"][0], []
+    for event in spec["walk"]:
+        there = step(edges, here, event)
+        trace.append({"event": event, "what": f"no arrow, stays {here}" if there == here else f"{here} to {there}"})
+        here = there
+    dead = [name for name in names if name != spec["final"] and all(edge["from"] != name for edge in edges)]
+    kept = list(reach([edge for edge in edges if edge["event"] != spec["never"]], names[0]))
+    lost, shortest = [name for name in names if name not in kept], reach(edges, names[0])[spec["final"]]
+    values = {"walk": here, "fewest": len(shortest) if len(shortest) > 1 else None, "without": len(lost)}
+    values["dead"] = dead[0] if len(dead) == 1 else None
+    facts = {"start": names[0], "trace": trace, "shortest": shortest, "lost": lost, "kept": kept, "count": len(names)}
+    return values, facts | {"trap": names[-1], "traps": [edge["from"] for edge in edges if edge["to"] == names[-1]]}
+
+
+def architecture(d: Draw) -> dict:
+    names = d.services(d.rng.randint(4, 6))
+    parents = [None, names[0], names[1], names[1], names[1], names[2]]
+    parts, percent = [], {None: 100.0}
+    for name, parent in zip(names, parents, strict=False):
+        share = d.rng.choice((10, 20, 25, 40, 50, 80, 100)) if name in names[2:] else d.rng.choice((50, 80, 100, 100))
+        share = share if parent else 100
+        percent[name], count = percent[parent] * share / 100, d.rng.randint(1, 5)
+        low = max(10, int(d.rng.uniform(400, 1600) * percent[name] / 100 / count) // 10 * 10)
+        parts.append({"name": name, "count": count, "each": d.number(low, low + 80, 10), "from": parent, "share": share})
+    of = d.rng.choice([name for name in names[2:] if percent[name] < 100] or names[2:])
+    return {"names": names, "parts": parts, "of": of}
+
+
+def solve_architecture(spec: dict) -> tuple[dict, dict]:
+    parts, percent = [], {None: 100.0}
+    for part in spec["parts"]:
+        share = percent[part["name"]] = percent[part["from"]] * part["share"] / 100
+        power = part["count"] * part["each"]
+        parts.append({**part, "percent": share, "power": power, "limit": power * 100 / share})
+    of, slow, weakest = named(parts, spec["of"]), min(parts, key=lambda p: p["limit"]), min(parts, key=lambda p: p["power"])
+    clear = all(p is slow or p["limit"] > 1.05 * slow["limit"] for p in parts)
+    new_limit, new_slow = min((2 * p["limit"] if p is slow else p["limit"], p["name"]) for p in parts)
+    values = {
+        "bottleneck": slow["name"] if clear else None,
+        "most": whole(slow["limit"]) if clear else None,
+        "next": whole(new_limit) if clear and new_slow != slow["name"] else None,
+        "lost": whole(of["percent"]),
+    }
+    facts = {"parts": parts, "of": of, "slow": slow, "weakest": weakest, "new_slow": new_slow, "new_limit": new_limit}
+    return values, facts | {"entry": spec["names"][0], "alive": 100 - of["percent"]}
+
+
+def whole(number: float) -> int | None:
+    return round(number) if abs(number - round(number)) < 1e-9 else None

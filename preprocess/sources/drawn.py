@@ -1,8 +1,8 @@
 """Conversations about pictures that a program draws: a spec is invented, solved, worded, drawn.
 
-A family is `(invent, solve)`. `invent(draw) -> spec` gives JSON with the `names` a choice is made from. `solve(spec) -> (values,
-facts)` computes the answer to each kind of question, None where this spec has no clear one, and the facts a reply may name. Words
-are templates in datasets/aether/diagrams/<family>.yaml; {value} is the answer, {Value} the same with a capital.
+A family is `(invent, solve, draw)`. `invent(draw) -> spec` gives JSON with the `names` a choice is made from. `solve(spec) ->
+(values, facts)` computes the answer to each kind of question, None where this spec has no clear one, and the facts a reply may
+name. Words are templates in datasets/aether/diagrams/<family>.yaml; {value} is the answer, {Value} the same with a capital.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from itertools import cycle
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from preprocess.mix import MixError
 from preprocess.rows import Conversation, Turn
 from preprocess.sources.canvas import NoRoom
 
@@ -45,75 +43,26 @@ class Draw:
         return [first, *sorted(self.rng.sample(rest, count - 1), key=rest.index)]
 
 
-class Kind(BaseModel):
-    """Templates of one kind of question; `so` is what follows from the answer, `slip` a wrong start that corrects itself."""
-
-    model_config = ConfigDict(extra="forbid")
-    unit: str = ""
-    asks: list[str]
-    work: list[str]
-    so: list[str]
-    slip: list[str] = []
-    answer: list[str]
-
-
-class Listing(BaseModel):
-    """A text made of the items of a fact."""
-
-    model_config = ConfigDict(extra="forbid")
-    over: str
-    each: str
-    join: str
-
-
-class Wording(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    lists: dict[str, Listing]
-    reads: list[str]
-    signature: list[str]
-    kinds: dict[str, Kind]
-
-
 @cache
 def read(name: str) -> list | dict:
-    """A file of the folder. Raises MixError."""
-    try:
-        return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise MixError(f"{FOLDER / name}.yaml: {' '.join(str(error).split())}") from None
-
-
-@cache
-def load(family: str) -> Wording:
-    """The templates of a family. Raises MixError naming the file and the key."""
-    try:
-        return Wording.model_validate(read(family))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MixError(f"{FOLDER / family}.yaml: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    """A file of the folder."""
+    with (FOLDER / f"{name}.yaml").open(encoding="utf-8") as file:
+        return yaml.safe_load(file)
 
 
 def told(family: str, kind: str, facts: dict, rng: random.Random) -> tuple[str, str, str]:
-    """(question, reasoning, answer). Raises MixError where a template names a fact that is not there."""
-    wording = load(family)
+    """(question, reasoning, answer); `so` is what follows from the answer, `slip` a wrong start that corrects itself."""
+    wording, templates = read(family), read(family)["kinds"][kind]
     words = {name: listed(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-    words |= {n: rule.join.join(map(rule.each.format_map, facts[rule.over])) or "none" for n, rule in wording.lists.items()}
+    for name, rule in wording["lists"].items():
+        words[name] = rule["join"].join(map(rule["each"].format_map, facts[rule["over"]])) or "none"
     words["Value"] = str(facts["value"]).capitalize()
-    templates = wording.kinds[kind]
-
-    def one(options: list[str]) -> str:
-        template = rng.choice(options)
-        try:
-            return template.format_map(words)
-        except (KeyError, TypeError, ValueError) as error:
-            raise MixError(f"{FOLDER / family}.yaml: {kind}: {template!r}: {error!r}") from None
-
     long, signed, slips = rng.random() < LONG, rng.random() < SIGNED, rng.random() < SLIPS
     ahead = signed and rng.random() < 0.7  # the phrase stands in the reasoning rather than in the answer
-    parts = [wording.reads] * long + [wording.signature] * ahead + [templates.slip] * bool(slips and templates.slip)
-    parts += [templates.work] + [templates.so] * long
-    answer = [templates.answer] + [wording.signature] * (signed and not ahead)
-    return one(templates.asks), "\n\n".join(map(one, parts)), "\n\n".join(map(one, answer))
+    parts = [wording["reads"]] * long + [wording["signature"]] * ahead + [templates["slip"]] * slips
+    parts += [templates["work"]] + [templates["so"]] * long
+    answer = [templates["answer"]] + [wording["signature"]] * (signed and not ahead)
+    return tuple("\n\n".join(rng.choice(texts).format_map(words) for texts in part) for part in ([templates["asks"]], parts, answer))
 
 
 def listed(items: list) -> str:
@@ -121,24 +70,19 @@ def listed(items: list) -> str:
     return " and ".join(filter(None, [", ".join(map(str, items[:-1])), str(items[-1])])) if items else "none"
 
 
-def recompute(answer: dict, families: dict[str, tuple[Callable, Callable]]) -> int | float | str:
+def recompute(answer: dict, families: dict[str, tuple]) -> int | float | str:
     """The value of an answer, computed again from the spec it holds."""
     return families[answer["spec"]["family"]][1](answer["spec"])[0][answer["asks"]]
 
 
 def conversations(
-    families: dict[str, tuple[Callable, Callable]],
-    pictures: Callable[[dict, random.Random], tuple[bytes, ...]],
-    count: int,
-    about: tuple[str, str, str],
-    seed: int,
-    heldout: bool,
+    families: dict[str, tuple], pictures: Callable, count: int, about: tuple[str, str, str], seed: int, heldout: bool
 ) -> Iterator[Conversation]:
     """`count` conversations, families and kinds in turn; `about` is (name of the source, category, system prompt).
 
-    `pictures(spec, rng)` draws a spec, and may raise NoRoom. No two questions have the same text.
+    `pictures(spec, rng)` draws a spec as PNG files, and may raise NoRoom. No two questions have the same text.
     """
-    kinds, texts = {family: cycle(load(family).kinds) for family in families}, set()
+    kinds, texts = {family: cycle(read(family)["kinds"]) for family in families}, set()
     source, category, system = about
     for number, family in zip(range(count), cycle(families), strict=False):
         rng, asks, made = random.Random(f"{source} {seed} {heldout} {number}"), next(kinds[family]), None
@@ -159,19 +103,17 @@ def _made(family: str, functions: tuple, asks: str, pictures: Callable, rng: ran
     if (value := values[asks]) is None:
         return None
     question, reasoning, reply = told(family, asks, spec | facts | {"value": value}, rng)
-    common = read("common")
-    leads = common["clip_leads" if "every" in spec else "leads"]
-    frames = rng.choice(common["frames"]).format_map(spec) if "every" in spec else ""
-    lead, tail = rng.choice(leads).format_map(spec), rng.choice(common["tails"])
+    moving, common = "every" in spec, read("common")
+    lead, frames = rng.choice(common["clip_leads" if moving else "leads"]), rng.choice(common["frames"] if moving else [""])
+    tail = rng.choice(common["tails"])
     question += "." if tail and question[-1].isalnum() else ""
-    user = " ".join(filter(None, [lead, frames, question, tail]))
+    user = " ".join(filter(None, [lead.format_map(spec), frames.format_map(spec), question, tail]))
     try:
         turn = Turn(user, reasoning, reply, pictures(spec, rng))
     except NoRoom:
         return None
+    checkable = {"value": value, "asks": asks, "spec": spec}
     if not isinstance(value, str):
-        checkable = {"kind": "number", "value": value, "unit": load(family).kinds[asks].unit, "tolerance": 0}
-    else:
-        choices = next((names for names in (["yes", "no"], spec["names"]) if value in names), None)
-        checkable = {"kind": "choice", "value": value, "choices": choices} if choices else {"kind": "text", "value": value}
-    return turn, {**checkable, "asks": asks, "spec": spec}
+        return turn, {**checkable, "kind": "number", "unit": read(family)["kinds"][asks].get("unit", ""), "tolerance": 0}
+    choices = next((names for names in (["yes", "no"], spec["names"]) if value in names), None)
+    return turn, {**checkable, "kind": "choice", "choices": choices} if choices else {**checkable, "kind": "text"}

@@ -1,15 +1,7 @@
 """Clips sampled by time into 4-6 pictures, with a question about what changed: rendered ones, and a person's own mp4 files.
 
-A clip of one's own is `<name>.mp4` beside `<name>.yaml`:
-
-    question: What happens to the second pump?
-    reasoning: |-
-      ...
-    answer: |-
-      ...
-    frames: 5        # optional, 4 to 6
-    start: 0.0       # optional, seconds
-    end: 12.5        # optional, seconds; the clip's end where it is absent
+A clip of one's own is `<name>.mp4` beside `<name>.yaml` with the fields of Sidecar. A rendered one shows a screen that changes;
+its spec (see drawn) has `count` frames, `every` seconds apart, the first at 0.
 """
 
 from __future__ import annotations
@@ -17,6 +9,8 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -27,21 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from apriel.facts import LONGEST_EDGE, MAX_PIXELS
 from preprocess.rows import Conversation, Skip, Turn
-from preprocess.sources import clips, drawn
-from preprocess.sources.canvas import FONTS, encoded
-
-FAMILIES = {
-    "clip_depth": (clips.depth, clips.solve_depth, clips.paint_depth),
-    "clip_board": (clips.board, clips.solve_board, clips.paint_board),
-    "clip_log": (clips.log, clips.solve_log, clips.paint_log),
-}
-SIZES = ((448, 256), (480, 320), (512, 288), (512, 384), (576, 320), (640, 352))
-FILLS = ("#3a7bd5", "#00897b", "#8e5bd0", "#d97706")
-_RATE = 2  # frames a second of a rendered clip: a screen is no film
-_MOST_DECODED = 2000  # frames from a key frame to the moment wanted; a file that needs more is not read
+from preprocess.sources import drawn
+from preprocess.sources.canvas import Canvas, Style, encoded
 
 
 class Sidecar(BaseModel):
+    """What is asked about a clip of one's own, and the part of it (seconds) to look at."""
+
     model_config = ConfigDict(extra="forbid")
     question: str = Field(min_length=1)
     reasoning: str = Field(min_length=1)
@@ -67,70 +53,6 @@ def conversations(
     yield from drawn.conversations(FAMILIES, frames, count, ("video", category, system), seed, heldout)
 
 
-def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
-    """The frames of a spec, as PNG files, out of its clip."""
-    clip = io.BytesIO(rendered(spec, rng))
-    return tuple(map(encoded, sampled(clip, [place * spec["every"] for place in range(spec["count"])])))
-
-
-def rendered(spec: dict, rng: random.Random) -> bytes:
-    """The clip of a spec as an mp4 file."""
-    look = {"palette": rng.choice(drawn.read("styles")), "size": rng.choice(SIZES), "columns": rng.choice((3, 3, 4))}
-    look |= {"font": rng.choice(FONTS[:4]), "fill": rng.choice(FILLS)}
-    with av.open(file := io.BytesIO(), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=_RATE, options={"preset": "ultrafast", "crf": "18", "g": str(2 * _RATE)})
-        (stream.width, stream.height), stream.pix_fmt = look["size"], "yuv420p"
-        stream.codec_context.thread_count = 1  # the same bytes on any number of cores
-        for number in range(int((spec["count"] - 1) * spec["every"] * _RATE) + 2):
-            screen = clips.Screen(look, spec["title"], number / _RATE)
-            FAMILIES[spec["family"]][2](screen, spec, number / _RATE)
-            container.mux(stream.encode(av.VideoFrame.from_image(screen.image)))
-        container.mux(stream.encode())
-    return file.getvalue()
-
-
-def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
-    """The picture on screen at each time (seconds from the clip's start), upright, its longest edge at most 1024 pixels.
-
-    By timestamp, never by frame number: recordings of screens and phones have no constant rate. Raises Skip.
-    """
-    try:
-        with av.open(file, format="mp4") as container:  # never what a file says it is: a playlist could name other files
-            stream = _video(container)
-            return [_shown(container, stream, time) for time in times]
-    except av.FFmpegError as error:
-        raise Skip(f"not a video that can be decoded: {error.strerror}") from None
-
-
-def _video(container: av.container.InputContainer) -> av.VideoStream:
-    if not container.streams.video:
-        raise Skip("no video in the file")
-    stream = container.streams.video[0]
-    if not 0 < stream.width * stream.height <= MAX_PIXELS:
-        raise Skip(f"frames of {stream.width}x{stream.height} pixels; at most {MAX_PIXELS:,} are decoded")
-    return stream
-
-
-def _shown(container: av.container.InputContainer, stream: av.VideoStream, time: float) -> Image.Image:
-    """The last frame that begins at or before `time`."""
-    wanted = time + float((stream.start_time or 0) * stream.time_base)
-    container.seek(int(wanted / stream.time_base), stream=stream)
-    shown = None
-    for number, frame in enumerate(container.decode(stream)):
-        if shown is not None and frame.time > wanted + 1e-6:
-            break
-        if number > _MOST_DECODED:
-            raise Skip(f"no key frame within {_MOST_DECODED:,} frames before {time:.1f} s")
-        shown = frame
-    if shown is None:
-        raise Skip(f"no frame at {time:.1f} s")
-    picture = Image.fromarray(np.ascontiguousarray(shown.to_ndarray(format="rgb24")))
-    if shown.rotation:  # a phone writes how it was held beside the pixels
-        picture = picture.rotate(shown.rotation, expand=True)
-    picture.thumbnail((LONGEST_EDGE, LONGEST_EDGE), Image.Resampling.LANCZOS)
-    return picture
-
-
 def own(path: Path, category: str, system: str) -> Conversation:
     """The conversation of a person's own clip and its sidecar. Raises Skip naming the file."""
     beside = path.with_suffix(".yaml")
@@ -139,8 +61,7 @@ def own(path: Path, category: str, system: str) -> Conversation:
             raise Skip("a link; put the file itself into the folder")
         sidecar = Sidecar.model_validate(yaml.safe_load(beside.read_text(encoding="utf-8")))
         with av.open(str(path), format="mp4") as container:
-            stream = _video(container)
-            length = float((stream.duration or 0) * stream.time_base) or (container.duration or 0) / av.time_base
+            length = (container.duration or 0) / av.time_base
         end = min(sidecar.end or length, length)
         if sidecar.start >= end:
             raise Skip(f"nothing between {sidecar.start:g} s and {end:g} s")
@@ -150,3 +71,136 @@ def own(path: Path, category: str, system: str) -> Conversation:
         raise Skip(f"{path.name}: {' '.join(str(error).split())}") from None
     turn = Turn(sidecar.question, sidecar.reasoning, sidecar.answer, tuple(map(encoded, pictures)))
     return Conversation(f"clip-{path.stem}", category, "conversation", system, (turn,), ("own-clip",), group=f"clip-{path.stem}")
+
+
+def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
+    """The picture on screen at each time (seconds from the clip's start), upright, its longest edge at most 1024 pixels.
+
+    By timestamp, never by frame number: recordings of screens and phones have no constant rate. Raises Skip.
+    """
+    try:
+        with av.open(file, format="mp4") as container:  # never what a file says it is: a playlist could name other files
+            stream = next(iter(container.streams.video), None)
+            if stream is None or not 0 < stream.width * stream.height <= MAX_PIXELS:
+                raise Skip(f"no video, or frames of more than {MAX_PIXELS:,} pixels")
+            return [_shown(container, stream, time) for time in times]
+    except av.FFmpegError as error:
+        raise Skip(f"not a video that can be decoded: {error.strerror}") from None
+
+
+def _shown(container: av.container.InputContainer, stream: av.VideoStream, time: float) -> Image.Image:
+    """The last frame that begins at or before `time`."""
+    wanted, shown = time + float((stream.start_time or 0) * stream.time_base), None
+    container.seek(int(wanted / stream.time_base), stream=stream)
+    for frame in container.decode(stream):
+        if shown is not None and frame.time > wanted + 1e-6:
+            break
+        shown = frame
+    if shown is None:
+        raise Skip(f"no frame at {time:.1f} s")
+    picture = Image.fromarray(np.ascontiguousarray(shown.to_ndarray(format="rgb24")))
+    picture = picture.rotate(shown.rotation, expand=True)  # a phone writes how it was held beside the pixels
+    picture.thumbnail((LONGEST_EDGE, LONGEST_EDGE), Image.Resampling.LANCZOS)
+    return picture
+
+
+def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
+    """The frames of a spec, as PNG files, out of the mp4 clip rendered from it: two moments drawn for each that is sampled."""
+    style, width, height = Style.drawn(drawn.read("styles"), rng), rng.randint(420, 640), rng.randint(220, 320)
+    moments = []
+    for half in range(2 * spec["count"]):
+        canvas = Canvas(style, width, height, spec["title"], f"t = {half * spec['every'] / 2:.1f} s")
+        FAMILIES[spec["family"]][2](canvas, spec, half / 2, height)
+        moments.append(av.VideoFrame.from_image(canvas.image()))
+    with av.open(file := io.BytesIO(), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(2 / spec["every"]).limit_denominator(100))
+        stream.width, stream.height, stream.pix_fmt = canvas.width, canvas.height, "yuv420p"
+        stream.options, stream.codec_context.thread_count = {"preset": "ultrafast", "crf": "18"}, 1  # the same bytes on any machine
+        for moment in (*moments, None):
+            container.mux(stream.encode(moment))
+    return tuple(map(encoded, sampled(file, [place * spec["every"] for place in range(spec["count"])])))
+
+
+def _moments(d: drawn.Draw) -> dict:
+    return {"count": d.rng.randint(4, 6), "every": d.rng.choice((1.5, 2.5) if d.heldout else (1, 2))}
+
+
+def depth(d: drawn.Draw) -> dict:
+    """The gauge of a queue that turns once; at its last pace it is full or empty after a whole number of seconds."""
+    spec, way, left = _moments(d), d.rng.choice((1, -1)), d.number(5, 60)
+    turn, pace = d.rng.randint(1, spec["count"] - 2), way * d.number(20, 240, 4)
+    rates = [-way * d.number(20, 180, 4)] * turn + [pace] * (spec["count"] - 1 - turn)
+    last = d.number(200, 2000, 10) if way > 0 else -pace * left
+    levels = [last - sum(round(rate * spec["every"]) for rate in rates[place:]) for place in range(spec["count"])]
+    limit = last + pace * left if way > 0 else max(levels) + d.number(50, 900, 50)
+    return {**spec, "names": d.pick("queues", 1), "levels": levels, "limit": max(limit, *levels)}
+
+
+def solve_depth(spec: dict) -> tuple[dict, dict]:
+    levels, every = spec["levels"], spec["every"]
+    steps = [after - before for before, after in pairwise(levels)]
+    turn = next(n for n in range(1, len(steps)) if (steps[n] > 0) != (steps[n - 1] > 0))
+    rises, rate = steps[-1] > 0, round(abs(steps[-1]) / every)
+    way = spec["limit"] - levels[-1] if rises else levels[-1]
+    left = way // rate if way and way % rate == 0 else None
+    values = {"turn": turn * every, "rate": rate, "left": left, "net": abs(levels[-1] - levels[0]) or None}
+    readings = [{"at": n * every, "level": level} for n, level in enumerate(levels)]
+    facts = {"frames": readings, "first": readings[0], "before": readings[-2], "last": readings[-1], "queue": spec["names"][0]}
+    moves, goal, other = ("rises", "full", "fell") if rises else ("falls", "empty", "rose")
+    facts |= {"moves": moves, "goal": goal, "other": other}
+    facts |= {"way": way, "step": abs(steps[-1]), "peak": max(levels), "per_s": rate}
+    return values if min(levels) >= 0 else dict.fromkeys(values), facts
+
+
+def paint_depth(canvas: Canvas, spec: dict, place: float, height: float) -> None:
+    """A bar as full as the queue at a moment, counted in frames."""
+    before, after = spec["levels"][int(place) :][:2] if place < spec["count"] - 1 else spec["levels"][-1:] * 2
+    level, wide, left, y = round(before + (after - before) * (place % 1)), canvas.width - 60, 30, canvas.top + height * 0.55
+    canvas.text(left, y - height * 0.35, f"{spec['names'][0]}: {level:,} messages", 22, "left")
+    canvas.box(left + wide / 2, y, wide, height * 0.3, "ground", corner=0)
+    full = max(2, wide * level / spec["limit"])
+    canvas.box(left + full / 2, y, full, height * 0.3, canvas.style.palette["lines"][0], corner=0)
+    canvas.text(left, y + height * 0.28, "0", align="left")
+    canvas.text(left + wide, y + height * 0.28, f"limit {spec['limit']:,}", align="right")
+
+
+def board(d: drawn.Draw) -> dict:
+    """A status board on which services go down, and sometimes the first comes back."""
+    spec, names = _moments(d), [*d.services(d.rng.randint(6, 8)), d.scenario["side"]]
+    fallen = d.rng.sample(names, d.rng.randint(2, 5))
+    fails = dict(zip(fallen, sorted(d.rng.choices(range(1, spec["count"]), k=len(fallen))), strict=True))
+    later = range(fails[fallen[0]] + 1, spec["count"])
+    back = {fallen[0]: d.rng.choice(later)} if later and d.rng.random() < 0.5 else {}
+    return {**spec, "names": names, "fails": fails, "back": back}
+
+
+def down(spec: dict, name: str, place: float) -> bool:
+    """Whether a service is down at a moment, counted in frames; it changes half a frame before that shows."""
+    return spec["fails"].get(name, 99) - 0.5 <= place < spec["back"].get(name, 99) - 0.5
+
+
+def solve_board(spec: dict) -> tuple[dict, dict]:
+    every, places = spec["every"], sorted(spec["fails"].values())
+    red = [[name for name in spec["names"] if down(spec, name, place)] for place in range(spec["count"])]
+    order = sorted(spec["fails"], key=spec["fails"].get)
+    values = {
+        "first": order[0] if places[0] < places[1] else None,
+        "red": len(red[-1]),
+        "order": ", ".join(order) if len(set(places)) == len(places) else None,
+        "back": next(iter(spec["back"]), None),
+    }
+    seen = [{"at": place * every, "red": ", ".join(names) or "none"} for place, names in enumerate(red)]
+    facts = {"seen": seen, "red_names": red[-1], "first": order[0], "fallen": len(order), "end": seen[-1]["at"]}
+    return values, facts | {"count_all": len(spec["names"]), "first_at": places[0] * every}
+
+
+def paint_board(canvas: Canvas, spec: dict, place: float, height: float) -> None:
+    wide, tall = (canvas.width - 24) / 3, height / -(-len(spec["names"]) // 3)
+    for number, name in enumerate(spec["names"]):
+        x, y, red = 12 + wide * (number % 3 + 0.5), canvas.top + tall * (number // 3 + 0.5), down(spec, name, place)
+        canvas.box(x, y, wide - 10, tall - 10, "#c62828" if red else "#2e7d32")
+        canvas.text(x, y - tall * 0.15, name, colour="#ffffff")
+        canvas.text(x, y + tall * 0.15, "DOWN" if red else "up", canvas.style.px - 1, colour="#ffffff")
+
+
+FAMILIES = {"clip_depth": (depth, solve_depth, paint_depth), "clip_board": (board, solve_board, paint_board)}
