@@ -47,26 +47,23 @@ def draw(spec: dict, title: str, style: Style, rng: random.Random) -> bytes:
 
 def _timeline(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
     """One line a task: a dot when it is ready, dashes while it waits, a bar while it runs; the loop itself on top."""
-    tasks, px = specs.run(spec["tasks"]), style.px - 1
+    tasks, px, fills = specs.run(spec["tasks"]), style.px - 1, style.palette["fills"]
     names = max(1.1 * width_of(text, style.px, style.font) for text in ("event loop", "ready at 100", *spec["names"])) + 14
     plot, height = rng.uniform(400, min(860, LONGEST - 3 * MARGIN - names)), style.px * rng.uniform(2.5, 3.3)
     canvas = Canvas(style, names + plot, height * (len(tasks) + 1) + 2 * px, *words)
-    left, loop, bottom = MARGIN + names, canvas.top + height / 2, canvas.top + height * (len(tasks) + 1)
-    scale = (plot - 60) / tasks[-1]["end"]
-    step = next(s for s in (20, 50, 100, 200, 500) if s * scale > 2 * width_of("1000", px, style.font))
-    for tick in range(0, tasks[-1]["end"] + 1, step):
-        canvas.line([(left + tick * scale, canvas.top), (left + tick * scale, bottom)], "soft", 0.6)
-        canvas.text(left + tick * scale, bottom + px, f"{tick}" if tick else "0 ms", px)
-    fills = rng.sample(style.palette["fills"], len(style.palette["fills"]))
+    left, loop, scale = MARGIN + names, canvas.top + height / 2, (plot - 60) / tasks[-1]["end"]
+    for tick in range(0, tasks[-1]["end"] + 1, 50 if scale > 1.5 else 200):
+        canvas.line([(left + tick * scale, canvas.top), (left + tick * scale, loop + height * (len(tasks) + 0.5))], "soft", 0.6)
+        canvas.text(left + tick * scale, loop + height * (len(tasks) + 0.5) + px, f"{tick} ms", px)
     canvas.text(left - 12, loop, "event loop", align="right", bold=True)
-    for number, t in enumerate(tasks):
-        y, start, end = loop + height * (number + 1), left + t["start"] * scale, left + t["end"] * scale
+    for number, t in enumerate(tasks, 1):
+        y, ready, start, end = (loop + height * number, *(left + t[key] * scale for key in ("ready", "start", "end")))
         canvas.text(left - 12, y - px * 0.6, t["name"], align="right")
         canvas.text(left - 12, y + px * 0.7, f"ready at {t['ready']}", px, "right", "soft")
         for lane in (loop, y):
             canvas.box((start + end) / 2, lane, end - start, height * 0.56, fills[number % len(fills)], corner=0)
-        canvas.line([(left + t["ready"] * scale, y), (start, y)], dashed=True)
-        canvas.box(left + t["ready"] * scale, y, 8, 8, "alarm", corner=4)
+        canvas.line([(ready, y), (start, y)], dashed=True)
+        canvas.box(ready, y, 8, 8, "alarm", corner=4)
         canvas.text(end + 5, y, f"{t['ms']} ms", px, "left")
     return canvas
 
@@ -92,91 +89,72 @@ def _sequence(spec: dict, words: tuple, style: Style, rng: random.Random) -> Can
     return canvas
 
 
-def _scene(spec: dict) -> tuple[list[list], list[tuple]]:
-    """(rows of boxes, edges): a box is (name, further lines, shape), None a gap; an edge is (from, to, label)."""
+def _scene(spec: dict, rng: random.Random) -> tuple[dict, list[tuple], float]:
+    """({name: (further lines, shape, column, row)}, edges as (from, to, label), how much they bend). Columns and rows are cells."""
+    if spec["family"] == "states":
+        names, turn = [*spec["names"][:-1]], rng.uniform(0, math.tau)
+        names.insert(rng.randint(1, len(names)), spec["names"][-1])  # the trap anywhere between the others
+        marks, rings = {names[0]: ["start"], spec["final"]: ["final"]}, [turn + math.tau * n / len(names) for n in range(len(names))]
+        boxes = {n: (marks.get(n, []), "round", math.cos(a), 2.2 * math.sin(a)) for n, a in zip(names, rings, strict=True)}
+        return boxes, [(e["from"], e["to"], e["event"]) for e in spec["edges"]], 0.12
     if spec["family"] == "queues":
         rows = [[(p["name"], [f"sends {p['rate']}/s"], "box") for p in spec["producers"]]]
         for s in spec["stages"]:
             rows.append([(s["name"], [f"holds {s['depth']:,} of {s['capacity']:,}"], "queue")])
             rows.append([(f"{s['name']}-worker", [f"{s['count']} running", f"{s['each']}/s each"], "round")])
-        return rows, [(a[0], b[0], "") for upper, lower in pairwise(rows) for a in upper for b in lower]
-    if spec["family"] == "fanout":
+        edges = [(a[0], b[0], "") for upper, lower in pairwise(rows) for a in upper for b in lower]
+    elif spec["family"] == "fanout":
         root, legs = spec["root"], spec["legs"]
         rows = [[(root, [f"own work {spec['own']} ms"], "round")], [(leg["name"], [f"{leg['ms']} ms"], "box") for leg in legs]]
-        rows.append([(leg["then"], [f"{leg['then_ms']} ms"], "box") if leg["then"] else None for leg in legs])
-        return rows, [(root, leg["name"], "") for leg in legs] + [(g["name"], g["then"], "then") for g in legs if g["then"]]
-    boxes = [(p["name"], [f"{p['count']} x {p['each']} req/s"], "box") for p in spec["parts"]]
-    rows = [boxes[:1], boxes[1:2], boxes[2:5], [*boxes[5:], None, None]][: 3 + (len(boxes) > 5)]
-    return rows, [(p["from"], p["name"], f"{p['share']} %") for p in spec["parts"] if p["from"]]
+        rows.append([(leg["then"], [f"{leg['then_ms']} ms"], "box") for leg in legs])
+        edges = [(root, leg["name"], "") for leg in legs] + [(g["name"], g["then"], "then") for g in legs if g["then"]]
+    else:
+        parts = [(p["name"], [f"{p['count']} x {p['each']} req/s"], "box") for p in spec["parts"]]
+        rows = [parts[:1], parts[1:2], parts[2:5], [*parts[5:], ("", [], ""), ("", [], "")]]
+        edges = [(p["from"], p["name"], f"{p['share']} %") for p in spec["parts"] if p["from"]]
+    places = ((box, place - (len(row) - 1) / 2, number) for number, row in enumerate(rows) for place, box in enumerate(row))
+    return {name: (lines, shape, side, along) for (name, lines, shape), side, along in places if name}, edges, 0
 
 
-def _rows(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
-    """Rows one after another, left to right or top to bottom."""
-    rows, edges = _scene(spec)
-    across, slack = rng.random() < 0.5, rng.uniform(1, 1.3)  # across: rows stand as columns
-    sizes = [[_size(box, style) if box else (0, 0) for box in row] for row in rows]
-    labels = max(width_of(label, style.px, style.font) for _, _, label in edges)
-    gap = slack * (46 + labels if across else 3.4 * style.px + 14 * bool(labels))
-    deep = [max(size[not across] for size in row) for row in sizes]
-    wide = max(len(row) * (max(size[across] for size in row) + slack * 20) for row in sizes)
-    long = sum(deep) + gap * (len(rows) - 1)
-    canvas = Canvas(style, *((long, wide) if across else (wide, long)), *words)
-    places, along, left = {}, 0.0, (canvas.width - (long if across else wide)) / 2
-    for row, depth in zip(rows, deep, strict=True):
-        for place, box in enumerate(row):
-            at, side = along + depth / 2, wide * (place + 0.5) / len(row) + rng.uniform(-3, 3)
-            if box:
-                places[box[0]] = (left + at, canvas.top + side) if across else (left + side, canvas.top + at)
-        along += depth + gap
-    _graph(canvas, [box for row in rows for box in row if box], places, edges, rng, way=(across, not across))
-    return canvas
-
-
-def _ring(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
-    """States on an ellipse, either way round, the trap anywhere between them."""
-    names = spec["names"][:-1]
-    names.insert(rng.randint(1, len(names)), spec["names"][-1])
-    marks = {spec["names"][0]: ["start"], spec["final"]: ["final"]}
-    boxes = [(name, marks.get(name, []), "round") for name in names[:: rng.choice((1, -1))]]
-    widest = max(_size(box, style)[0] for box in boxes)
-    rx, ry, turn = min(rng.uniform(1.9, 3) * widest, 480 - widest / 2), rng.uniform(170, 360), rng.uniform(0, math.tau)
-    canvas, places = Canvas(style, 2 * rx + widest, 2 * ry + 60, *words), {}
-    for place, box in enumerate(boxes):
-        angle = turn + math.tau * place / len(names)
-        places[box[0]] = (canvas.width / 2 + rx * math.cos(angle), canvas.top + 30 + ry * (1 + math.sin(angle)))
-    _graph(canvas, boxes, places, [(e["from"], e["to"], e["event"]) for e in spec["edges"]], rng, bend=0.12)
-    return canvas
-
-
-def _graph(
-    canvas: Canvas, boxes: list[tuple], places: dict, edges: list[tuple], rng: random.Random, bend: float = 0, way: tuple = (0, 0)
-) -> None:
-    """Boxes, arrows between them, labels where they cover nothing. Raises NoRoom when an arrow would cross a box.
-
-    `way` is the direction in which rows follow each other: arrows leave a box on that side; (0, 0): wherever they point.
-    """
-    sizes = {box[0]: _size(box, canvas.style) for box in boxes}
-    taken = {n: (x - w / 2 - 3, y - h / 2 - 3, x + w / 2 + 3, y + h / 2 + 3) for n, (x, y) in places.items() for w, h in [sizes[n]]}
+def _graph(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
+    """Boxes, arrows between them, labels where they cover nothing. Raises NoRoom when an arrow would cross a box."""
+    boxes, edges, bend = _scene(spec, rng)
+    sizes = {name: _size(name, box, style) for name, box in boxes.items()}
+    widest, highest = (max(edge) for edge in zip(*sizes.values(), strict=True))
+    label, across, slack = max(width_of(edge[2], style.px, style.font) for edge in edges), rng.random() < 0.5, rng.uniform(1, 1.3)
+    if bend:
+        cell = (min(rng.uniform(1.9, 3) * widest, 480 - widest / 2), rng.uniform(80, 160))
+    elif across:  # rows stand as columns
+        boxes = {name: (lines, shape, row, column) for name, (lines, shape, column, row) in boxes.items()}
+        cell = (widest + slack * (46 + label), highest + slack * 20)
+    else:
+        cell = (widest + slack * 20, highest + slack * (3.4 * style.px + 14 * bool(label)))
+    us, vs = ([box[axis] * cell[axis - 2] for box in boxes.values()] for axis in (2, 3))
+    canvas = Canvas(style, max(us) - min(us) + widest, max(vs) - min(vs) + highest + 10, *words)
+    left, top = (canvas.width - max(us) - min(us)) / 2, canvas.top + highest / 2 + 5 - min(vs)
+    places = {name: (left + u, top + v + rng.uniform(-3, 3)) for name, u, v in zip(boxes, us, vs, strict=True)}
+    taken = {}
+    for name, (x, y) in places.items():
+        w, h = sizes[name][0] / 2 + 3, sizes[name][1] / 2 + 3
+        taken[name] = (x - w, y - h, x + w, y + h)
     canvas.taken += taken.values()
-    paths = {}
-    for a, b, _ in edges:
-        ends = [tuple(p + s * v * d / 2 for p, v, d in zip(places[n], way, sizes[n], strict=True)) for n, s in ((a, 1), (b, -1))]
-        paths[a, b] = _path(*ends, bend, (taken[a], taken[b]))
+    paths = {(a, b): _path(places[a], places[b], bend, (taken[a], taken[b])) for a, b, _ in edges}
+    ends = [path[end] for path in paths.values() for end in (0, -1) if path]
     if any(len(path) < 5 for path in paths.values()) or any(overlap(a, b) for a, b in combinations(taken.values(), 2)):
         raise NoRoom("boxes that touch")
-    if bend and any(math.dist(p, q) < 10 for p, q in combinations((path[end] for path in paths.values() for end in (0, -1)), 2)):
+    if bend and any(math.dist(p, q) < 10 for p, q in combinations(ends, 2)):
         raise NoRoom("two arrows that meet look like one")
     if any(overlap((*p, *p), taken[n]) for pair, path in paths.items() for n in taken if n not in pair for p in path[::3]):
         raise NoRoom("an arrow through a box")
-    fills, lines = (rng.sample(canvas.style.palette[key], len(canvas.style.palette[key])) for key in ("fills", "lines"))
-    lines = lines if bend and rng.random() < 0.5 else ["ink"]
-    for box in boxes:
-        _box(canvas, box, *places[box[0]], fills[("box", "round", "queue").index(box[2])])
+    fills, lines = rng.sample(style.palette["fills"], 3), rng.sample(style.palette["lines"], 2) if bend else ["ink"]
+    for name, box in boxes.items():
+        _box(canvas, name, box, *places[name], *sizes[name], fills[("box", "round", "queue").index(box[1])])
     for number, (a, b, label) in enumerate(edges):
         path, others = paths[a, b], [p for key, other in paths.items() if key != (a, b) for p in other]
         canvas.line(path, lines[number % len(lines)], head=True)
         if label:
             canvas.label([path[len(path) * share // 100] for share in SHARES], label, lines[number % len(lines)], others)
+    return canvas
 
 
 def _path(a: tuple, b: tuple, bend: float, ends: tuple) -> list[tuple]:
@@ -188,14 +166,13 @@ def _path(a: tuple, b: tuple, bend: float, ends: tuple) -> list[tuple]:
     return [point for point in arc if not any(overlap((*point, *point), end) for end in ends)]
 
 
-def _size(box: tuple, style: Style) -> tuple[float, float]:
-    name, lines, shape = box
-    wide = max([1.08 * width_of(name, style.px, style.font)] + [width_of(line, style.px - 1, style.font) for line in lines])
-    return wide + 22 + 14 * (shape != "box"), (1 + len(lines)) * style.px * 1.4 + 14
+def _size(name: str, box: tuple, style: Style) -> tuple[float, float]:
+    wide = max([1.08 * width_of(name, style.px, style.font)] + [width_of(line, style.px - 1, style.font) for line in box[0]])
+    return wide + 22 + 14 * (box[1] != "box"), (1 + len(box[0])) * style.px * 1.4 + 14
 
 
-def _box(canvas: Canvas, box: tuple, x: float, y: float, fill: str) -> None:
-    (name, lines, shape), (w, h), px = box, _size(box, canvas.style), canvas.style.px
+def _box(canvas: Canvas, name: str, box: tuple, x: float, y: float, w: float, h: float, fill: str) -> None:
+    (lines, shape, *_), px = box, canvas.style.px
     canvas.box(x, y, w, h, fill, corner={"round": h / 2.4, "queue": 0}.get(shape))
     for bar in (w / 2 - 5, w / 2 - 10, 5 - w / 2, 10 - w / 2) if shape == "queue" else ():  # slots at both ends
         canvas.line([(x + bar, y - h / 2), (x + bar, y + h / 2)], width=1)
@@ -204,11 +181,5 @@ def _box(canvas: Canvas, box: tuple, x: float, y: float, fill: str) -> None:
         canvas.text(x, top, line, px - bool(number), colour="text", bold=bool(lines) and not number)
 
 
-FAMILIES = {
-    "timeline": (specs.timeline, specs.solve_timeline, _timeline),
-    "queues": (specs.queues, specs.solve_queues, _rows),
-    "fanout": (specs.fanout, specs.solve_fanout, _rows),
-    "sequence": (specs.sequence, specs.solve_sequence, _sequence),
-    "states": (specs.states, specs.solve_states, _ring),
-    "architecture": (specs.architecture, specs.solve_architecture, _rows),
-}
+LAYOUTS = {"timeline": _timeline, "sequence": _sequence} | dict.fromkeys(("queues", "fanout", "states", "architecture"), _graph)
+FAMILIES = {name: (getattr(specs, name), getattr(specs, f"solve_{name}"), layout) for name, layout in LAYOUTS.items()}

@@ -62,7 +62,8 @@ def told(family: str, kind: str, facts: dict, rng: random.Random) -> tuple[str, 
     parts = [wording["reads"]] * long + [wording["signature"]] * ahead + [templates["slip"]] * slips
     parts += [templates["work"]] + [templates["so"]] * long
     answer = [templates["answer"]] + [wording["signature"]] * (signed and not ahead)
-    return tuple("\n\n".join(rng.choice(texts).format_map(words) for texts in part) for part in ([templates["asks"]], parts, answer))
+    texts = [[rng.choice(options).format_map(words) for options in part] for part in ([templates["asks"]], parts, answer)]
+    return tuple("\n\n".join(part) for part in texts)
 
 
 def listed(items: list) -> str:

@@ -105,17 +105,17 @@ def _shown(container: av.container.InputContainer, stream: av.VideoStream, time:
 
 
 def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
-    """The frames of a spec, as PNG files, out of the mp4 clip rendered from it: two moments drawn for each that is sampled."""
+    """The frames of a spec, as PNG files, out of the mp4 clip rendered from it."""
     style, width, height = Style.drawn(drawn.read("styles"), rng), rng.randint(420, 640), rng.randint(220, 320)
     moments = []
-    for half in range(2 * spec["count"]):
-        canvas = Canvas(style, width, height, spec["title"], f"t = {half * spec['every'] / 2:.1f} s")
-        FAMILIES[spec["family"]][2](canvas, spec, half / 2, height)
+    for place in range(spec["count"]):
+        canvas = Canvas(style, width, height, spec["title"], f"t = {place * spec['every']:.1f} s")
+        FAMILIES[spec["family"]][2](canvas, spec, place, height)
         moments.append(av.VideoFrame.from_image(canvas.image()))
     with av.open(file := io.BytesIO(), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(2 / spec["every"]).limit_denominator(100))
+        stream = container.add_stream("libx264", Fraction(2, int(2 * spec["every"])), {"preset": "ultrafast", "crf": "18"})
         stream.width, stream.height, stream.pix_fmt = canvas.width, canvas.height, "yuv420p"
-        stream.options, stream.codec_context.thread_count = {"preset": "ultrafast", "crf": "18"}, 1  # the same bytes on any machine
+        stream.codec_context.thread_count = 1  # the same bytes on any number of cores
         for moment in (*moments, None):
             container.mux(stream.encode(moment))
     return tuple(map(encoded, sampled(file, [place * spec["every"] for place in range(spec["count"])])))
@@ -152,10 +152,8 @@ def solve_depth(spec: dict) -> tuple[dict, dict]:
     return values if min(levels) >= 0 else dict.fromkeys(values), facts
 
 
-def paint_depth(canvas: Canvas, spec: dict, place: float, height: float) -> None:
-    """A bar as full as the queue at a moment, counted in frames."""
-    before, after = spec["levels"][int(place) :][:2] if place < spec["count"] - 1 else spec["levels"][-1:] * 2
-    level, wide, left, y = round(before + (after - before) * (place % 1)), canvas.width - 60, 30, canvas.top + height * 0.55
+def paint_depth(canvas: Canvas, spec: dict, place: int, height: float) -> None:
+    level, wide, left, y = spec["levels"][place], canvas.width - 60, 30, canvas.top + height * 0.55
     canvas.text(left, y - height * 0.35, f"{spec['names'][0]}: {level:,} messages", 22, "left")
     canvas.box(left + wide / 2, y, wide, height * 0.3, "ground", corner=0)
     full = max(2, wide * level / spec["limit"])
@@ -174,14 +172,14 @@ def board(d: drawn.Draw) -> dict:
     return {**spec, "names": names, "fails": fails, "back": back}
 
 
-def down(spec: dict, name: str, place: float) -> bool:
-    """Whether a service is down at a moment, counted in frames; it changes half a frame before that shows."""
-    return spec["fails"].get(name, 99) - 0.5 <= place < spec["back"].get(name, 99) - 0.5
+def down(spec: dict, place: int) -> list[str]:
+    """The services that are down in a frame."""
+    return [name for name in spec["names"] if spec["fails"].get(name, 99) <= place < spec["back"].get(name, 99)]
 
 
 def solve_board(spec: dict) -> tuple[dict, dict]:
     every, places = spec["every"], sorted(spec["fails"].values())
-    red = [[name for name in spec["names"] if down(spec, name, place)] for place in range(spec["count"])]
+    red = [down(spec, place) for place in range(spec["count"])]
     order = sorted(spec["fails"], key=spec["fails"].get)
     values = {
         "first": order[0] if places[0] < places[1] else None,
@@ -194,13 +192,13 @@ def solve_board(spec: dict) -> tuple[dict, dict]:
     return values, facts | {"count_all": len(spec["names"]), "first_at": places[0] * every}
 
 
-def paint_board(canvas: Canvas, spec: dict, place: float, height: float) -> None:
-    wide, tall = (canvas.width - 24) / 3, height / -(-len(spec["names"]) // 3)
+def paint_board(canvas: Canvas, spec: dict, place: int, height: float) -> None:
+    wide, tall, red = (canvas.width - 24) / 3, height / -(-len(spec["names"]) // 3), down(spec, place)
     for number, name in enumerate(spec["names"]):
-        x, y, red = 12 + wide * (number % 3 + 0.5), canvas.top + tall * (number // 3 + 0.5), down(spec, name, place)
-        canvas.box(x, y, wide - 10, tall - 10, "#c62828" if red else "#2e7d32")
+        x, y = 12 + wide * (number % 3 + 0.5), canvas.top + tall * (number // 3 + 0.5)
+        canvas.box(x, y, wide - 10, tall - 10, "#c62828" if name in red else "#2e7d32")
         canvas.text(x, y - tall * 0.15, name, colour="#ffffff")
-        canvas.text(x, y + tall * 0.15, "DOWN" if red else "up", canvas.style.px - 1, colour="#ffffff")
+        canvas.text(x, y + tall * 0.15, "DOWN" if name in red else "up", canvas.style.px - 1, colour="#ffffff")
 
 
 FAMILIES = {"clip_depth": (depth, solve_depth, paint_depth), "clip_board": (board, solve_board, paint_board)}
