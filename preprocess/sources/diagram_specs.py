@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import accumulate, cycle
+from functools import partial
+from itertools import accumulate, pairwise
 
 from preprocess.sources.drawn import Draw
 
@@ -44,12 +45,8 @@ def solve_timeline(spec: dict) -> tuple[dict, dict]:
     freed = run([task for task in spec["tasks"] if task["name"] != blocker["name"]])
     holder = next((task for task in tasks if task["start"] < of["ready"] < task["end"]), None)
     moved = named(freed, spec["of"])["start"]
-    values = {
-        "wait": of["wait"] or None,
-        "holder": holder and holder["name"],
-        "longest": waiter and waiter["name"],
-        "offload": moved if moved < of["start"] else None,
-    }
+    values = {"wait": of["wait"] or None, "offload": moved if moved < of["start"] else None}
+    values |= {"holder": holder and holder["name"], "longest": waiter and waiter["name"]}
     facts = {"tasks": tasks, "of": of, "blocker": blocker, "waiter": waiter, "holder": holder, "freed": freed}
     return values, facts | {"won": of["start"] - moved, "end": tasks[-1]["end"]}
 
@@ -101,15 +98,11 @@ def solve_fanout(spec: dict) -> tuple[dict, dict]:
         leg["working"] = f"{leg['ms']} + {leg['then_ms']} = {leg['sum']}" if leg["then"] else f"{leg['ms']}"
     slow, of, every = max(legs, key=lambda leg: leg["sum"]), named(legs, spec["of"]), sum(leg["sum"] for leg in legs)
     new = max(({**leg, "sum": leg["sum"] - (leg["ms"] - spec["target"]) * (leg is slow)} for leg in legs), key=lambda g: g["sum"])
-    total, clear = own + slow["sum"], top(legs, "sum") is not None
-    values = {
-        "total": total,
-        "slowest": slow["name"] if clear else None,
-        "faster": own + new["sum"] if clear and new["sum"] < slow["sum"] else None,
-        "slack": slow["sum"] - of["sum"] or None,
-    }
+    total, faster = own + slow["sum"], own + new["sum"]
+    values = {"total": total, "slack": slow["sum"] - of["sum"] or None, "slowest": top(legs, "sum") and slow["name"]}
+    values["faster"] = faster if values["slack"] and faster < total else None
     facts = {"legs": legs, "slow": slow, "of": of, "new": new, "every": every, "serial": own + every, "total": total}
-    return values, facts | {"gain": slow["sum"] - new["sum"], "count": len(legs), "naive": total - slow["ms"] + spec["target"]}
+    return values, facts | {"gain": total - faster, "count": len(legs), "naive": total - slow["ms"] + spec["target"]}
 
 
 def sequence(d: Draw) -> dict:
@@ -121,10 +114,10 @@ def sequence(d: Draw) -> dict:
     script.append((api, client, "reply", d.number(4, 30)))
     for back in d.rng.sample(backs, d.rng.randint(0, 2)):
         script += [(worker, back, "call", d.number(20, 80, 5)), (back, worker, "reply", d.number(20, 200, 5))]
-    times, messages = accumulate(wait for *_, wait in script), []
-    for at, text, (sender, receiver, style, _) in zip(times, cycle(d.pick("jobs", 8)), script, strict=False):
-        text = "reply" if style == "reply" else text
-        messages.append({"at": at, "from": sender, "to": receiver, "style": style, "text": text})
+    times, texts = accumulate(wait for *_, wait in script), d.pick("jobs", 8)
+    messages = [{"at": at, "from": a, "to": b, "style": style} for at, (a, b, style, _) in zip(times, script, strict=True)]
+    for message in messages:
+        message["text"] = "reply" if message["style"] == "reply" else texts.pop()
     return {"names": [client, api, *backs, worker], "messages": messages, "dead": d.rng.choice([worker, d.rng.choice(backs)])}
 
 
@@ -178,17 +171,15 @@ def reach(edges: list[dict], start: str) -> dict[str, list[str]]:
 
 
 def solve_states(spec: dict) -> tuple[dict, dict]:
-    edges, names, here, trace = spec["edges"], spec["names"], spec["names"][0], []
-    for event in spec["walk"]:
-        there = step(edges, here, event)
-        trace.append({"event": event, "what": f"no arrow, stays {here}" if there == here else f"{here} to {there}"})
-        here = there
+    edges, names, start = spec["edges"], spec["names"], spec["names"][0]
+    path = list(accumulate(spec["walk"], partial(step, edges), initial=start))
+    trace = [{"event": event, "before": a, "after": b} for event, (a, b) in zip(spec["walk"], pairwise(path), strict=True)]
     dead = [name for name in names if name != spec["final"] and all(edge["from"] != name for edge in edges)]
-    kept = list(reach([edge for edge in edges if edge["event"] != spec["never"]], names[0]))
-    lost, shortest = [name for name in names if name not in kept], reach(edges, names[0])[spec["final"]]
-    values = {"walk": here, "fewest": len(shortest) if len(shortest) > 1 else None, "without": len(lost)}
+    kept = list(reach([edge for edge in edges if edge["event"] != spec["never"]], start))
+    lost, shortest = [name for name in names if name not in kept], reach(edges, start)[spec["final"]]
+    values = {"walk": path[-1], "fewest": len(shortest) if len(shortest) > 1 else None, "without": len(lost)}
     values["dead"] = dead[0] if len(dead) == 1 else None
-    facts = {"start": names[0], "trace": trace, "shortest": shortest, "lost": lost, "kept": kept, "count": len(names)}
+    facts = {"start": start, "trace": trace, "shortest": shortest, "lost": lost, "kept": kept, "count": len(names)}
     return values, facts | {"trap": names[-1], "traps": [edge["from"] for edge in edges if edge["to"] == names[-1]]}
 
 
@@ -197,30 +188,23 @@ def architecture(d: Draw) -> dict:
     parents = [None, names[0], names[1], names[1], names[1], names[2]]
     parts, percent = [], {None: 100.0}
     for name, parent in zip(names, parents, strict=False):
-        share = d.rng.choice((10, 20, 25, 40, 50, 80, 100)) if name in names[2:] else d.rng.choice((50, 80, 100, 100))
-        share = share if parent else 100
+        share = d.rng.choice((10, 20, 25, 40, 50, 80, 100) if name in names[2:] else (50, 80, 100, 100)) if parent else 100
         percent[name], count = percent[parent] * share / 100, d.rng.randint(1, 5)
         low = max(10, int(d.rng.uniform(400, 1600) * percent[name] / 100 / count) // 10 * 10)
-        parts.append({"name": name, "count": count, "each": d.number(low, low + 80, 10), "from": parent, "share": share})
-    of = d.rng.choice([name for name in names[2:] if percent[name] < 100] or names[2:])
-    return {"names": names, "parts": parts, "of": of}
+        part = {"name": name, "from": parent, "share": share, "percent": percent[name]}
+        parts.append({**part, "count": count, "each": d.number(low, low + 80, 10)})
+    return {"names": names, "parts": parts, "of": d.rng.choice([name for name in names[2:] if percent[name] < 100] or names[2:])}
 
 
 def solve_architecture(spec: dict) -> tuple[dict, dict]:
-    parts, percent = [], {None: 100.0}
-    for part in spec["parts"]:
-        share = percent[part["name"]] = percent[part["from"]] * part["share"] / 100
-        power = part["count"] * part["each"]
-        parts.append({**part, "percent": share, "power": power, "limit": power * 100 / share})
+    parts = [{**part, "power": part["count"] * part["each"]} for part in spec["parts"]]
+    for part in parts:
+        part["limit"] = part["power"] * 100 / part["percent"]
     of, slow, weakest = named(parts, spec["of"]), min(parts, key=lambda p: p["limit"]), min(parts, key=lambda p: p["power"])
     clear = all(p is slow or p["limit"] > 1.05 * slow["limit"] for p in parts)
     new_limit, new_slow = min((2 * p["limit"] if p is slow else p["limit"], p["name"]) for p in parts)
-    values = {
-        "bottleneck": slow["name"] if clear else None,
-        "most": whole(slow["limit"]) if clear else None,
-        "next": whole(new_limit) if clear and new_slow != slow["name"] else None,
-        "lost": whole(of["percent"]),
-    }
+    values = {"bottleneck": slow["name"], "most": whole(slow["limit"])} if clear else {"bottleneck": None, "most": None}
+    values |= {"next": whole(new_limit) if clear and new_slow != slow["name"] else None, "lost": whole(of["percent"])}
     facts = {"parts": parts, "of": of, "slow": slow, "weakest": weakest, "new_slow": new_slow, "new_limit": new_limit}
     return values, facts | {"entry": spec["names"][0], "alive": 100 - of["percent"]}
 

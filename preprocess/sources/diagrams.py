@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, pairwise
 
 from preprocess.rows import Conversation
@@ -18,10 +19,6 @@ from preprocess.sources import drawn
 from preprocess.sources.canvas import LONGEST, MARGIN, Canvas, NoRoom, Style, overlap, width_of
 
 SHARES = (50, 44, 56, 38, 62, 32, 68, 26, 74)  # where on an arrow its label may stand, percent of the way, best first
-
-
-def recompute(answer: dict) -> int | str:
-    return drawn.recompute(answer, FAMILIES)
 
 
 def conversations(count: int, category: str, system: str, seed: int, heldout: bool = False) -> Iterator[Conversation]:
@@ -90,12 +87,14 @@ def _sequence(spec: dict, words: tuple, style: Style, rng: random.Random) -> Can
 
 
 def _scene(spec: dict, rng: random.Random) -> tuple[dict, list[tuple], float]:
-    """({name: (further lines, shape, column, row)}, edges as (from, to, label), how much they bend). Columns and rows are cells."""
+    """({name: (further lines, shape, column, row)}, edges as (from, to, label), how much they bend)."""
     if spec["family"] == "states":
         names, turn = [*spec["names"][:-1]], rng.uniform(0, math.tau)
         names.insert(rng.randint(1, len(names)), spec["names"][-1])  # the trap anywhere between the others
-        marks, rings = {names[0]: ["start"], spec["final"]: ["final"]}, [turn + math.tau * n / len(names) for n in range(len(names))]
-        boxes = {n: (marks.get(n, []), "round", math.cos(a), 2.2 * math.sin(a)) for n, a in zip(names, rings, strict=True)}
+        marks, boxes = {names[0]: ["start"], spec["final"]: ["final"]}, {}
+        for name in names:
+            turn += math.tau / len(names)
+            boxes[name] = (marks.get(name, []), "round", math.cos(turn), 2.2 * math.sin(turn))
         return boxes, [(e["from"], e["to"], e["event"]) for e in spec["edges"]], 0.12
     if spec["family"] == "queues":
         rows = [[(p["name"], [f"sends {p['rate']}/s"], "box") for p in spec["producers"]]]
@@ -183,3 +182,4 @@ def _box(canvas: Canvas, name: str, box: tuple, x: float, y: float, w: float, h:
 
 LAYOUTS = {"timeline": _timeline, "sequence": _sequence} | dict.fromkeys(("queues", "fanout", "states", "architecture"), _graph)
 FAMILIES = {name: (getattr(specs, name), getattr(specs, f"solve_{name}"), layout) for name, layout in LAYOUTS.items()}
+recompute = partial(drawn.recompute, FAMILIES)

@@ -15,8 +15,7 @@ from functools import cache
 from itertools import cycle
 from pathlib import Path
 
-import yaml
-
+from preprocess import mix
 from preprocess.rows import Conversation, Turn
 from preprocess.sources.canvas import NoRoom
 
@@ -45,9 +44,8 @@ class Draw:
 
 @cache
 def read(name: str) -> list | dict:
-    """A file of the folder."""
-    with (FOLDER / f"{name}.yaml").open(encoding="utf-8") as file:
-        return yaml.safe_load(file)
+    """A file of the folder. Raises MixError."""
+    return mix.load(FOLDER / f"{name}.yaml", list | dict)
 
 
 def told(family: str, kind: str, facts: dict, rng: random.Random) -> tuple[str, str, str]:
@@ -71,7 +69,7 @@ def listed(items: list) -> str:
     return " and ".join(filter(None, [", ".join(map(str, items[:-1])), str(items[-1])])) if items else "none"
 
 
-def recompute(answer: dict, families: dict[str, tuple]) -> int | float | str:
+def recompute(families: dict[str, tuple], answer: dict) -> int | float | str:
     """The value of an answer, computed again from the spec it holds."""
     return families[answer["spec"]["family"]][1](answer["spec"])[0][answer["asks"]]
 

@@ -10,6 +10,7 @@ import io
 import random
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,10 +36,6 @@ class Sidecar(BaseModel):
     frames: int = Field(5, ge=4, le=6)
     start: float = Field(0, ge=0)
     end: float | None = None
-
-
-def recompute(answer: dict) -> int | float | str:
-    return drawn.recompute(answer, FAMILIES)
 
 
 def conversations(
@@ -107,17 +104,16 @@ def _shown(container: av.container.InputContainer, stream: av.VideoStream, time:
 def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
     """The frames of a spec, as PNG files, out of the mp4 clip rendered from it."""
     style, width, height = Style.drawn(drawn.read("styles"), rng), rng.randint(420, 640), rng.randint(220, 320)
-    moments = []
-    for place in range(spec["count"]):
-        canvas = Canvas(style, width, height, spec["title"], f"t = {place * spec['every']:.1f} s")
+    canvases = [Canvas(style, width, height, spec["title"], f"t = {n * spec['every']:.1f} s") for n in range(spec["count"])]
+    for place, canvas in enumerate(canvases):
         FAMILIES[spec["family"]][2](canvas, spec, place, height)
-        moments.append(av.VideoFrame.from_image(canvas.image()))
     with av.open(file := io.BytesIO(), "w", format="mp4") as container:
         stream = container.add_stream("libx264", Fraction(2, int(2 * spec["every"])), {"preset": "ultrafast", "crf": "18"})
         stream.width, stream.height, stream.pix_fmt = canvas.width, canvas.height, "yuv420p"
         stream.codec_context.thread_count = 1  # the same bytes on any number of cores
-        for moment in (*moments, None):
-            container.mux(stream.encode(moment))
+        for canvas in canvases:
+            container.mux(stream.encode(av.VideoFrame.from_image(canvas.image())))
+        container.mux(stream.encode())
     return tuple(map(encoded, sampled(file, [place * spec["every"] for place in range(spec["count"])])))
 
 
@@ -202,3 +198,4 @@ def paint_board(canvas: Canvas, spec: dict, place: int, height: float) -> None:
 
 
 FAMILIES = {"clip_depth": (depth, solve_depth, paint_depth), "clip_board": (board, solve_board, paint_board)}
+recompute = partial(drawn.recompute, FAMILIES)
