@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from apriel.rows import RowError
-from preprocess import build, export
+from preprocess import build, report
 from preprocess.mix import MixError
 
 
@@ -27,7 +27,7 @@ def main() -> int:
         if args.card:
             (folder / "README.md").write_bytes((folder / "build" / "README.md").read_bytes())
         if args.export:
-            print(export.export(folder / "build", args.export))
+            print(report.export(folder / "build", args.export))
     except (MixError, RowError, build.BuildError) as error:
         sys.exit(f"error: {error}")
     return 0

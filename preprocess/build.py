@@ -19,8 +19,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from apriel import rows
 from preprocess import candidates, gates, report, selection
 from preprocess import mix as mixes
@@ -29,7 +27,6 @@ from preprocess.sources import hub as hubs
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED = ("train.jsonl", "val.jsonl", "images/")  # what data_sha256 is over: the identity of the data, not of its report
-EDGES = [0, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 1 << 31]  # tokens
 SLOW = ("video", "diagrams", "problems", "math", "gsm8k")  # kinds of source, started first
 
 
@@ -69,7 +66,6 @@ def build(folder: Path, hub: Path | None = None) -> str:
 
 def _make(folder: Path, aside: Path, mix: mixes.Mix, hub: Path | None) -> dict:
     """Write everything but the manifest into `aside`; returns what the manifest says of it."""
-    public = {source.kind: hubs.provenance(source.kind, hub) for source in mix.sources if isinstance(source, mixes.Hub)}
     tasks = [Task(number, mix, source, folder, aside, hub) for number, source in enumerate(mix.sources)]
     drawn = [replace(t, number=t.number + len(tasks), heldout=True) for t in tasks if getattr(t.source, "heldout", 0)]
     candidates.benchmark = None
@@ -95,14 +91,22 @@ def _make(folder: Path, aside: Path, mix: mixes.Mix, hub: Path | None) -> dict:
     for path in (aside / "images").iterdir():
         if f"images/{path.name}" not in used:
             path.unlink()
-    about = _about(mix, chosen, results) | {
+    measured = selection.shares(chosen, mix.targets)
+    about = mix.model_dump(include={"quotas", "seed", "val_share", "licence"}) | {
         "dataset": folder.name,
-        "mix_sha256": _sha256(folder / "mix.yaml"),
+        "read": sum(result.read for result in results),
+        "kept": len(chosen),
         "skipped": dict(sorted(skipped.items())),
-        "passed": len(found),
+        "notes": dict(sum((result.notes for result in results), Counter())),
         "rows": {name: len(part) for name, part in splits.items()},
         "images": len(used),
-        "sources": public,
+        "categories": dict(Counter(c.category for c in chosen)),
+        "origins": dict(Counter(c.origin for c in chosen)),
+        "conversations": len({c.conversation for c in chosen}),
+        "verified_answers": sum(c.verified for c in chosen),
+        "tokens": sum(c.tokens for c in chosen),
+        "targets": {name: {"measured": round(measured[name], 4), "wanted": t.share} for name, t in mix.targets.items()},
+        "sources": {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)},
     }
     report.write(aside, folder, mix, about, chosen)
     files = {str(p.relative_to(aside)): _sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
@@ -141,27 +145,6 @@ def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
                     spool = spools[f"spool-{candidate.task}"]
                     spool.seek(candidate.offset)
                     file.write(spool.read(candidate.size))
-
-
-def _about(mix: mixes.Mix, chosen: list[Candidate], results: list[Result]) -> dict:
-    """What the manifest says of the mix and of the rows that were chosen."""
-    counts, _ = np.histogram([c.tokens for c in chosen], EDGES)
-    measured = selection.shares(chosen, mix.targets)
-    return {
-        "read": sum(result.read for result in results),
-        "kept": len(chosen),
-        "notes": dict(sum((result.notes for result in results), Counter())),
-        "categories": dict(Counter(c.category for c in chosen)),
-        "origins": dict(Counter(c.origin for c in chosen)),
-        "conversations": len({c.conversation for c in chosen}),
-        "verified_answers": sum(c.verified for c in chosen),
-        "targets": {name: {"measured": round(measured[name], 4), "wanted": list(t.share)} for name, t in mix.targets.items()},
-        "tokens": {
-            "total": sum(c.tokens for c in chosen),
-            "under": dict(zip(map(str, EDGES[1:-1]), counts.tolist(), strict=False)),
-        },
-        **mix.model_dump(include={"quotas", "seed", "val_share", "licence"}),
-    }
 
 
 def inputs_sha256(folder: Path, hub: Path | None) -> str:

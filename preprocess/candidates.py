@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
 from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
 
+PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video}
 benchmark: gates.Benchmark | None = None  # set before the processes are forked
 
 
@@ -60,7 +62,7 @@ class Task:
 
     @property
     def spool(self) -> Path:
-        return self.aside.with_name(f"spool-{self.number}{'-heldout' if self.heldout else ''}")
+        return self.aside.with_name(f"spool-{self.number}")
 
 
 @dataclass
@@ -69,29 +71,22 @@ class Result:
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0
 
 
 def conversations(task: Task) -> Iterator[Conversation | Skip | Note]:
     """What the task's source yields. Raises MixError."""
-    source, seed = task.source, task.mix.seed
-    path = task.folder / source.path if getattr(source, "path", "") else None
-    count = source.heldout if task.heldout else getattr(source, "count", 0)
-    match source.kind:
-        case "seeds":
-            return seeds.conversations(path)
-        case "conversations":
-            return exports.conversations(path)
-        case "pictures":
+    seed = task.mix.seed
+    match task.source:
+        case Written(kind=kind, path=path):
+            return (seeds if kind == "seeds" else exports).conversations(task.folder / path)
+        case Hub(kind=kind, sessions=sessions):
+            return worked.conversations(kind, sessions, seed, task.hub, contaminated)
+        case Drawn(kind="pictures", count=count):
             return pictures.conversations(count, seed)
-        case "problems":
-            return problems.conversations(count, source.category, "", seed, task.heldout)
-        case "diagrams":
-            return diagrams.conversations(count, source.category, "", seed, task.heldout)
-        case "video":
-            return video.conversations(count, source.category, "", seed, task.heldout, path)
-        case kind:
-            return worked.conversations(kind, source.sessions, seed, task.hub, contaminated)
+        case Drawn(kind=kind, category=category) as drawn:
+            wanted = (drawn.heldout if task.heldout else drawn.count, category, "", seed, task.heldout)
+            clips = (task.folder / drawn.path if drawn.path else None,) if kind == "video" else ()
+            return PROGRAMS[kind].conversations(*wanted, *clips)
 
 
 def contaminated(texts: Iterable[str]) -> Note | None:
@@ -121,12 +116,19 @@ def run(task: Task) -> Result:
                 result.notes[item.text] += item.count
                 continue
             result.read += 1
-            if isinstance(item, Skip):
-                result.skipped[str(item)] += 1
+            try:
+                if isinstance(item, Skip):
+                    raise item
+                prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
+                item = replace(item, system=item.system or prompt, category=item.category or task.source.category)
+                looks: dict[str, bytes] = {}
+                made = to_rows(item, lambda png, looks=looks: _store(png, task, looks))
+                for row in made:
+                    rows.check(row)
+            except (Skip, rows.RowError) as error:
+                result.skipped[f"{'' if isinstance(error, Skip) else 'breaks the row contract: '}{error}"] += 1
                 continue
-            prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
-            item = replace(item, system=item.system or prompt, category=item.category or task.source.category)
-            for row, looks in _rows(item, task, result.skipped):
+            for row in made:
                 try:
                     candidate = _candidate(row, looks, item, task, result.notes)
                 except Skip as skip:
@@ -135,31 +137,19 @@ def run(task: Task) -> Result:
                 line = (json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n").encode()
                 candidate.offset, candidate.size = spool.tell(), spool.write(line)
                 result.candidates.append(candidate)
-    result.seconds = time.monotonic() - started
+    print(f"  {task.name}: {len(result.candidates):,} rows after {time.monotonic() - started:.0f} s", file=sys.stderr)
     return result
 
 
-def _rows(item: Conversation, task: Task, skipped: Counter) -> list[tuple[dict, dict[str, bytes]]]:
-    """The rows of a conversation, and how their pictures look, by path. A conversation that makes no row is counted."""
-    looks: dict[str, bytes] = {}
-
-    def store(png: bytes) -> str:
-        name = f"images/{hashlib.sha256(png).hexdigest()}.png"
-        looks[name] = gates.look(png) if task.mix.gates else b""
-        if not (task.aside / name).exists():
-            part = task.aside / f"{name}.{os.getpid()}"
-            part.write_bytes(png)
-            part.replace(task.aside / name)
-        return name
-
-    try:
-        made = to_rows(item, store)
-        for row in made:
-            rows.check(row)
-    except (Skip, rows.RowError) as error:
-        skipped[str(error) if isinstance(error, Skip) else f"breaks the row contract: {error}"] += 1
-        return []
-    return [(row, looks) for row in made]
+def _store(png: bytes, task: Task, looks: dict[str, bytes]) -> str:
+    """Store a picture under its hash, and note how it looks; returns its path in the dataset."""
+    name = f"images/{hashlib.sha256(png).hexdigest()}.png"
+    looks[name] = gates.look(png) if task.mix.gates else b""
+    if not (task.aside / name).exists():
+        part = task.aside / f"{name}.{os.getpid()}"
+        part.write_bytes(png)
+        part.replace(task.aside / name)
+    return name
 
 
 def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Task, notes: Counter) -> Candidate:
@@ -173,31 +163,15 @@ def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Tas
         if "answer" in row and not recomputed(task.source.kind, row["answer"]):
             raise Skip("the stored answer is not what it computes to")
         # Public problems were compared before they were joined into sessions.
-        if (
-            not task.heldout
-            and not isinstance(task.source, Hub)
-            and (note := contaminated(map(rows.text_of, row["messages"][1:])))
-        ):
+        if not isinstance(task.source, Hub) and (note := contaminated(map(rows.text_of, row["messages"][1:]))):
             notes[note.text] += 1
         # A question is the same only about the same pictures; a short later turn ("and then?") means what stands before it.
         salt = looked.hex() or (row["id"] if len(row["messages"]) > 3 and len(user.split()) < 20 else "")
         signed = gates.signature(user, salt) + gates.signature(reply.reasoning)
+    met = tuple(name for name, target in mix.targets.items() if meets(row, len(item.turns), target))
+    identity = (row["id"], item.id, item.group or item.id, row["category"], row["origin"])
     return Candidate(
-        task=task.number,
-        offset=0,
-        size=0,
-        id=row["id"],
-        conversation=item.id,
-        group=item.group or item.id,
-        category=row["category"],
-        origin=row["origin"],
-        tokens=length,
-        reasoning_words=len(reply.reasoning.split()),
-        met=tuple(name for name, target in mix.targets.items() if meets(row, len(item.turns), target)),
-        looks=looked,
-        images=names,
-        verified="answer" in row,
-        signed=signed,
+        task.number, 0, 0, *identity, length, len(reply.reasoning.split()), met, looked, names, "answer" in row, signed
     )
 
 
@@ -206,8 +180,7 @@ def recomputed(kind: str, answer: dict) -> bool:
     check = restored(answer)
     if kind == "problems":
         return isclose(check["value"], problems.recompute(check["family"], check["parameters"]), rel_tol=1e-9)
-    made = {"diagrams": diagrams, "video": video}.get(kind)
-    return made is None or check["value"] == made.recompute(check)
+    return kind not in PROGRAMS or check["value"] == PROGRAMS[kind].recompute(check)
 
 
 def meets(row: dict, turns: int, target: Target) -> bool:

@@ -1,16 +1,21 @@
-"""build/report.md, what was built against what was wanted, and the dataset card: templates filled from the manifest and the rows."""
+"""What is shown of a build: report.md, have against want; the dataset card, both from templates; a copy for the hub's library."""
 
+import json
 import random
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from apriel import rows
 from preprocess.candidates import Candidate
-from preprocess.mix import Mix
+from preprocess.mix import Mix, MixError
 
 TEMPLATE = Path(__file__).with_name("report.template.md")
 SAMPLES = 3  # rows of each category
+BATCH = 256  # rows in memory
 SIZES = {"n<1K": 1_000, "1K<n<10K": 10_000, "10K<n<100K": 100_000, "100K<n<1M": 10**6}  # the hub's words
 
 
@@ -41,7 +46,7 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         "read": f"{about['read']:,}",
         "rows": ", ".join(f"{count:,} {name}" for name, count in about["rows"].items()),
         "images": f"{about['images']:,}",
-        "tokens": f"{about['tokens']['total']:,}",
+        "tokens": f"{about['tokens']:,}",
         "verified": f"{about['verified_answers']:,}",
         "size": next(name for name, most in SIZES.items() if about["kept"] < most),
         "have_want": _table(["category", "have", "want", "missing"], [*lines, ["all", about["kept"], mix.total, missing]]),
@@ -78,15 +83,15 @@ def _table(head: list[str], lines: list[list]) -> str:
 def _picture(path: Path, about: dict, chosen: list[Candidate]) -> None:
     figure = Figure(figsize=(15, 4), dpi=100, layout="tight")
     bars, tokens, words = figure.subplots(1, 3)
+    have = [about["categories"].get(name, 0) for name in about["quotas"]]
     bars.barh(list(about["quotas"]), list(about["quotas"].values()), color="#d8dde2", label="want")
-    bars.barh(list(about["quotas"]), [about["categories"].get(n, 0) for n in about["quotas"]], 0.5, color="#44607a", label="have")
+    bars.barh(list(about["quotas"]), have, 0.5, color="#44607a", label="have")
     bars.invert_yaxis()
-    bars.set(xlabel="rows")
     bars.legend()
     tokens.hist([c.tokens for c in chosen], bins=60, color="#44607a")
-    tokens.set(xlabel="tokens of a row", ylabel="rows")
     words.hist([c.reasoning_words for c in chosen], bins=60, color="#44607a")
-    words.set(xlabel="words of a reply's reasoning", ylabel="replies")
+    for axes, what in zip((bars, tokens, words), ("rows", "tokens of a row", "words of a reply's reasoning"), strict=True):
+        axes.set(xlabel=what)
     figure.savefig(path, metadata={"Software": None})  # no version in the file
 
 
@@ -109,3 +114,42 @@ def _sample(row: dict) -> str:
     if answer := row.get("answer"):
         said.append(f"checked by a program: {answer['kind']} `{answer['value']}` {answer['unit']}")
     return "\n\n".join(said)
+
+
+def export(build: Path, target: Path) -> str:
+    """Write a folder that `datasets.load_dataset` reads, parquet with the images inside; says in one line what was written.
+
+    It is written aside and renamed. Raises MixError when `target` is there.
+    """
+    from datasets import Dataset, Features, Image, List, Value
+
+    if target.exists():
+        raise MixError(f"{target}: is there already; name a new folder")
+    aside, written = target.with_name(f".{target.name}.part"), []
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "data").mkdir(parents=True)
+    part = {"type": Value("string"), "text": Value("string"), "path": Value("string")}
+    message = {"role": Value("string"), "weight": Value("int8"), "content": List(part)}
+    columns = {name: Value("string") for name in ("id", "category", "origin", "answer")}
+    columns |= {"tags": List(Value("string")), "messages": List(message), "images": List(Image())}
+    for split, name in (("train", "train"), ("validation", "val"), ("heldout", "heldout")):
+        if (source := build / f"{name}.jsonl").exists():
+            with tempfile.TemporaryDirectory(dir=aside) as cache:
+                made = Dataset.from_generator(
+                    _records, Features(columns), cache, gen_kwargs={"path": source}, writer_batch_size=BATCH
+                )
+                made.to_parquet(aside / "data" / f"{split}-00000-of-00001.parquet", BATCH)
+            written.append(f"{split} {made.num_rows:,}")
+    for name in ("README.md", "manifest.json"):
+        if (build / name).exists():
+            shutil.copy(build / name, aside / name)
+    aside.rename(target)
+    return f"{target}: {', '.join(written)} rows as parquet"
+
+
+def _records(path: Path) -> Iterator[dict]:
+    """The rows of a file as columns: parts keep their order; an image part's bytes stand in `images`, in the same order."""
+    for row in rows.read(path):
+        images = [{"path": image.path.name, "bytes": image.path.read_bytes()} for image in rows.images(row, path.parent)]
+        answer = json.dumps(row["answer"], ensure_ascii=False, sort_keys=True) if "answer" in row else None
+        yield row | {"answer": answer, "images": images}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from apriel import chat
 
+_ANSWER = ("kind", "value", "unit", "tolerance")
+
 
 class Skip(ValueError):
     """This item makes no row; the reason is counted in the manifest."""
@@ -55,7 +57,8 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
 
     `image_path` stores a PNG file and gives its path in the dataset. Raises Skip.
     """
-    history, rows = [{"role": "system", "content": [_text(conversation.system)]}], []
+    about = {"category": conversation.category, "origin": conversation.origin, "tags": list(conversation.tags)}
+    history, rows = [_said("system", conversation.system)], []
     for number, turn in enumerate(conversation.turns, 1):
         if marker := chat.reserved_in(f"{conversation.system}\n{turn.user}"):
             raise Skip(f"a turn contains {marker}")
@@ -64,20 +67,15 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
         except ValueError as error:
             raise Skip(str(error)) from None
         images = [{"type": "image", "path": image_path(png)} for png in turn.images]
-        history.append({"role": "user", "content": [*images, _text(turn.user.strip())]})
+        history.append(_said("user", turn.user.strip(), *images))
         last = number == len(conversation.turns)
-        row = {
-            "id": conversation.id if last and number == 1 else f"{conversation.id}#{number}",
-            "category": conversation.category,
-            "origin": conversation.origin,
-            "messages": [*history, {"role": "assistant", "content": [_text(reply)], "weight": 1}],
-            "tags": list(conversation.tags),
-        }
+        name = conversation.id if last and number == 1 else f"{conversation.id}#{number}"
+        row = about | {"id": name, "messages": [*history, _said("assistant", reply, weight=1)]}
         if check := turn.check or (conversation.answer if last else None):
             row["answer"] = stored(check)
         if turn.reasoning.strip():
             rows.append(row)
-        history.append({"role": "assistant", "content": [_text(chat.final_only(reply))], "weight": 0})
+        history.append(_said("assistant", chat.final_only(reply), weight=0))
     return rows
 
 
@@ -86,24 +84,20 @@ def stored(check: dict) -> dict:
 
     `tolerance` is relative. What the value was derived from (a spec, parameters) is JSON text, in its own order.
     """
-    rest = {key: value for key, value in check.items() if key not in ("kind", "value", "unit", "tolerance")}
-    return {
-        "kind": check["kind"],
-        "value": str(check["value"]),
-        "unit": check.get("unit", ""),
-        "tolerance": float(check.get("tolerance", 0)),
-        "derivation": json.dumps(rest, ensure_ascii=False) if rest else "",
-    }
+    rest = {key: value for key, value in check.items() if key not in _ANSWER}
+    answer = {"kind": check["kind"], "value": str(check["value"]), "unit": check.get("unit", "")}
+    answer["tolerance"] = float(check.get("tolerance", 0))
+    return answer | {"derivation": json.dumps(rest, ensure_ascii=False) if rest else ""}
 
 
 def restored(answer: dict) -> dict:
     """The checkable value a source gave, from the `answer` of a row."""
-    check = {key: answer[key] for key in ("kind", "value", "unit", "tolerance")} | json.loads(answer["derivation"] or "{}")
+    check = {key: answer[key] for key in _ANSWER} | json.loads(answer["derivation"] or "{}")
     if check["kind"] == "number":
         number = float(check["value"])
         check["value"] = int(number) if number.is_integer() else number
     return check
 
 
-def _text(text: str) -> dict:
-    return {"type": "text", "text": text}
+def _said(role: str, text: str, *images: dict, **more: int) -> dict:
+    return {"role": role, "content": [*images, {"type": "text", "text": text}], **more}

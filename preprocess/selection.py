@@ -1,7 +1,6 @@
 """Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the quality targets as can be."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +54,9 @@ def select(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Cand
     taken: Counter[str] = Counter()
     room, chosen = Counter(mix.caps), set()
     for category in sorted(surplus, key=lambda name: (surplus[name], name)):
-        kinds = _kinds(by_category[category].values(), mix)
+        kinds: dict[_Kind, list[list[Candidate]]] = defaultdict(list)  # shuffled: the next to take is each list's last
+        for conversation in sorted(by_category[category].values(), key=lambda c: draw(mix.seed, c[0].conversation)):
+            kinds[_kind(conversation, mix)].append(conversation)
         left = mix.quotas[category]
         while fitting := [k for k in kinds if k.rows <= left and (k.origin not in mix.caps or k.rows <= room[k.origin])]:
             kind = min(fitting, key=lambda k: (not k.by_hand, _miss(k, taken, mix.targets) if surplus[category] > 0 else 0, k))
@@ -72,23 +73,19 @@ def select(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Cand
 
 
 class _Kind(NamedTuple):
-    """Conversations that are the same to the selection. `counts` is what they add to each target, in the targets' order."""
+    """Conversations that are the same to the selection."""
 
     by_hand: bool
     origin: str
     rows: int
-    counts: tuple[int, ...]
+    counts: tuple[int, ...]  # what one adds to each target, in the targets' order
 
 
-def _kinds(conversations: Iterable[list[Candidate]], mix: Mix) -> dict[_Kind, list[list[Candidate]]]:
-    """Conversations by kind, shuffled: the next to take is each list's last."""
-    kinds = defaultdict(list)
-    for conversation in sorted(conversations, key=lambda c: draw(mix.seed, c[0].conversation)):
-        met = Counter(name for candidate in conversation for name in candidate.met)
-        counts = tuple(min(met[name], 1) if target.turns else met[name] for name, target in mix.targets.items())
-        origin = conversation[0].origin
-        kinds[_Kind(origin in ("seed", "conversation"), origin, len(conversation), counts)].append(conversation)
-    return kinds
+def _kind(conversation: list[Candidate], mix: Mix) -> _Kind:
+    met = Counter(name for candidate in conversation for name in candidate.met)
+    counts = tuple(min(met[name], 1) if target.turns else met[name] for name, target in mix.targets.items())
+    origin = conversation[0].origin
+    return _Kind(origin in ("seed", "conversation"), origin, len(conversation), counts)
 
 
 def _miss(kind: _Kind, taken: Counter, targets: dict[str, Target]) -> float:

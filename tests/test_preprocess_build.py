@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from apriel import chat, rows
-from preprocess import build, candidates, export, gates, mix, selection
+from preprocess import build, candidates, gates, mix, report, selection
 from preprocess.candidates import Candidate
 from preprocess.rows import restored, stored
 
@@ -377,7 +377,7 @@ def test_export_is_read_by_datasets(dataset, tmp_path, monkeypatch):
     build.build(dataset)
     plain = datasets.load_dataset("json", data_files=str(dataset / "build" / "train.jsonl"), cache_dir=str(tmp_path / "cache"))
     assert plain["train"].num_rows == manifest(dataset)["rows"]["train"]
-    export.export(dataset / "build", tmp_path / "out")
+    report.export(dataset / "build", tmp_path / "out")
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     there = [r for split in loaded.values() for r in split]
     assert len(there) == manifest(dataset)["kept"]
@@ -385,7 +385,7 @@ def test_export_is_read_by_datasets(dataset, tmp_path, monkeypatch):
     assert shown["images"][0].size == (32, 16)
     assert shown["messages"][1]["content"][0]["type"] == "image"
     with pytest.raises(mix.MixError, match="is there already"):
-        export.export(dataset / "build", tmp_path / "out")
+        report.export(dataset / "build", tmp_path / "out")
 
 
 def test_every_mix_of_the_tree_loads():

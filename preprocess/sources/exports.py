@@ -97,11 +97,8 @@ def _said(raw: dict) -> list[Said]:
     """Who said what, in order. Raises Skip, or KeyError and the like for an unknown shape."""
     if "mapping" in raw:
         return _openai(raw)
-    if "chat_messages" in raw:
-        return [_claude(message) for message in raw["chat_messages"]]
-    if "conversations" in raw:
-        return [Said(_ROLES.get(m["from"], m["from"]), str(m["value"])) for m in raw["conversations"]]
-    return [_message(message) for message in raw["messages"]]
+    shape = next((key for key in ("chat_messages", "conversations") if key in raw), "messages")
+    return [_message(message) for message in raw[shape]]
 
 
 def _openai(raw: dict) -> list[Said]:
@@ -124,23 +121,18 @@ def _openai(raw: dict) -> list[Said]:
     return said
 
 
-def _claude(message: dict) -> Said:
+def _message(message: dict) -> Said:
+    """One message of Claude's export, of ShareGPT, or of messages JSONL."""
+    role = next(message[key] for key in ("role", "sender", "from") if key in message)
+    content = message.get("content") or message.get("value") or message.get("text") or ""
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if message.get("attachments") or message.get("files"):
         raise Skip("an attachment that the export does not hold")
-    blocks = message.get("content") or []
-    text = "\n\n".join(block["text"] for block in blocks if block.get("type") == "text") or message.get("text", "")
-    reasoning = "\n\n".join(block["thinking"] for block in blocks if block.get("type") == "thinking")
-    return Said(_ROLES.get(message["sender"], message["sender"]), text, reasoning)
-
-
-def _message(message: dict) -> Said:
-    content = message["content"] or ""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if other := next((part for part in parts if part["type"] not in ("text", "image")), None):
-        raise ValueError(f'part of type {other["type"]!r}; text, or {{"type": "image", "path": ...}} inside the folder')
-    text = "".join(part["text"] for part in parts if part["type"] == "text")
-    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
-    return Said(message["role"], text, reasoning, tuple(part["path"] for part in parts if part["type"] == "image"))
+    if other := {part["type"] for part in parts} - {"text", "thinking", "image"}:
+        raise Skip(f"a part of type {min(other)}, which is neither text nor an image of the folder")
+    text, thinking = ("\n\n".join(part[kind] for part in parts if part["type"] == kind) for kind in ("text", "thinking"))
+    reasoning = thinking or message.get("reasoning_content") or message.get("reasoning") or ""
+    return Said(_ROLES.get(role, role), text, reasoning, tuple(part["path"] for part in parts if part["type"] == "image"))
 
 
 def _turns(said: list[Said], folder: Path, masked: Counter) -> tuple[Turn, ...]:
@@ -156,12 +148,9 @@ def _turns(said: list[Said], folder: Path, masked: Counter) -> tuple[Turn, ...]:
             reasoning, answer = chat.split(answer).reasoning, chat.split(answer).answer
         elif match := re.match(r"\s*<think>(.*?)</think>(.*)", answer, re.DOTALL):
             reasoning, answer = match[1].strip(), match[2].strip()
-        texts = []
-        for text in (user.text, reasoning, answer):
-            clean, found = mask(text)
-            texts.append(clean)
-            masked.update(found)
-        turns.append(Turn(*texts, tuple(image(folder, path) for path in user.images)))
+        cleaned = [mask(text) for text in (user.text, reasoning, answer)]
+        masked.update(kind for _, found in cleaned for kind in found.elements())
+        turns.append(Turn(*(text for text, _ in cleaned), tuple(image(folder, path) for path in user.images)))
     return tuple(turns)
 
 

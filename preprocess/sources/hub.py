@@ -10,11 +10,10 @@ from preprocess.mix import MixError
 
 LOCK = Path(__file__).resolve().parents[2] / "hub.lock"
 _MATH = ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra", "precalculus")
-# name: repository, its configurations, its licence, and where its one split has another name there
-SETS = {
-    "gsm8k": ("openai/gsm8k", ("main",), "MIT", {}),
-    "gsm_hard": ("reasoning-machines/gsm-hard", ("default",), "Apache-2.0", {"test": "train"}),
-    "math": ("EleutherAI/hendrycks_math", _MATH, "MIT", {}),
+SETS = {  # name: repository, its configurations, its licence; GSM-Hard's one split has another name there
+    "gsm8k": ("openai/gsm8k", ("main",), "MIT"),
+    "gsm_hard": ("reasoning-machines/gsm-hard", ("default",), "Apache-2.0"),
+    "math": ("EleutherAI/hendrycks_math", _MATH, "MIT"),
 }
 BENCHMARKS = {"gsm8k": "question", "gsm_hard": "input", "math": "problem"}  # the key of the problem; their test splits
 
@@ -32,26 +31,26 @@ def read(name: str, split: str, folder: Path | None) -> Iterator[dict]:
     if folder is not None:
         yield from _local(folder / name / f"{split}.jsonl")
         return
-    repository, configurations, _, renamed = SETS[name]
-    pinned = revision(name)
+    repository, configurations, _ = SETS[name]
+    pinned, split = revision(name), "train" if name == "gsm_hard" else split
     import datasets  # slow to import, and not needed with a local folder
 
-    for configuration in configurations:
-        try:
-            yield from datasets.load_dataset(repository, configuration, split=renamed.get(split, split), revision=pinned)
-        except (OSError, ValueError) as error:
-            raise MixError(f"{repository}: {' '.join(str(error).split())[:200]}; without a hub give HUB_DIR=") from None
+    try:
+        for configuration in configurations:
+            yield from datasets.load_dataset(repository, configuration, split=split, revision=pinned)
+    except (OSError, ValueError) as error:
+        raise MixError(f"{repository}: {' '.join(str(error).split())[:200]}; without a hub give HUB_DIR=") from None
 
 
 def _local(path: Path) -> Iterator[dict]:
+    number = 1
     try:
-        for number, _, line in rows.lines(path):
-            if not isinstance(record := json.loads(line), dict):
-                raise ValueError("an object is wanted")
-            yield record
+        for _, _, line in rows.lines(path):
+            yield {**json.loads(line)}
+            number += 1
     except OSError as error:
         raise MixError(f"{path}: {error.strerror}; HUB_DIR is a folder with {path.parent.name}/{path.name}") from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise MixError(f"{path}:{number}: not a JSON object ({error})") from None
 
 

@@ -8,7 +8,7 @@ import ipaddress
 import math
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
@@ -36,15 +36,14 @@ def mask(text: str) -> tuple[str, Counter[str]]:
     """The text with each find replaced by `[masked <kind>]`, and how many of each kind there were."""
     found: Counter[str] = Counter()
 
-    def replaced(kind: str, pattern: str, text: str) -> str:
-        def one(match: re.Match) -> str:
-            found[kind] += (real := _is(kind, match[0]))
-            return f"[masked {kind}]" if real else match[0]
-
-        return re.sub(pattern, one, text)
+    def masked(match: re.Match, kind: str) -> str:
+        if not _is(kind, match[0]):
+            return match[0]
+        found[kind] += 1
+        return f"[masked {kind}]"
 
     for kind, pattern in _PATTERNS.items():
-        text = replaced(kind, pattern, text)
+        text = re.sub(pattern, partial(masked, kind=kind), text)
     lines = text.split("\n")
     for number, line in enumerate(lines):
         for secret in (secret for detector in _detectors() for secret in detector.analyze_string(line)):
@@ -53,7 +52,7 @@ def mask(text: str) -> tuple[str, Counter[str]]:
                 around = rf"[^\s\"'`,;()<>]*{re.escape(secret)}[^\s\"'`,;()<>]*"
                 lines[number], times = re.subn(around, "[masked secret]", lines[number])
                 found["secret"] += times
-    return "\n".join(lines), +found
+    return "\n".join(lines), found
 
 
 def _is(kind: str, text: str) -> bool:

@@ -10,7 +10,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from fractions import Fraction
+from functools import cache, reduce
 from pathlib import Path
 
 import yaml
@@ -26,8 +27,9 @@ _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\
 _FORMULA = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
 _ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
 _GIVES = re.compile(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$")
-_CONNECTIVE = re.compile(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *")
 _SUM = re.compile(r"(?:\$?[\d.,]+%? *[-+×/] *)+\$?[\d.,]+%? *= *")
+_BRACES = reduce(lambda inner, _: rf"(?:[^{{}}]|\{{{inner}*\}})", range(6), "[^{}]")  # nested up to six deep
+_BOX = re.compile(rf"\\boxed\{{({_BRACES}*)\}}")
 _UNDO = {"+": "-", "-": "+", "*": "/", "/": "×"}
 
 
@@ -66,7 +68,7 @@ def gsm8k(record: dict) -> Worked:
             steps.append(step)
     if not chain or not _equal(chain[-1][1], final):
         raise Skip("the worked solution does not end at its answer")
-    sentence, value = _capital(_CONNECTIVE.sub("", _SUM.sub("", steps[-1]))), re.escape(final)
+    sentence, value = _final(_SUM.sub("", steps[-1])), re.escape(final)
     says = re.search(rf"\b(?:{'|'.join(texts()['verbs'])})(?: \w+){{0,3}} \$?{value}(?![\d.,]*\d)", sentence)
     if not says or re.search(r"[=×+/:]|\bbecause\b", sentence) or len(sentence.split()) < 5:
         sentence = ""
@@ -82,8 +84,14 @@ def _equal(left: str, right: str) -> bool:
         return False
 
 
+def _final(sentence: str) -> str:
+    sentence = re.sub(r"^(?:So|Thus|Therefore|Hence|Finally|Then|And)\b,? *", "", sentence)
+    return sentence[:1].upper() + sentence[1:]
+
+
 def _number(text: str) -> dict:
-    return {"kind": "number", "value": int(float(text)) if float(text).is_integer() else float(text), "tolerance": 1e-6}
+    value = Fraction(text)
+    return {"kind": "number", "value": int(value) if value.denominator == 1 else float(value), "tolerance": 1e-6}
 
 
 def _tidy(line: str) -> str:
@@ -91,11 +99,7 @@ def _tidy(line: str) -> str:
     line = re.sub(r"(?<![\d.])\.(?=\d)", "0.", line.replace("–", "-").replace("−", "-"))
     line = re.sub(r" *\* *|(?<=[\w)]) x (?=\$?\d)", " × ", line)
     line = re.sub(r" *= *(?=[$\d(.])", " = ", " ".join(line.split())).strip()
-    return _capital(line) + ("" if line[-1:] in ".!?:" else ".") if line else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return line[:1].upper() + line[1:] + "." * (line[-1:] not in ".!?:")
 
 
 def math(record: dict) -> Worked:
@@ -104,20 +108,15 @@ def math(record: dict) -> Worked:
     if "[asy]" in problem + solution or "\\includegraphics" in problem + solution:
         raise Skip("needs a drawing that the text only has as a program")
     solution = re.sub(r"\\(?:boxed|fbox) (\w)", r"\\boxed{\1}", solution).replace("\\fbox{", "\\boxed{")
-    before, box, after = solution.partition("\\boxed{")
-    depth, end = 1, 0
-    while box and depth and end < len(after):
-        depth += {"{": 1, "}": -1}.get(after[end], 0)
-        end += 1
-    value, after = after[: max(end - 1, 0)].strip(), after[end:]
-    if not box or depth or "\\boxed" in after or not value:
+    box = _BOX.search(solution)
+    if not box or solution.count("\\boxed") != 1 or not (value := box[1].strip()):
         raise Skip("not exactly one boxed answer")
     mark = f"\\boxed{{{value}}}"
-    parts = [part.strip() for part in re.split(r"\n\s*\n", before + mark + after) if part.strip()]
+    parts = [part.strip() for part in re.split(r"\n\s*\n", solution.replace(box[0], mark)) if part.strip()]
     steps = [part if "\\begin" in part else " ".join(part.split()) for part in parts]
     steps = sentences(steps[0], True) if len(steps) == 1 else steps
     last = steps[-1] if mark in steps[-1] and "\\begin" not in steps[-1] and steps[-1].count("$") % 2 == 0 else ""
-    sentence = _capital(_CONNECTIVE.sub("", last)) if len(last.split()) <= 50 else ""
+    sentence = _final(last) if len(last.split()) <= 50 else ""
     plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
     check = _number(plain[0].replace(",", "")) if plain else {"kind": "latex", "value": value}
     steps = tuple(step.replace(mark, value) for step in steps)
@@ -214,11 +213,8 @@ def conversations(
                 yield note
             if worked.key in seen:
                 raise Skip("the same problem twice")
-        except (KeyError, TypeError, AttributeError):
-            yield Skip("a record without the fields of its data set")
-            continue
-        except Skip as skip:
-            yield skip
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            yield error if isinstance(error, Skip) else Skip("a record without the fields of its data set")
             continue
         seen.add(worked.key)
         several = rng.randint(4, 6) if rng.random() < sessions else 1
@@ -237,5 +233,5 @@ def _conversation(problems: list[Worked], seed: int) -> Conversation:
         ask = rng.choice(texts()["next" if number else "ask"]).replace("{problem}", worked.problem)
         turns.append(Turn(ask, *reply(worked, rng), check=worked.check))
     first = problems[0]
-    tags = (f"subject:{first.subject}",) if first.subject else ()
+    tags = (f"subject:{first.subject}",) * bool(first.subject)
     return Conversation(f"{first.origin}-{first.key}", "", first.origin, turns=tuple(turns), tags=tags)
