@@ -112,8 +112,6 @@ def sequence(d: Draw) -> dict:
         script += [(api, back, "call", d.number(4, 30)), (back, api, "reply", d.number(20, 200, 5))]
     script.insert(2 * d.rng.randint(0, len(backs)) + 1, (api, worker, "send", d.number(4, 30)))
     script.append((api, client, "reply", d.number(4, 30)))
-    for back in d.rng.sample(backs, d.rng.randint(0, 2)):
-        script += [(worker, back, "call", d.number(20, 80, 5)), (back, worker, "reply", d.number(20, 200, 5))]
     times, texts = accumulate(wait for *_, wait in script), d.pick("jobs", 8)
     messages = [{"at": at, "from": a, "to": b, "style": style} for at, (a, b, style, _) in zip(times, script, strict=True)]
     for message in messages:

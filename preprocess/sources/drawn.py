@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -86,7 +87,8 @@ def conversations(
     for number, family in zip(range(count), cycle(families), strict=False):
         rng, asks, made = random.Random(f"{source} {seed} {heldout} {number}"), next(kinds[family]), None
         while made is None or made[0].user in texts:
-            made = _made(family, families[family], asks, pictures, rng, heldout)
+            with suppress(NoRoom):
+                made = _made(family, families[family], asks, pictures, rng, heldout)
         turn, answer = made
         texts.add(turn.user)
         spec = hashlib.sha256(json.dumps(answer["spec"], sort_keys=True).encode()).hexdigest()
@@ -95,22 +97,19 @@ def conversations(
 
 
 def _made(family: str, functions: tuple, asks: str, pictures: Callable, rng: random.Random, heldout: bool) -> tuple | None:
-    """(Turn, its checkable answer); None where the spec drawn has no clear answer or no readable picture."""
+    """(Turn, its checkable answer); None where the spec drawn has no clear answer. Raises NoRoom."""
     scenario = rng.choice([s for s in read("scenarios") if s.get("heldout", False) == heldout])
     spec = {"family": family, "title": scenario["title"], **functions[0](Draw(rng, scenario, heldout))}
     values, facts = functions[1](spec)
     if (value := values[asks]) is None:
         return None
     question, reasoning, reply = told(family, asks, spec | facts | {"value": value}, rng)
-    moving, common = "every" in spec, read("common")
-    lead, frames = rng.choice(common["clip_leads" if moving else "leads"]), rng.choice(common["frames"] if moving else [""])
-    tail = rng.choice(common["tails"])
+    common, moving = read("common"), "every" in spec
+    lists = (common["clip_leads" if moving else "leads"], common["frames"] if moving else [""], [question], common["tails"])
+    lead, frames, question, tail = (rng.choice(texts) for texts in lists)
     question += "." if tail and question[-1].isalnum() else ""
     user = " ".join(filter(None, [lead.format_map(spec), frames.format_map(spec), question, tail]))
-    try:
-        turn = Turn(user, reasoning, reply, pictures(spec, rng))
-    except NoRoom:
-        return None
+    turn = Turn(user, reasoning, reply, pictures(spec, rng))
     checkable = {"value": value, "asks": asks, "spec": spec}
     if not isinstance(value, str):
         return turn, {**checkable, "kind": "number", "unit": read(family)["kinds"][asks].get("unit", ""), "tolerance": 0}

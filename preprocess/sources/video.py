@@ -43,16 +43,13 @@ def conversations(
 ) -> Iterator[Conversation | Skip]:
     """The clips of `folder`, unless for evaluation; then `count` rendered ones, the same for the same arguments."""
     for path in sorted(folder.glob("*.mp4")) if folder and not heldout else ():
-        try:
-            yield own(path, category, system)
-        except Skip as skip:
-            yield skip
+        yield own(path, category, system)
     yield from drawn.conversations(FAMILIES, frames, count, ("video", category, system), seed, heldout)
 
 
-def own(path: Path, category: str, system: str) -> Conversation:
-    """The conversation of a person's own clip and its sidecar. Raises Skip naming the file."""
-    beside = path.with_suffix(".yaml")
+def own(path: Path, category: str, system: str) -> Conversation | Skip:
+    """The conversation of a person's own clip and its sidecar; a Skip naming the file where one of them can't be used."""
+    beside, group = path.with_suffix(".yaml"), f"clip-{path.stem}"
     try:
         if path.is_symlink() or beside.is_symlink():
             raise Skip("a link; put the file itself into the folder")
@@ -65,40 +62,35 @@ def own(path: Path, category: str, system: str) -> Conversation:
         share = (end - sidecar.start) / sidecar.frames
         pictures = sampled(str(path), [sidecar.start + share * (place + 0.5) for place in range(sidecar.frames)])
     except (Skip, OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, av.FFmpegError) as error:
-        raise Skip(f"{path.name}: {' '.join(str(error).split())}") from None
+        return Skip(f"{path.name}: {' '.join(str(getattr(error, 'strerror', None) or error).split())}")
     turn = Turn(sidecar.question, sidecar.reasoning, sidecar.answer, tuple(map(encoded, pictures)))
-    return Conversation(f"clip-{path.stem}", category, "conversation", system, (turn,), ("own-clip",), group=f"clip-{path.stem}")
+    return Conversation(group, category, "conversation", system, (turn,), ("own-clip",), group=group)
 
 
 def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
-    """The picture on screen at each time (seconds from the clip's start), upright, its longest edge at most 1024 pixels.
+    """The last picture that begins at or before each time (seconds from the clip's start), upright, at most 1024 pixels long.
 
-    By timestamp, never by frame number: recordings of screens and phones have no constant rate. Raises Skip.
+    By timestamp, never by frame number: recordings of screens and phones have no constant rate. Raises Skip, av.FFmpegError.
     """
-    try:
-        with av.open(file, format="mp4") as container:  # never what a file says it is: a playlist could name other files
-            stream = next(iter(container.streams.video), None)
-            if stream is None or not 0 < stream.width * stream.height <= MAX_PIXELS:
-                raise Skip(f"no video, or frames of more than {MAX_PIXELS:,} pixels")
-            return [_shown(container, stream, time) for time in times]
-    except av.FFmpegError as error:
-        raise Skip(f"not a video that can be decoded: {error.strerror}") from None
-
-
-def _shown(container: av.container.InputContainer, stream: av.VideoStream, time: float) -> Image.Image:
-    """The last frame that begins at or before `time`."""
-    wanted, shown = time + float((stream.start_time or 0) * stream.time_base), None
-    container.seek(int(wanted / stream.time_base), stream=stream)
-    for frame in container.decode(stream):
-        if shown is not None and frame.time > wanted + 1e-6:
-            break
-        shown = frame
-    if shown is None:
-        raise Skip(f"no frame at {time:.1f} s")
-    picture = Image.fromarray(np.ascontiguousarray(shown.to_ndarray(format="rgb24")))
-    picture = picture.rotate(shown.rotation, expand=True)  # a phone writes how it was held beside the pixels
-    picture.thumbnail((LONGEST_EDGE, LONGEST_EDGE), Image.Resampling.LANCZOS)
-    return picture
+    pictures = []
+    with av.open(file, format="mp4") as container:  # never what a file says it is: a playlist could name other files
+        stream = next(iter(container.streams.video), None)
+        if stream is None or not 0 < stream.width * stream.height <= MAX_PIXELS:
+            raise Skip(f"no video, or frames of more than {MAX_PIXELS:,} pixels")
+        for time in times:
+            wanted, shown = time + float((stream.start_time or 0) * stream.time_base), None
+            container.seek(int(wanted / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                if shown is not None and frame.time > wanted + 1e-6:
+                    break
+                shown = frame
+            if shown is None:
+                raise Skip(f"no frame at {time:.1f} s")
+            picture = Image.fromarray(np.ascontiguousarray(shown.to_ndarray(format="rgb24")))
+            picture = picture.rotate(shown.rotation, expand=True)  # a phone writes how it was held beside the pixels
+            picture.thumbnail((LONGEST_EDGE, LONGEST_EDGE), Image.Resampling.LANCZOS)
+            pictures.append(picture)
+    return pictures
 
 
 def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
