@@ -57,7 +57,8 @@ class Canvas:
     """Room for width x height pixels (y downwards) from `top` on, between a title and a note. Raises NoRoom when too large."""
 
     def __init__(self, style: Style, width: float, height: float, title: str, note: str):
-        self.style, self.top, px = style, MARGIN + 2.2 * style.px * bool(title), style.px
+        self.style, self.colour, px = style, lambda name: style.palette.get(name, name), style.px
+        self.top = MARGIN + 2.2 * px * bool(title)
         words = max(1.15 * width_of(title, px + 2, style.font), width_of(note, px - 1, style.font))
         wide, high = max(width, words) + 2 * MARGIN, self.top + height + MARGIN + 1.8 * px * bool(note)
         self.width, self.height = 2 * round(max(wide, SHORTEST) / 2), 2 * round(high / 2)  # even, as a video codec wants it
@@ -69,18 +70,15 @@ class Canvas:
         self.text(self.width / 2, MARGIN + px * 0.6, title, px + 2, bold=True)
         self.text(self.width / 2, self.height - MARGIN * 0.8, note, px - 1, colour="soft")
 
-    def _colour(self, name: str) -> str:
-        return self.style.palette.get(name, name)
-
     def text(self, x: float, y: float, words: str, px: float = 0, align: str = "center", colour: str = "ink", bold=False) -> None:
         font = {"family": self.style.font, "size": px or self.style.px, "weight": "bold" if bold else "normal"}
-        look = {"ha": align, "va": "center_baseline", "color": self._colour(colour)}
+        look = {"ha": align, "va": "center_baseline", "color": self.colour(colour)}
         self.figure.text(x, self.height - y, words, font, transform=None, **look)
 
     def line(self, points: list[tuple], colour="ink", width: float = 0, dashed=False, head=False, hollow=False) -> None:
         """A line, or an arrow: one with a head."""
         path, wide = Path([(x, self.height - y) for x, y in points]), width or self.style.line
-        look = {"fc": self._colour("ground" if hollow else colour), "ec": self._colour(colour), "lw": wide, "zorder": 2}
+        look = {"fc": self.colour("ground" if hollow else colour), "ec": self.colour(colour), "lw": wide, "zorder": 2}
         look |= {"arrowstyle": "-|>" if head else "-", "mutation_scale": 10 + 4 * wide, "ls": (0, (4, 3)) if dashed else "-"}
         self.figure.add_artist(FancyArrowPatch(path=path, transform=None, **look))
 
@@ -88,7 +86,7 @@ class Canvas:
         """A rectangle centred on x, y."""
         corner = min(self.style.corner if corner is None else corner, w / 2, h / 2)
         shape = f"round,pad=0,rounding_size={corner}" if corner else "square,pad=0"
-        look = {"fc": self._colour(fill), "ec": self._colour(edge), "lw": self.style.line * (edge != fill), "zorder": 2}
+        look = {"fc": self.colour(fill), "ec": self.colour(edge), "lw": self.style.line * (edge != fill), "zorder": 2}
         self.figure.add_artist(FancyBboxPatch((x - w / 2, self.height - y - h / 2), w, h, boxstyle=shape, transform=None, **look))
 
     def label(self, places: list[tuple], words: str, colour: str = "ink", others: Iterable[tuple] = ()) -> None:
@@ -112,7 +110,7 @@ class Canvas:
         """The picture as a PNG file without metadata, worn as its style says: compressed, or scanned askew."""
         picture = self.image()
         if self.style.wear == "tilt":
-            picture = picture.rotate(rng.uniform(-0.8, 0.8), Image.Resampling.BICUBIC, fillcolor=self._colour("ground"))
+            picture = picture.rotate(rng.uniform(-0.8, 0.8), Image.Resampling.BICUBIC, fillcolor=self.colour("ground"))
         if self.style.wear == "jpeg":
             picture.save(file := io.BytesIO(), "JPEG", quality=rng.randint(45, 80))
             picture = Image.open(file).convert("RGB")

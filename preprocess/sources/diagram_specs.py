@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 from itertools import accumulate, pairwise
 
@@ -158,9 +157,8 @@ def step(edges: list[dict], state: str, event: str) -> str:
 
 def reach(edges: list[dict], start: str) -> dict[str, list[str]]:
     """The shortest list of events from `start` to each state that can be reached."""
-    found, todo = {start: []}, deque([start])
-    while todo:
-        here = todo.popleft()
+    found, todo = {start: []}, [start]
+    for here in todo:  # which grows meanwhile
         for edge in edges:
             if edge["from"] == here and edge["to"] not in found:
                 found[edge["to"]] = [*found[here], edge["event"]]
@@ -201,7 +199,7 @@ def solve_architecture(spec: dict) -> tuple[dict, dict]:
     of, slow, weakest = named(parts, spec["of"]), min(parts, key=lambda p: p["limit"]), min(parts, key=lambda p: p["power"])
     clear = all(p is slow or p["limit"] > 1.05 * slow["limit"] for p in parts)
     new_limit, new_slow = min((2 * p["limit"] if p is slow else p["limit"], p["name"]) for p in parts)
-    values = {"bottleneck": slow["name"], "most": whole(slow["limit"])} if clear else {"bottleneck": None, "most": None}
+    values = {"bottleneck": slow["name"] if clear else None, "most": whole(slow["limit"]) if clear else None}
     values |= {"next": whole(new_limit) if clear and new_slow != slow["name"] else None, "lost": whole(of["percent"])}
     facts = {"parts": parts, "of": of, "slow": slow, "weakest": weakest, "new_slow": new_slow, "new_limit": new_limit}
     return values, facts | {"entry": spec["names"][0], "alive": 100 - of["percent"]}

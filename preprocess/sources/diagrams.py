@@ -120,31 +120,27 @@ def _graph(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas
     boxes, edges, bend = _scene(spec, rng)
     sizes = {name: _size(name, box, style) for name, box in boxes.items()}
     widest, highest = (max(edge) for edge in zip(*sizes.values(), strict=True))
-    label, across, slack = max(width_of(edge[2], style.px, style.font) for edge in edges), rng.random() < 0.5, rng.uniform(1, 1.3)
+    label, slack = max(width_of(edge[2], style.px, style.font) for edge in edges), rng.uniform(1, 1.3)
+    cell = (widest + slack * 20, highest + slack * (3.4 * style.px + 14 * bool(label)))
     if bend:
         cell = (min(rng.uniform(1.9, 3) * widest, 480 - widest / 2), rng.uniform(80, 160))
-    elif across:  # rows stand as columns
+    elif rng.random() < 0.5:  # rows stand as columns
         boxes = {name: (lines, shape, row, column) for name, (lines, shape, column, row) in boxes.items()}
         cell = (widest + slack * (46 + label), highest + slack * 20)
-    else:
-        cell = (widest + slack * 20, highest + slack * (3.4 * style.px + 14 * bool(label)))
     us, vs = ([box[axis] * cell[axis - 2] for box in boxes.values()] for axis in (2, 3))
     canvas = Canvas(style, max(us) - min(us) + widest, max(vs) - min(vs) + highest + 10, *words)
     left, top = (canvas.width - max(us) - min(us)) / 2, canvas.top + highest / 2 + 5 - min(vs)
     places = {name: (left + u, top + v + rng.uniform(-3, 3)) for name, u, v in zip(boxes, us, vs, strict=True)}
-    taken = {}
-    for name, (x, y) in places.items():
-        w, h = sizes[name][0] / 2 + 3, sizes[name][1] / 2 + 3
-        taken[name] = (x - w, y - h, x + w, y + h)
+    half = {name: (w / 2 + 3, h / 2 + 3) for name, (w, h) in sizes.items()}
+    taken = {n: (x - half[n][0], y - half[n][1], x + half[n][0], y + half[n][1]) for n, (x, y) in places.items()}
     canvas.taken += taken.values()
     paths = {(a, b): _path(places[a], places[b], bend, (taken[a], taken[b])) for a, b, _ in edges}
     ends = [path[end] for path in paths.values() for end in (0, -1) if path]
+    through = (overlap((*p, *p), taken[n]) for pair, path in paths.items() for n in taken if n not in pair for p in path[::3])
     if any(len(path) < 5 for path in paths.values()) or any(overlap(a, b) for a, b in combinations(taken.values(), 2)):
         raise NoRoom("boxes that touch")
-    if bend and any(math.dist(p, q) < 10 for p, q in combinations(ends, 2)):
-        raise NoRoom("two arrows that meet look like one")
-    if any(overlap((*p, *p), taken[n]) for pair, path in paths.items() for n in taken if n not in pair for p in path[::3]):
-        raise NoRoom("an arrow through a box")
+    if any(through) or bend and any(math.dist(p, q) < 10 for p, q in combinations(ends, 2)):
+        raise NoRoom("an arrow through a box, or two that meet and look like one")
     fills, lines = rng.sample(style.palette["fills"], 3), rng.sample(style.palette["lines"], 2) if bend else ["ink"]
     for name, box in boxes.items():
         _box(canvas, name, box, *places[name], *sizes[name], fills[("box", "round", "queue").index(box[1])])

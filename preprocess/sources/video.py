@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -121,22 +120,20 @@ def depth(d: drawn.Draw) -> dict:
     last = d.number(200, 2000, 10) if way > 0 else -pace * left
     levels = [last - sum(round(rate * spec["every"]) for rate in rates[place:]) for place in range(spec["count"])]
     limit = last + pace * left if way > 0 else max(levels) + d.number(50, 900, 50)
-    return {**spec, "names": d.pick("queues", 1), "levels": levels, "limit": max(limit, *levels)}
+    return {**spec, "names": d.pick("queues", 1), "turn": turn, "levels": levels, "limit": max(limit, *levels)}
 
 
 def solve_depth(spec: dict) -> tuple[dict, dict]:
-    levels, every = spec["levels"], spec["every"]
-    steps = [after - before for before, after in pairwise(levels)]
-    turn = next(n for n in range(1, len(steps)) if (steps[n] > 0) != (steps[n - 1] > 0))
-    rises, rate = steps[-1] > 0, round(abs(steps[-1]) / every)
+    levels, every, step = spec["levels"], spec["every"], spec["levels"][-1] - spec["levels"][-2]
+    rises, rate = step > 0, round(abs(step) / every)
     way = spec["limit"] - levels[-1] if rises else levels[-1]
     left = way // rate if way and way % rate == 0 else None
-    values = {"turn": turn * every, "rate": rate, "left": left, "net": abs(levels[-1] - levels[0]) or None}
+    values = {"turn": spec["turn"] * every, "rate": rate, "left": left, "net": abs(levels[-1] - levels[0]) or None}
     readings = [{"at": n * every, "level": level} for n, level in enumerate(levels)]
     facts = {"frames": readings, "first": readings[0], "before": readings[-2], "last": readings[-1], "queue": spec["names"][0]}
     moves, goal, other = ("rises", "full", "fell") if rises else ("falls", "empty", "rose")
     facts |= {"moves": moves, "goal": goal, "other": other}
-    facts |= {"way": way, "step": abs(steps[-1]), "peak": max(levels), "per_s": rate}
+    facts |= {"way": way, "step": abs(step), "peak": max(levels), "per_s": rate}
     return values if min(levels) >= 0 else dict.fromkeys(values), facts
 
 
