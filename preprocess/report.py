@@ -34,20 +34,15 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
 
 
 def _slots(mix: Mix, about: dict) -> dict[str, str]:
-    wanted = [[name, about["categories"].get(name, 0), want] for name, want in sorted(mix.quotas.items(), key=lambda q: -q[1])]
-    missing = sum(max(want - have, 0) for _, have, want in wanted)
-    lines = [[name, have, want, max(want - have, 0)] for name, have, want in wanted]
+    lines = [[name, about["categories"].get(name, 0), want] for name, want in sorted(mix.quotas.items(), key=lambda q: -q[1])]
+    lines = [[name, have, want, max(want - have, 0)] for name, have, want in lines]
+    missing = sum(line[3] for line in lines)
     public = [[s["repository"], s["licence"], s.get("revision") or "a local folder"] for s in about["sources"].values()]
-    return {
+    numbers = {name: about[name] for name in ("kept", "read", "images", "tokens", "verified_answers")}
+    numbers |= {"total": mix.total, "missing": missing}
+    return {name: f"{number:,}" for name, number in numbers.items()} | {
         "dataset": about["dataset"],
-        "kept": f"{about['kept']:,}",
-        "total": f"{mix.total:,}",
-        "missing": f"{missing:,}",
-        "read": f"{about['read']:,}",
         "rows": ", ".join(f"{count:,} {name}" for name, count in about["rows"].items()),
-        "images": f"{about['images']:,}",
-        "tokens": f"{about['tokens']:,}",
-        "verified": f"{about['verified_answers']:,}",
         "size": next(name for name, most in SIZES.items() if about["kept"] < most),
         "have_want": _table(["category", "have", "want", "missing"], [*lines, ["all", about["kept"], mix.total, missing]]),
         "targets": _table(["target", "measured", "wanted", "", "a reply counts when"], _targets(about, mix)),

@@ -7,7 +7,6 @@ The texts around the solutions and how often each stands there are data: dataset
 import hashlib
 import random
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -109,7 +108,7 @@ def math(record: dict) -> Worked:
         raise Skip("needs a drawing that the text only has as a program")
     solution = re.sub(r"\\(?:boxed|fbox) (\w)", r"\\boxed{\1}", solution).replace("\\fbox{", "\\boxed{")
     box = _BOX.search(solution)
-    if not box or solution.count("\\boxed") != 1 or not (value := box[1].strip()):
+    if not box or "\\boxed" in solution[box.end() :] or not (value := box[1].strip()):
         raise Skip("not exactly one boxed answer")
     mark = f"\\boxed{{{value}}}"
     parts = [part.strip() for part in re.split(r"\n\s*\n", solution.replace(box[0], mark)) if part.strip()]
@@ -203,8 +202,7 @@ def conversations(
     `contaminated` looks at each problem before it may stand in a session: raises Skip, or returns a note.
     """
     rng = random.Random(f"{kind} {seed}")
-    waiting: dict[str, list[Worked]] = defaultdict(list)
-    size: dict[str, int] = {}
+    waiting: dict[str, tuple[int, list[Worked]]] = {}  # by subject: how many make a conversation, and those that wait
     seen = set()
     for record in hub.read(kind, "train", folder):
         try:
@@ -218,12 +216,11 @@ def conversations(
             continue
         seen.add(worked.key)
         several = rng.randint(4, 6) if rng.random() < sessions else 1
-        wanted = size.setdefault(worked.subject, several)
-        waiting[worked.subject].append(worked)
-        if len(waiting[worked.subject]) == wanted:
-            yield _conversation(waiting.pop(worked.subject), seed)
-            del size[worked.subject]
-    yield from (_conversation(rest, seed) for rest in waiting.values())
+        wanted, problems = waiting.setdefault(worked.subject, (several, []))
+        problems.append(worked)
+        if len(problems) == wanted:
+            yield _conversation(waiting.pop(worked.subject)[1], seed)
+    yield from (_conversation(rest, seed) for _, rest in waiting.values())
 
 
 def _conversation(problems: list[Worked], seed: int) -> Conversation:
