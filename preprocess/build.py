@@ -119,8 +119,8 @@ def _run(tasks: list[Task]) -> list[Result]:
     gates.tokenizer()  # read once, here: the processes are forked and share it
     with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("fork")) as pool:
         started = sorted(tasks, key=lambda t: SLOW.index(t.source.kind) if t.source.kind in SLOW else len(SLOW))
-        running = {task.number: pool.submit(candidates.run, task) for task in started}
-        return [running[task.number].result() for task in tasks]
+        done = dict(zip((task.number for task in started), pool.map(candidates.run, started), strict=True))
+        return [done[task.number] for task in tasks]
 
 
 def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]]:

@@ -116,17 +116,15 @@ def run(task: Task) -> Result:
                 result.notes[item.text] += item.count
                 continue
             result.read += 1
+            looks: dict[str, bytes] = {}
             try:
                 if isinstance(item, Skip):
                     raise item
                 prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
                 item = replace(item, system=item.system or prompt, category=item.category or task.source.category)
-                looks: dict[str, bytes] = {}
                 made = to_rows(item, lambda png, looks=looks: _store(png, task, looks))
-                for row in made:
-                    rows.check(row)
-            except (Skip, rows.RowError) as error:
-                result.skipped[f"{'' if isinstance(error, Skip) else 'breaks the row contract: '}{error}"] += 1
+            except Skip as skip:
+                result.skipped[str(skip)] += 1
                 continue
             for row in made:
                 try:
@@ -154,7 +152,11 @@ def _store(png: bytes, task: Task, looks: dict[str, bytes]) -> str:
 
 def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Task, notes: Counter) -> Candidate:
     """The row's entry, without its place in the spool. Raises Skip when a gate stops it."""
-    images, mix = rows.images(row, task.aside), task.mix
+    try:
+        rows.check(row)
+        images, mix = rows.images(row, task.aside), task.mix
+    except rows.RowError as error:
+        raise Skip(f"breaks the row contract: {error}") from None
     names = tuple(f"images/{image.path.name}" for image in images)
     looked, length = b"".join(looks[name] for name in names), gates.tokens(row, images)
     reply, user, signed = chat.split(rows.text_of(row["messages"][-1])), rows.text_of(row["messages"][-2]), b""
