@@ -116,8 +116,9 @@ def export(build: Path, target: Path) -> str:
 
     It is written aside and renamed. Raises MixError when `target` is there.
     """
-    from datasets import Dataset, Features, Image, List, Value
+    from datasets import Dataset, Features, Image, List, Value, disable_progress_bars
 
+    disable_progress_bars()
     if target.exists():
         raise MixError(f"{target}: is there already; name a new folder")
     aside, written = target.with_name(f".{target.name}.part"), []
