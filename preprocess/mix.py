@@ -1,49 +1,110 @@
-"""mix.yaml: which sources make a dataset, as data."""
-
-from __future__ import annotations
+"""mix.yaml: which sources make a dataset, how many rows of what are wanted, and what every row must pass. All of it is data."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from apriel.rows import ORIGINS
 
 
 class MixError(ValueError):
     """A mix.yaml, or a file it names, that cannot be used."""
 
 
-class _Source(BaseModel):
+class Part(BaseModel):
+    """What stands in a YAML file written by hand: a misspelt key is an error."""
+
     model_config = ConfigDict(extra="forbid")
+
+
+class _Source(Part):
     category: str
-    system: str  # file with the system prompt, relative to the dataset's folder
+    system: str | list[str]  # files, relative to the dataset's folder; of several prompts each conversation draws one
 
 
-class Seeds(_Source):
-    kind: Literal["seeds"]
-    path: str  # a YAML list of conversations, relative to the dataset's folder
-    limit: int | None = Field(default=None, gt=0)  # only the first so many that have replies
+class Written(_Source):
+    """A YAML file of seeds, or the folder, which need not exist, of a person's own conversations; relative to the dataset's."""
+
+    kind: Literal["seeds", "conversations"]
+    path: str
+    limit: int | None = Field(default=None, gt=0)  # only the first so many conversations
 
 
-class Pictures(_Source):
-    kind: Literal["pictures"]
+class Drawn(_Source):
+    """Made by a program: the module of that name in preprocess/sources."""
+
+    kind: Literal["pictures", "problems", "diagrams", "video"]
     count: int = Field(gt=0)
+    heldout: int = Field(default=0, ge=0)  # rows for evaluation alone, into heldout.jsonl
+    path: str = ""  # video: a folder with clips of one's own
 
 
-class Mix(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Hub(_Source):
+    """The train split of a public data set, from the hub at its pinned revision or from a local folder."""
+
+    kind: Literal["gsm8k", "math"]
+    sessions: float = Field(default=0, ge=0, lt=1)  # share of conversations that hold 4-6 problems instead of one
+
+
+class Gates(Part):
+    max_tokens: int = Field(gt=0)  # of a whole row, in Pixtral's vocabulary, images included
+    english: float  # least share of common English words among the words, code and formulas left out
+    repetition: float  # largest share of a reply's six-word runs that stood in it before, code and formulas left out
+    near_duplicate: float  # estimated Jaccard similarity of five-word runs from which a later row is dropped
+    benchmarks: bool  # drop what covers 0.8 of a problem of GSM8K test, GSM-Hard, MATH test or our own held-out ones
+
+
+class Target(Part):
+    """A quality share. A row counts when it meets every condition that is given; of the phrases, regular expressions, any one."""
+
+    share: tuple[float, float]
+    what: str  # the definition in words, for the report
+    reasoning_words: int = 0  # at least
+    answer_words: float = float("inf")  # at most
+    answer_questions: tuple[int, float] = (0, float("inf"))  # question marks in the answer, from and to
+    phrases: list[str] = []
+    phrases_in: Literal["reply", "reasoning"] = "reply"
+    labels: list[str] = []  # category or tag, any
+    turns: tuple[int, int] | None = None  # user turns of the whole conversation; the share is then one of conversations
+
+
+class Mix(Part):
     seed: int
     val_share: float = Field(gt=0, lt=1)
     licence: str
-    sources: list[Annotated[Seeds | Pictures, Field(discriminator="kind")]]
+    gates: Gates | None = None
+    total: int | None = None
+    quotas: dict[str, int] = {}  # rows wanted of each category; without them every row is taken
+    caps: dict[str, int] = {}  # most rows of an origin
+    targets: dict[str, Target] = {}
+    sources: list[Annotated[Written | Drawn | Hub, Field(discriminator="kind")]]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if unknown := sorted(set(self.caps) - set(ORIGINS)):
+            raise ValueError(f"caps: {unknown[0]!r} is no origin; one of {', '.join(ORIGINS)}")
+        if self.quotas and sum(self.quotas.values()) != self.total:
+            raise ValueError(f"the quotas sum to {sum(self.quotas.values()):,}, total says {self.total}")
+        if self.quotas and (missing := {source.category for source in self.sources} - set(self.quotas)):
+            raise ValueError(f"no quota for category {sorted(missing)[0]!r}")
+        return self
 
 
-def load(path: Path) -> Mix:
-    """The mix in a file. Raises MixError naming the file and the key."""
+def load(path: Path, kind: Any = Mix) -> Any:
+    """What a YAML file holds, a `kind`. Raises MixError naming the file, the entry of a list by its id, and the key."""
+    raw = None
     try:
-        return Mix.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(kind).validate_python(raw)
+    except FileNotFoundError:
+        raise MixError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MixError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise MixError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = list(first["loc"])
+        if isinstance(raw, list) and place and isinstance(raw[place[0]], dict):
+            place[0] = raw[place[0]].get("id", place[0])
+        raise MixError(f"{path}: {'.'.join(map(str, place))}: {first['msg']}") from None

@@ -31,7 +31,7 @@ def estimate(recipe: dict, shape: Shape, trained_share: float = 1.0) -> dict[str
     parts = {}
     if recipe.get("load_in_4bit"):
         skipped = recipe.get("bnb_config_kwargs", {}).get("llm_int8_skip_modules", [])
-        vision_bytes = half if "vision_tower" in skipped else 0.5 + 1 / BLOCK
+        vision_bytes = half if "model.vision_tower" in skipped else 0.5 + 1 / BLOCK
         parts["weights"] = linear * (0.5 + 1 / BLOCK) + vision * vision_bytes + rest * half
         trained = shape.lora_parameters(recipe["lora_r"])
     else:

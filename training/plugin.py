@@ -108,6 +108,12 @@ class AetherPlugin(BasePlugin):
         if cfg.fused_kernels:
             patches.install_fused_kernels()
 
+    def post_model_load(self, cfg, model):
+        # bitsandbytes' skip list matches names from their beginning: `vision_tower` skips nothing, `model.vision_tower` does.
+        for name, module in model.named_modules():
+            if "vision_tower" in name and type(module).__name__ == "Linear4bit":
+                raise ValueError(f"{name} is quantised; name model.vision_tower under bnb_config_kwargs.llm_int8_skip_modules")
+
 
 def renderer_for(processor) -> Renderer:
     """A renderer with a Pixtral processor's tokenizer and image geometry."""

@@ -1,0 +1,212 @@
+"""One source of the mix, run in a process of its own: its conversations become rows, pass the gates, and wait in a file.
+
+What the build needs to choose among them fits in about two kilobytes a row; the rows themselves stay on disk.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from math import isclose
+from pathlib import Path
+
+from apriel import chat, rows
+from preprocess import gates
+from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
+from preprocess.rows import Conversation, Note, Skip, restored, to_rows
+from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
+
+PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video}
+benchmark: gates.Benchmark | None = None  # set before the processes are forked
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A row that passed the gates. Its line stands in the spool file of its task."""
+
+    task: int
+    offset: int  # bytes
+    size: int
+    id: str
+    conversation: str
+    group: str
+    category: str
+    origin: str
+    tokens: int
+    reasoning_words: int
+    met: tuple[str, ...]  # names of the targets it counts for
+    looks: bytes  # of its pictures, in order
+    images: tuple[str, ...]
+    verified: bool
+    signed: bytes = b""  # the signatures of the user's turn and of the reasoning
+
+
+@dataclass(frozen=True)
+class Task:
+    number: int
+    mix: Mix
+    source: Written | Drawn | Hub
+    folder: Path  # of the dataset
+    aside: Path  # where it is built; the spool files stand beside it
+    hub: Path | None
+    heldout: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.category} from {self.source.kind}{', held out' if self.heldout else ''}"
+
+    @property
+    def spool(self) -> Path:
+        return self.aside.with_name(f"spool-{self.number}")
+
+
+@dataclass
+class Result:
+    candidates: list[Candidate] = field(default_factory=list)
+    read: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+def conversations(task: Task) -> Iterator[Conversation | Skip | Note]:
+    """What the task's source yields. Raises MixError."""
+    seed = task.mix.seed
+    match task.source:
+        case Written(kind=kind, path=path, limit=limit):
+            return first((seeds if kind == "seeds" else exports).conversations(task.folder / path), limit)
+        case Hub(kind=kind, sessions=sessions):
+            return worked.conversations(kind, sessions, seed, task.hub, contaminated)
+        case Drawn(kind="pictures", count=count):
+            return pictures.conversations(count, seed)
+        case Drawn(kind=kind, category=category) as drawn:
+            wanted = (drawn.heldout if task.heldout else drawn.count, category, "", seed, task.heldout)
+            clips = (task.folder / drawn.path if drawn.path else None,) if kind == "video" else ()
+            return PROGRAMS[kind].conversations(*wanted, *clips)
+
+
+def first(items: Iterable, limit: int | None) -> Iterator:
+    """The items up to the last of the first `limit` conversations; all where there is no limit."""
+    for item in items:
+        if limit == 0:
+            return
+        yield item
+        if limit is not None and isinstance(item, Conversation):
+            limit -= 1
+
+
+def contaminated(texts: Iterable[str]) -> Note | None:
+    """A note where a good part of a benchmark's problem stands in one of the texts. Raises Skip where nearly all of it does."""
+    share, of = max((benchmark.covered(text) for text in texts), default=(0.0, "")) if benchmark else (0.0, "")
+    if share >= gates.DROP:
+        raise Skip(f"holds a problem of {of}")
+    return Note(f"kept, though {gates.REPORT:.0%} or more of a problem of {of} stands in it") if share >= gates.REPORT else None
+
+
+def draw(seed: int, what: str) -> float:
+    """A number in [0, 1) that depends on nothing else in the mix."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {what}".encode()).digest()[:8]) / 2**64
+
+
+def run(task: Task) -> Result:
+    """Run one source: its rows into `task.spool`, what there is to say of them into the result. Raises MixError."""
+    started, result, named = time.monotonic(), Result(), task.source.system
+    try:
+        paths = [task.folder / name for name in ([named] if isinstance(named, str) else named)]
+        prompts = [path.read_text(encoding="utf-8").strip() for path in paths]
+    except FileNotFoundError as error:
+        raise MixError(f"{error.filename}: no such system prompt") from None
+    with task.spool.open("wb") as spool:
+        for item in conversations(task):
+            if isinstance(item, Note):
+                result.notes[item.text] += item.count
+                continue
+            result.read += 1
+            looks: dict[str, bytes] = {}
+            try:
+                if isinstance(item, Skip):
+                    raise item
+                prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
+                item = replace(item, system=item.system or prompt, category=item.category or task.source.category)
+                made = to_rows(item, lambda png, looks=looks: _store(png, task, looks))
+            except Skip as skip:
+                result.skipped[str(skip)] += 1
+                continue
+            for row in made:
+                try:
+                    candidate = _candidate(row, looks, item, task, result.notes)
+                except Skip as skip:
+                    result.skipped[str(skip)] += 1
+                    continue
+                line = (json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n").encode()
+                candidate.offset, candidate.size = spool.tell(), spool.write(line)
+                result.candidates.append(candidate)
+    print(f"  {task.name}: {len(result.candidates):,} rows after {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return result
+
+
+def _store(png: bytes, task: Task, looks: dict[str, bytes]) -> str:
+    """Store a picture under its hash, and note how it looks; returns its path in the dataset."""
+    name = f"images/{hashlib.sha256(png).hexdigest()}.png"
+    looks[name] = gates.look(png) if task.mix.gates else b""
+    if not (task.aside / name).exists():
+        part = task.aside / f"{name}.{os.getpid()}"
+        part.write_bytes(png)
+        part.replace(task.aside / name)
+    return name
+
+
+def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Task, notes: Counter) -> Candidate:
+    """The row's entry, without its place in the spool. Raises Skip when a gate stops it."""
+    try:
+        rows.check(row)
+        images, mix = rows.images(row, task.aside), task.mix
+    except rows.RowError as error:
+        raise Skip(f"breaks the row contract: {error}") from None
+    names = tuple(f"images/{image.path.name}" for image in images)
+    looked, length = b"".join(looks[name] for name in names), gates.tokens(row, images)
+    reply, user, signed = chat.split(rows.text_of(row["messages"][-1])), rows.text_of(row["messages"][-2]), b""
+    if mix.gates:
+        gates.check(row, length, mix.gates)
+        if "answer" in row and not recomputed(task.source.kind, row["answer"]):
+            raise Skip("the stored answer is not what it computes to")
+        # Public problems were compared before they were joined into sessions.
+        if not isinstance(task.source, Hub) and (note := contaminated(map(rows.text_of, row["messages"][1:]))):
+            notes[note.text] += 1
+        # A question is the same only about the same pictures; a short later turn ("and then?") means what stands before it.
+        salt = looked.hex() or (row["id"] if len(row["messages"]) > 3 and len(user.split()) < 20 else "")
+        signed = gates.signature(user, salt) + gates.signature(reply.reasoning)
+    met = tuple(name for name, target in mix.targets.items() if meets(row, len(item.turns), target))
+    identity = (row["id"], item.id, item.group or item.id, row["category"], row["origin"])
+    return Candidate(
+        task.number, 0, 0, *identity, length, len(reply.reasoning.split()), met, looked, names, "answer" in row, signed
+    )
+
+
+def recomputed(kind: str, answer: dict) -> bool:
+    """Whether a stored answer is what its source computes from what is stored with it. Worked solutions were computed as read."""
+    check = restored(answer)
+    if kind == "problems":
+        return isclose(check["value"], problems.recompute(check["family"], check["parameters"]), rel_tol=1e-9)
+    return kind not in PROGRAMS or check["value"] == PROGRAMS[kind].recompute(check)
+
+
+def meets(row: dict, turns: int, target: Target) -> bool:
+    """Whether a row counts for a target: every condition that is given holds."""
+    text = rows.text_of(row["messages"][-1])
+    reply = chat.split(text)
+    answer = reply.answer or ""
+    where = reply.reasoning if target.phrases_in == "reasoning" else text
+    fewest, most = target.answer_questions
+    return (
+        len(reply.reasoning.split()) >= target.reasoning_words
+        and len(answer.split()) <= target.answer_words
+        and fewest <= answer.count("?") <= most
+        and (not target.phrases or any(re.search(phrase, where) for phrase in target.phrases))
+        and (not target.labels or not {row["category"], *row["tags"]}.isdisjoint(target.labels))
+        and (target.turns is None or target.turns[0] <= turns <= target.turns[1])
+    )
