@@ -17,6 +17,7 @@ from axolotl.core.trainers.base import AxolotlTrainer
 from axolotl.integrations.base import BasePlugin
 from axolotl.loaders import load_processor, load_tokenizer
 from pydantic import BaseModel, ConfigDict, Field
+from transformers import set_seed
 
 from training import model as patches
 from training.data import Bins, Collator, index, select
@@ -104,6 +105,7 @@ class AetherPlugin(BasePlugin):
         return AetherTrainer
 
     def pre_model_load(self, cfg):
+        set_seed(cfg.seed or 0)  # the adapter is drawn when the model loads, before the Trainer seeds anything
         patches.install()
         if cfg.fused_kernels:
             patches.install_fused_kernels()
@@ -111,8 +113,12 @@ class AetherPlugin(BasePlugin):
     def post_model_load(self, cfg, model):
         # bitsandbytes' skip list matches names from their beginning: `vision_tower` skips nothing, `model.vision_tower` does.
         for name, module in model.named_modules():
-            if "vision_tower" in name and type(module).__name__ == "Linear4bit":
+            if type(module).__name__ != "Linear4bit":
+                continue
+            if "vision_tower" in name:
                 raise ValueError(f"{name} is quantised; name model.vision_tower under bnb_config_kwargs.llm_int8_skip_modules")
+            # An evaluation on a CPU with AVX-512 repacks the weights for inference, with coarser scales, and training goes on with them.
+            module.support_avx512bf16_for_cpu = False
 
 
 def renderer_for(processor) -> Renderer:
