@@ -32,7 +32,7 @@ def test_every_hand_written_route_names_its_target(seed):
         ("What waits? And what does not? Look at the first.", "asks 2 questions"),
         ("Look here. ```python\nx = 1\n``` What waits?", "in code or in steps"),
         ("1. Use a pool.\n2. Set a timeout.\nDoes it work?", "in code or in steps"),
-        ("word " * 95 + ". What waits?", "97 words"),
+        ("word " * 95 + ". What waits?", "98 words"),
         ("What is actually waiting?", "without leaving a breadcrumb"),
         ("Threads that wait cost memory. What waits??", None),
         ("A `?` in a URL starts the query. What waits", "asks 0 questions"),
