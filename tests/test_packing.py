@@ -159,3 +159,35 @@ def test_the_trainer_sees_every_row_once_an_epoch(dataset, tiny, tmp_path, ranks
     seen = [line for path in sorted(tmp_path.glob("rank-*.txt")) for line in path.read_text().splitlines()]
     for epoch in ("0", "1"):
         assert sorted(line.split()[1] for line in seen if line.split()[0] == epoch) == sorted(f"row-{n}" for n in range(40))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("adapters", [["default"], ["default", "other"]])
+def test_our_lora_linear_is_pefts(dropout, adapters):
+    """Output and gradients of an NF4 linear map with LoRA, against PEFT's own forward; also where ours must step aside."""
+    import bitsandbytes as bnb
+    from peft import LoraConfig, inject_adapter_in_model
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(bnb.nn.Linear4bit(64, 128, bias=False, quant_type="nf4", compute_dtype=torch.float32))
+    model = model.to("cpu")
+    model[0].weight = bnb.nn.Params4bit(torch.randn(128, 64), quant_type="nf4", requires_grad=False).to("cpu")
+    for name in adapters:
+        inject_adapter_in_model(
+            LoraConfig(r=8, lora_alpha=32, target_modules=["0"], lora_dropout=dropout, init_lora_weights=False), model, name
+        )
+    layer = model[0]
+    layer.set_adapter(adapters)
+    layer.train()
+    for number, one in enumerate((patches.lora_linear, patches._stock_lora)):
+        layer.zero_grad()
+        x = torch.linspace(-1, 1, 2 * 5 * 64).view(2, 5, 64).requires_grad_()
+        torch.manual_seed(1)  # the same dropout masks
+        y = one(layer, x)
+        (y * torch.arange(128)).sum().backward()
+        found = [y, x.grad, *(p.grad for n, p in sorted(layer.named_parameters()) if "lora" in n)]
+        if number == 0:
+            ours = [t.detach().clone() for t in found]
+    for a, b in zip(ours, found, strict=True):
+        assert b.abs().max() > 0
+        torch.testing.assert_close(a, b.detach(), rtol=1e-5, atol=1e-4)

@@ -5,6 +5,8 @@ float32. Here the head sees only the positions whose next token is trained, and 
 loss and gradient in chunks, so the logits never exist as a whole. A frozen vision tower runs without gradient, once: it is outside
 every checkpointed block.
 
+A LoRA matrix's scale goes on the narrow A x and its sum into the product with B: two passes over (tokens x out) fewer a linear map.
+
 The rows of a bin are told apart by where position_ids restart. Stock sdpa turns that into a dense mask of (tokens x tokens) and then
 computes what it masks; here each row attends to itself: by PyTorch's varlen kernel on a GPU, row after row on a CPU.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
+from peft.tuners.lora.bnb import Linear4bit
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llava import modeling_llava
@@ -31,6 +34,7 @@ _stock_image_features = LlavaModel.get_image_features
 _stock_block_mask = modeling_pixtral.generate_block_attention_mask
 _stock_sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
 _stock_sdpa_mask = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+_stock_lora = Linear4bit.forward
 
 
 def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -160,13 +164,36 @@ def attention_mask(*args, attention_mask=None, **kwargs):
     return None if attention_mask is None else _stock_sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
+def lora_linear(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    """`Linear4bit.forward` of PEFT: W x + B (scale A x), (..., in) → (..., out). Anything but one plain adapter goes the stock way.
+
+    PEFT copies W x, scales (..., out), and adds: three passes over the widest tensors, which a product with a bias does in one.
+    """
+    name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
+    if args or kwargs or self.disable_adapters or self.merged or name not in self.lora_A or name in self.lora_variant:
+        return _stock_lora(self, x, *args, **kwargs)
+    down, up, drop = self.lora_A[name], self.lora_B[name], self.lora_dropout[name]
+    if up.bias is not None or not (torch.is_autocast_enabled(x.device.type) or x.dtype == down.weight.dtype):
+        return _stock_lora(self, x, *args, **kwargs)
+    wide, narrow = self.base_layer(x), down(drop(x)) * self.scaling[name]
+    return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up.weight.t()).view_as(wide)
+
+
+def mlp(self, x: torch.Tensor) -> torch.Tensor:
+    """`MistralMLP.forward` with SiLU and product in one kernel, (..., hidden) → (..., hidden). Needs a GPU."""
+    from liger_kernel.ops.swiglu import LigerSiLUMulFunction
+
+    return self.down_proj(LigerSiLUMulFunction.apply(self.gate_proj(x), self.up_proj(x)))
+
+
 def install_fused_kernels() -> None:
-    """Liger's RMSNorm and RoPE in the decoder and the tower; Axolotl's Liger plugin hands them to no Llava model. Needs a GPU."""
+    """Liger's RMSNorm, RoPE and SwiGLU; Axolotl's Liger plugin hands them to no Llava model. Needs a GPU."""
     from liger_kernel.transformers.rms_norm import LigerRMSNorm
     from liger_kernel.transformers.rope import liger_rotary_pos_emb
 
     modeling_mistral.MistralRMSNorm = modeling_pixtral.PixtralRMSNorm = LigerRMSNorm
     modeling_mistral.apply_rotary_pos_emb = liger_rotary_pos_emb
+    modeling_mistral.MistralMLP.forward = mlp
 
 
 def install() -> None:
@@ -174,5 +201,6 @@ def install() -> None:
     modeling_llava.LlavaForConditionalGeneration.forward = forward
     modeling_llava.LlavaModel.get_image_features = get_image_features
     modeling_pixtral.generate_block_attention_mask = block_mask
+    Linear4bit.forward = lora_linear
     ALL_ATTENTION_FUNCTIONS.register("sdpa", attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", attention_mask)

@@ -39,7 +39,7 @@ class AetherArgs(BaseModel):
     """The keys this plugin adds to Axolotl's."""
 
     rows: Rows
-    fused_kernels: bool = Field(default=False, description="Liger's RMSNorm and RoPE in decoder and vision tower; needs a GPU")
+    fused_kernels: bool = Field(default=False, description="Liger's RMSNorm, RoPE and SwiGLU; needs a GPU")
 
 
 class AetherPlugin(BasePlugin):
