@@ -112,11 +112,8 @@ def seeds() -> list[dict]:
     return [seed for file in files for seed in yaml.load(file.read_text("utf-8"), yaml.CSafeLoader)]
 
 
-def accepted(question: Identity, answer: str) -> bool:
-    def found(patterns: list[str]) -> bool:
-        return any(re.search(pattern, answer, re.IGNORECASE) for pattern in patterns)
-
-    return found(question.must) and not found(question.must_not)
+def found(patterns: list[str], answer: str) -> bool:
+    return any(re.search(pattern, answer, re.IGNORECASE) for pattern in patterns)
 
 
 def test_every_file_of_questions_has_a_form():
@@ -159,8 +156,19 @@ def test_no_prompt_comes_from_a_training_seed(name):
 
 @pytest.mark.parametrize("question", load("identity"), ids=lambda q: q.id)
 def test_identity_patterns_accept_true_answers_and_reject_false_ones(question):
-    assert [answer for answer in question.examples.right if not accepted(question, answer)] == []
-    assert [answer for answer in question.examples.wrong if accepted(question, answer)] == []
+    right, wrong = question.examples.right, question.examples.wrong
+    assert [answer for answer in right if not found(question.must, answer)] == []
+    assert [answer for answer in right if found(question.must_not, answer)] == []
+    assert [answer for answer in wrong if found(question.must, answer) and not found(question.must_not, answer)] == []
+    assert any(not found(question.must, answer) for answer in wrong), "no wrong answer shows that `must` is needed"
+    assert any(found(question.must_not, answer) for answer in wrong), "no wrong answer shows that `must_not` is needed"
+
+
+def test_every_identity_pattern_bites():
+    wrong = [answer for question in load("identity") for answer in question.examples.wrong]
+    for question in load("identity"):
+        assert [p for p in question.must_not if not any(found([p], answer) for answer in wrong)] == [], question.id
+        assert [p for p in question.must if not any(found([p], a) for a in question.examples.right)] == [], question.id
 
 
 def test_rubric_points_are_claims_about_an_answer():
