@@ -67,6 +67,7 @@ class Task:
 
 @dataclass
 class Result:
+    name: str
     candidates: list[Candidate] = field(default_factory=list)
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -114,7 +115,7 @@ def draw(seed: int, what: str) -> float:
 
 def run(task: Task) -> Result:
     """Run one source: its rows into `task.spool`, what there is to say of them into the result. Raises MixError."""
-    started, result, named = time.monotonic(), Result(), task.source.system
+    started, result, named = time.monotonic(), Result(task.name), task.source.system
     try:
         paths = [task.folder / name for name in ([named] if isinstance(named, str) else named)]
         prompts = [path.read_text(encoding="utf-8").strip() for path in paths]
