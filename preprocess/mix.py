@@ -109,7 +109,7 @@ def load(path: Path, kind: Any = Mix) -> Any:
     """What a YAML file holds, a `kind`. Raises MixError naming the file, the entry of a list by its id, and the key."""
     raw = None
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         return TypeAdapter(kind).validate_python(raw)
     except FileNotFoundError:
         raise MixError(f"{path}: no such file") from None
