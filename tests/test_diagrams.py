@@ -371,7 +371,7 @@ def test_a_clip_of_ones_own_becomes_a_conversation(tmp_path):
     [
         (lambda folder: (folder / "pump.yaml").unlink(), "pump.yaml: no such file"),
         (lambda folder: (folder / "pump.yaml").write_text("question: [\n"), "pump.yaml: not YAML"),
-        (lambda folder: (folder / "pump.yaml").write_text("question: Why?\n"), "answer"),
+        (lambda folder: (folder / "pump.yaml").write_text("question: Why?\n"), "reasoning: Field required"),
         (lambda folder: (folder / "pump.yaml").write_text(SIDECAR + "colour: red\n"), "colour"),
         (lambda folder: (folder / "pump.yaml").write_text(SIDECAR + "start: 99\n"), "nothing between 99 s"),
         (lambda folder: (folder / "pump.mp4").write_bytes(b"\x00" * 4096), "pump.mp4: "),
