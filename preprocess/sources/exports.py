@@ -64,7 +64,9 @@ def _items(path: Path) -> Iterator[tuple[str, object]]:
                 advice = f"write one conversation a line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
                 raise MixError(f"{path}: more than {LARGEST // 2**20} MB; {advice}")
             value = json.loads(path.read_bytes())
-            yield from ((f"{path}: conversation {n}", item) for n, item in enumerate(value if isinstance(value, list) else [value], 1))
+            yield from (
+                (f"{path}: conversation {n}", item) for n, item in enumerate(value if isinstance(value, list) else [value], 1)
+            )
             return
         for number, _, line in rows.lines(path):
             where = f"{path}:{number}"
