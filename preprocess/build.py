@@ -161,8 +161,10 @@ def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]
         if all(part["type"] == "text" for part in row["messages"][-2]["content"]):
             yield "our own held-out set", rows.text_of(row["messages"][-2]), False
     for path in sorted(QUESTIONS.glob("*.yaml")):
-        for asked in mixes.load(path, list[mixes.Question]):
-            yield from (("our own questions", text, False) for text in (asked.prompt, *asked.turns) if text)
+        for entry in mixes.load(path, list[dict]):
+            said = [entry.get("prompt"), entry.get("question"), *entry.get("turns", [])]
+            said = [turn.get("text") if isinstance(turn, dict) and turn.get("role") == "user" else turn for turn in said]
+            yield from (("our own questions", text, False) for text in said if isinstance(text, str))
 
 
 def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
