@@ -88,6 +88,7 @@ def _heldout(tasks: list[Task]) -> tuple[list[Candidate], dict]:
 def _make(tasks: list[Task]) -> dict:
     """Write everything but the manifest into the tasks' folder; returns what the manifest says of it."""
     folder, aside, hub, mix = tasks[0].folder, tasks[0].aside, tasks[0].hub, tasks[0].mix
+    public = {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)}  # raises before any work
     kept, _ = _heldout(tasks)
     splits = {"heldout": kept} if kept else {}
     if mix.gates and mix.gates.benchmarks:
@@ -124,7 +125,7 @@ def _make(tasks: list[Task]) -> dict:
         "tokens": sum(c.tokens for c in chosen),
         "rows_by_tokens": {f"<{2**bits}": n for bits, n in sorted(Counter(c.tokens.bit_length() for c in chosen).items())},
         "targets": {name: {"measured": round(measured[name], 4), "wanted": t.share} for name, t in mix.targets.items()},
-        "sources": {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)},
+        "sources": public,
     }
     report.write(aside, folder, mix, about, chosen)
     return about | _files(aside)
