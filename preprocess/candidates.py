@@ -20,7 +20,9 @@ from preprocess import gates
 from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
 from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
+from preprocess.teacher import accepted
 
+WRITTEN = {"seeds": seeds, "conversations": exports, "teacher": accepted}
 PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video}
 benchmark: gates.Benchmark | None = None  # set before the processes are forked
 
@@ -78,7 +80,7 @@ def conversations(task: Task) -> Iterator[Conversation | Skip | Note]:
     seed = task.mix.seed
     match task.source:
         case Written(kind=kind, path=path, limit=limit):
-            return first((seeds if kind == "seeds" else exports).conversations(task.folder / path), limit)
+            return first(WRITTEN[kind].conversations(task.folder / path), limit)
         case Hub(kind=kind, sessions=sessions):
             return worked.conversations(kind, sessions, seed, task.hub, contaminated)
         case Drawn(kind="pictures", count=count):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from apriel import rows
 from preprocess.candidates import Candidate
 from preprocess.mix import Mix, MixError
+from preprocess.teacher.accepted import NOTE
 
 TEMPLATE = Path(__file__).with_name("report.template.md")
 SAMPLES = 3  # rows of each category
@@ -47,6 +48,7 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         "have_want": _table(["category", "have", "want", "missing"], [*lines, ["all", about["kept"], mix.total, missing]]),
         "targets": _table(["target", "measured", "wanted", "", "a reply counts when"], _targets(about, mix)),
         "origins": _counts("origin", about["origins"]),
+        "teachers": ", ".join(note.removeprefix(NOTE) for note in about["notes"] if note.startswith(NOTE)) or "none so far",
         "dropped": _counts("source and reason", about["skipped"]),
         "noted": _counts("what", about["notes"]) if about["notes"] else "Nothing.",
         "sources": _table(["public set", "licence", "revision"], public),
