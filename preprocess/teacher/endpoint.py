@@ -22,7 +22,7 @@ from preprocess.teacher import plan
 from preprocess.teacher.store import Store
 
 TRIES, TURNED_AWAY = 6, 40  # of one request: after failures; after 429 and 503
-IN_A_ROW = 10  # requests given up one after the other before a run stops
+IN_A_ROW = 5  # requests given up one after the other before a run stops
 LONGEST_WAIT = 600  # seconds
 OVERHEAD, IMAGE = 1_000, 5_000  # tokens a template may add to a prompt; most tokens of one image
 
@@ -66,9 +66,10 @@ class Limiter:
 
 
 class Endpoint:
-    def __init__(self, of: plan.Endpoint, role: str, settings: plan.Settings, store: Store | None, offline: bool):
+    def __init__(self, of: plan.Endpoint, role: str, settings: plan.Settings, offline: bool):
         """Raises MixError where the environment lacks the key."""
-        self.of, self.role, self.settings, self.store, self.offline = of, role, settings, store, offline
+        self.of, self.role, self.settings, self.offline = of, role, settings, offline
+        self.store: Store  # set once everything else is known to be in order
         key = os.environ.get(of.key_env) if of.key_env else "none"
         if not key and not offline:
             raise MixError(f"teacher.yaml: {role}: set the environment variable {of.key_env} to the key of {of.name}")
@@ -124,7 +125,8 @@ class Endpoint:
             if problem is None:
                 self.failures = 0
                 return
-            failed, away = failed + (not free), away + free
+            busy = free and problem.startswith("HTTP")
+            failed, away = failed + (not busy), away + busy
             if failed >= TRIES or away >= TURNED_AWAY:
                 self.failures += 1
                 if self.failures >= IN_A_ROW:
@@ -132,7 +134,7 @@ class Endpoint:
                 raise GaveUp(problem.partition(":")[0])
             backoff = self.settings.backoff_seconds * 2 ** min(failed + away - 1, 6)
             wait = min(backoff * random.uniform(0.5, 1.5), LONGEST_WAIT) if wait is None else wait
-            if free:
+            if busy:
                 self.limiter.turned_away(wait)
             await asyncio.sleep(wait)
 

@@ -38,12 +38,14 @@ class Run:
         self.judging = self.prompts.pop("judge")
         self.mix: mix.Mix = mix.load(folder / "mix.yaml")
         self.system = (folder / "system" / "training.md").read_text(encoding="utf-8").strip()
-        self.store = Store(folder / ".teacher.sqlite", self.settings.cap_dollars, self.settings.cap_tokens)
-        make = partial(Endpoint, settings=self.settings, store=self.store, offline=offline)
+        make = partial(Endpoint, settings=self.settings, offline=offline)
         uses = {"base" if prompt.replay else "teacher" for prompt in self.prompts.values()} | {"judge"}
         named = {role: getattr(self.settings, role) for role in ("teacher", "judge", "base")}
         self.endpoints = {role: make(of, role) for role, of in named.items() if of and role in uses}
         self.of = limit, hub
+        self.store = Store(folder / ".teacher.sqlite", self.settings.cap_dollars, self.settings.cap_tokens)
+        for endpoint in self.endpoints.values():
+            endpoint.store = self.store
         self.wanted = sum(plan.size(prompt, folder, limit) for prompt in self.prompts.values())
         self.rows, self.rejected, self.dropped = 0, Counter(), Counter()
         self.missing: dict[str, list[plan.Job]] = defaultdict(list)  # offline: of each cut chain the job it was cut at

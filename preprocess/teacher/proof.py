@@ -91,9 +91,9 @@ def _drafted(job: Job, text: str) -> tuple[tuple[Turn, ...], str]:
     for at, said in enumerate(draft.turns):
         given = job.given[at] if job.given else None
         user = given.user if given else said.user
-        if not user.strip():
-            raise _Failed("blank text: a user turn is blank")
         reply = (given and given.reasoning) or said.reasoning, (given and given.answer) or said.answer
+        if not all(text.strip() for text in (user, *reply)):
+            raise _Failed("blank text: a user turn, a reasoning or an answer is blank")
         turns.append(Turn(user, *reply, images=job.images, check=job.check if at == job.turns - 1 else None))
     return tuple(turns), draft.claim.strip()
 
