@@ -146,7 +146,7 @@ async def main() -> None:
         made = (
             row(body, rng, answers) if not judging else {"why": "-", "voice": 5, "correctness": 4 + number % 2, "helpfulness": 5}
         )
-        if judging and number % 29 == 0:
+        if judging and not args.calm and number % 29 == 0:
             made["voice"] = 2
         text = json.dumps(made) if judging else spoilt(did, made, last)
         last[:] = [made] if not judging and did == "good" else last

@@ -14,8 +14,6 @@ from preprocess.mix import MixError
 from preprocess.teacher.expand import Run
 from preprocess.teacher.store import DOLLAR
 
-HEAD = ("category", "rows", "to write", "requests", "tokens in", "tokens out", "dollars", "minutes", "reply length and speed")
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m preprocess.teacher", description=__doc__)
@@ -47,34 +45,25 @@ def main() -> int:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or folder}: {error.strerror}")
-    return f"stopped: {run.stopped}" if run.stopped else 0
+    return f"stopped: {run.stopped}" if run.stopped else int(run.gave_up)
 
 
 def _table(run: Run) -> None:
     """What is missing and what it would cost, a line a category."""
     lines = list(run.estimate())
-    sums = ["all", *(sum(line[at] for line in lines) for at in range(1, 8)), ""]
-    shown = [
-        HEAD,
-        *(
-            [f"{c:,.2f}" if at == 6 else f"{c:,.0f}" if at else c for at, c in enumerate(line[:8])] + line[8:]
-            for line in [*lines, sums]
-        ),
-    ]
-    widths = [max(len(line[at]) for line in shown) for at in range(len(HEAD))]
-    for line in shown:
-        print(
-            "  ".join(
-                cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-        )
-    settings = run.settings
     print(
-        f"Rejected rows are asked again, twice at most: up to three times as much. Spent so far: ${run.store.spent / DOLLAR:.4f}",
-        end=" ",
+        f"{'category':<18}{'rows':>8}{'to write':>10}{'requests':>10}{'tokens in':>13}{'tokens out':>12}{'dollars':>10}{'minutes':>9}"
     )
+    for name, rows, short, requests, into, out, dollars, minutes, basis in [
+        *lines,
+        ["all", *map(sum, list(zip(*lines, strict=True))[1:8]), ""],
+    ]:
+        counts = f"{rows:>8,}{short:>10,}{requests:>10,.0f}{into:>13,.0f}{out:>12,.0f}{dollars:>10,.2f}{minutes:>9,.0f}"
+        print(f"{name:<18}{counts}  {basis}")
+    settings, store = run.settings, run.store
     print(
-        f"of ${settings.cap_dollars:g}, {run.store.tokens:,} of {settings.cap_tokens:,} tokens. {settings.concurrency} requests at a time."
+        "Rejected rows are asked again, twice at most: up to three times as much. "
+        f"Spent so far: ${store.spent / DOLLAR:.4f} of ${settings.cap_dollars:g}, {store.tokens:,} of {settings.cap_tokens:,} tokens."
     )
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import time
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
 import openai
@@ -23,6 +24,7 @@ from preprocess.teacher.store import Store
 
 TRIES, TURNED_AWAY = 6, 40  # of one request: after failures; after 429 and 503
 IN_A_ROW = 5  # requests given up one after the other before a run stops
+BUSY = (429, 503, 529)
 LONGEST_WAIT = 600  # seconds
 OVERHEAD, IMAGE = 1_000, 5_000  # tokens a template may add to a prompt; most tokens of one image
 
@@ -128,10 +130,7 @@ class Endpoint:
             busy = free and problem.startswith("HTTP")
             failed, away = failed + (not busy), away + busy
             if failed >= TRIES or away >= TURNED_AWAY:
-                self.failures += 1
-                if self.failures >= IN_A_ROW:
-                    raise Stop(f"{self.of.url}: {self.failures} requests in a row failed, the last with: {problem}")
-                raise GaveUp(problem.partition(":")[0])
+                self._gave_up(problem)
             backoff = self.settings.backoff_seconds * 2 ** min(failed + away - 1, 6)
             wait = min(backoff * random.uniform(0.5, 1.5), LONGEST_WAIT) if wait is None else wait
             if busy:
@@ -140,64 +139,48 @@ class Endpoint:
 
     async def _send(self, key: bytes, body: dict, category: str, job: str) -> tuple[str | None, bool, float | None]:
         """One call: (what went wrong or None, whether it cost nothing, seconds the endpoint asks to wait)."""
-        call = await self.store.reserve(category, self.role, *self.worst(body))
-        started = time.monotonic()
+        call, started, wait = await self.store.reserve(category, self.role, *self.worst(body)), time.monotonic(), None
         try:
             response = await self.client.post("/chat/completions", body=body, cast_to=Response)
         except openai.APIStatusError as error:
-            return self._refused(error, call, time.monotonic() - started)
+            status, wait = error.status_code, _retry_after(error.response.headers.get("retry-after"))
+            problem, text = f"HTTP {status}", " ".join(error.response.text.split())[:200].replace(self.key, "[key]")
+            free = status in BUSY or 400 <= status < 500 and status != 408
         except openai.APIConnectionError as error:  # timeouts among them
-            cause = type(error.__cause__ or error).__name__
-            if free := cause in ("ConnectError", "ConnectTimeout", "PoolTimeout"):
-                self.store.settle(call, cause, 0, (0, 0), time.monotonic() - started)
-            else:
-                self.store.leave(call, cause, time.monotonic() - started)
-            return cause, free, None
-        usage = _usage(response.text)
-        if usage:
-            charged, tokens = self.price(*usage), usage
-        else:  # nobody told what it cost
-            charged, tokens = self.store.open[call][0], (self.store.open[call][1], 0)
-        self.store.settle(call, "reply", charged, tokens, time.monotonic() - started, (key, job, self.role, usage, response.text))
-        self.limiter.replied()
-        return None, False, None
-
-    def _refused(self, error: openai.APIStatusError, call: int, seconds: float) -> tuple[str, bool, float | None]:
-        status, text = error.status_code, " ".join(error.response.text.split())[:200].replace(self.key, "[key]")
-        free = status in (429, 503, 529) or 400 <= status < 500 and status != 408
-        if free:
-            self.store.settle(call, f"HTTP {status}", 0, (0, 0), seconds)
+            status, problem, text = 0, type(error.__cause__ or error).__name__, ""
+            free = problem in ("ConnectError", "ConnectTimeout", "PoolTimeout")
         else:
-            self.store.leave(call, f"HTTP {status}", seconds)
+            usage = _usage(response.text)  # None: nobody told what it cost
+            charge, seconds = usage and (self.price(*usage), *usage), time.monotonic() - started
+            self.store.settle(call, "reply", seconds, charge, (key, job, self.role, json.dumps(usage), response.text))
+            self.limiter.replied()
+            return None, False, None
+        self.store.settle(call, problem, time.monotonic() - started, (0, 0, 0) if free else None)
         if status in (401, 402, 403, 404):
-            raise Stop(f"{self.of.url}: HTTP {status}: {text}; look at url, model and {self.of.key_env} in teacher.yaml")
-        if free and status not in (429, 503, 529):
-            self.failures += 1
-            if self.failures >= IN_A_ROW:
-                raise Stop(f"{self.of.url}: refuses the requests: HTTP {status}: {text}")
-            raise GaveUp(f"HTTP {status}")
-        return f"HTTP {status}: {text}", free, _retry_after(error.response.headers.get("retry-after"))
+            raise Stop(f"{self.of.url}: {problem}: {text}; look at url, model and {self.of.key_env} in teacher.yaml")
+        if free and status and status not in BUSY:
+            self._gave_up(f"{problem}: {text}")
+        return problem, free, wait
+
+    def _gave_up(self, problem: str) -> None:
+        self.failures += 1
+        if self.failures >= IN_A_ROW:
+            raise Stop(f"{self.of.url}: {self.failures} requests in a row failed, the last with: {problem}")
+        raise GaveUp(problem.partition(":")[0])
 
 
 def _usage(body: str) -> tuple[int, int] | None:
     """(tokens in, tokens out) of a reply; some endpoints leave reasoning out of `completion_tokens`, not of the total."""
-    try:
+    with suppress(ValueError, KeyError, TypeError):
         usage = json.loads(body)["usage"]
         tokens_in, out = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
         return tokens_in, max(out, int(usage.get("total_tokens") or 0) - tokens_in)
-    except (ValueError, KeyError, TypeError):
-        return None
+    return None
 
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds, from seconds or from a date."""
-    if not value:
-        return None
-    try:
-        return min(max(float(value), 0.0), LONGEST_WAIT)
-    except ValueError:
-        pass
-    try:
-        return min(max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0), LONGEST_WAIT)
-    except ValueError:
-        return None
+    for read in (float, lambda text: parsedate_to_datetime(text).timestamp() - time.time()):
+        with suppress(ValueError, TypeError):
+            return min(max(read(value), 0.0), LONGEST_WAIT)
+    return None

@@ -50,7 +50,7 @@ class Run:
         self.rows, self.rejected, self.dropped = 0, Counter(), Counter()
         self.missing: dict[str, list[plan.Job]] = defaultdict(list)  # offline: of each cut chain the job it was cut at
         self.short: Counter[str] = Counter()  # offline: rows behind those
-        self.stopped, self.recheck, self.done = "", False, 0
+        self.stopped, self.gave_up, self.recheck, self.done = "", False, False, 0
         self.started, self.paid_before = time.monotonic(), self.store.tokens
 
     def run(self, recheck: bool = False) -> None:
@@ -102,6 +102,7 @@ class Run:
                     self.short[job.category] += 1 + sum(1 for _ in chain)
                     break
                 except GaveUp as error:  # the chain ends here: what comes after depends on this reply
+                    self.gave_up = True
                     self.dropped[f"no reply ({error}); the next run asks again"] += 1 + sum(1 for _ in chain)
                     break
                 except CapReached:
@@ -119,7 +120,7 @@ class Run:
     async def _row(self, job: plan.Job, told: list[str]) -> tuple[str, str | None]:
         """(the question first drafted, why the row was dropped or None). Raises what Endpoint.ask raises."""
         endpoint, failed, longer, first = self.endpoints["base" if job.replay else "teacher"], None, False, None
-        for _ in range(1 if job.replay else TRIES):
+        for attempt in range(1, 2 if job.replay else TRIES + 1):
             body = endpoint.body(job.messages(told, failed), None if job.replay else plan.Draft, longer)
             key, reply = await endpoint.ask(body, job.version, job.category, job.id)
             decided = None if self.recheck else self.store.verdict(key)
@@ -138,7 +139,7 @@ class Run:
             self.rejected[reason.partition(":")[0]] += 1
             if final:
                 break
-            failed, longer = (verdict.text, reason), verdict.cut_off
+            failed, longer = (verdict.text, f"{reason} (try {attempt} of {TRIES})"), verdict.cut_off
         return first or "", reason
 
     async def _looked_at(self, job: plan.Job, reply: str) -> proof.Verdict:

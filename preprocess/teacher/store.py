@@ -8,7 +8,6 @@ lose the last moments. Money is in picodollars, whole numbers.
 
 import asyncio
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,37 +66,29 @@ class Store:
             "INSERT INTO calls (category, role, picodollars, tokens) VALUES (?, ?, ?, ?)", (category, role, picodollars, tokens)
         ).lastrowid
         self.open[call] = picodollars, tokens
-        self._charge(picodollars, tokens)
+        self.spent += picodollars
+        self.tokens += tokens
         return call
 
-    def settle(
-        self, call: int, outcome: str, picodollars: int, tokens: tuple[int, int], seconds: float, reply: tuple = ()
-    ) -> None:
-        """Make a call's charge exact and keep its reply, (key, job, role, usage, body), in one step. `tokens` are in and out."""
+    def settle(self, call: int, outcome: str, seconds: float, charge: tuple[int, int, int] | None, reply: tuple = ()) -> None:
+        """End a call and keep its reply, (key, job, role, usage, body), in one step.
+
+        `charge`: exact (picodollars, tokens in, tokens out); None where nobody told, and the worst case stays charged.
+        """
+        worst, tokens = self.open[call]
+        exact = charge or (worst, tokens, 0)
         with self.db:
             self.db.execute("BEGIN")
             self.db.execute(
-                "UPDATE calls SET outcome = ?, picodollars = ?, tokens = ?, tokens_out = ?, seconds = ? WHERE id = ?",
-                (outcome, picodollars, sum(tokens), tokens[1], seconds, call),
+                "UPDATE calls SET outcome = ?, seconds = ?, picodollars = ?, tokens = ?, tokens_out = ? WHERE id = ?",
+                (outcome, seconds, exact[0], exact[1] + exact[2], exact[2], call),
             )
             if reply:
-                key, job, role, usage, body = reply
-                self.db.execute(
-                    "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", (key, job, role, picodollars, json.dumps(usage), body)
-                )
-        charged = self.open.pop(call)
-        self._charge(picodollars - charged[0], sum(tokens) - charged[1])
-        self.settled.set()
-
-    def leave(self, call: int, outcome: str, seconds: float) -> None:
-        """A call that may have cost something nobody told: it stays charged its worst case."""
-        self.db.execute("UPDATE calls SET outcome = ?, seconds = ? WHERE id = ?", (outcome, seconds, call))
+                self.db.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", (*reply[:3], exact[0], *reply[3:]))
         del self.open[call]
+        self.spent += exact[0] - worst
+        self.tokens += exact[1] + exact[2] - tokens
         self.settled.set()
-
-    def _charge(self, picodollars: int, tokens: int) -> None:
-        self.spent += picodollars
-        self.tokens += tokens
 
     def body(self, key: bytes) -> str | None:
         found = self.db.execute("SELECT body FROM replies WHERE key = ?", (key,)).fetchone()
