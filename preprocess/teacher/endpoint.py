@@ -33,6 +33,10 @@ class GaveUp(Exception):
     """This request got no reply; the next run asks again."""
 
 
+class Unpaid(Exception):
+    """The reply is not in the store, and nothing is to be paid for."""
+
+
 class Stop(Exception):
     """The run cannot go on; what is stored stays."""
 
@@ -93,8 +97,8 @@ class Endpoint:
         """(picodollars, tokens) that a request can cost at most."""
         pictures = [p for m in body["messages"] if isinstance(m["content"], list) for p in m["content"] if "image_url" in p]
         size = len(json.dumps(body)) - sum(len(picture["image_url"]["url"]) for picture in pictures)
-        tokens = size + OVERHEAD + IMAGE * len(pictures)
-        return self.price(tokens, body["max_tokens"]), tokens + body["max_tokens"]
+        tokens, replies = size + OVERHEAD + IMAGE * len(pictures), body["max_tokens"] * body.get("n", 1)
+        return self.price(tokens, replies), tokens + replies
 
     def price(self, tokens_in: int, tokens_out: int) -> int:
         return tokens_in * self.picodollars[0] + tokens_out * self.picodollars[1]
@@ -102,7 +106,7 @@ class Endpoint:
     async def ask(self, body: dict, version: int, category: str, job: str) -> tuple[bytes, str]:
         """(key, body of the reply as it came), from the store or paid for.
 
-        Raises GaveUp, Stop, or CapReached; KeyError when offline and it is not stored.
+        Raises GaveUp, Stop, CapReached, or Unpaid.
         """
         key = hashlib.sha256(f"{version}\n{json.dumps(body, sort_keys=True)}".encode()).digest()
         while key in self.asking:  # two rows alike may be judged at once
@@ -110,7 +114,7 @@ class Endpoint:
         if (stored := self.store.body(key)) is not None:
             return key, stored
         if self.offline:
-            raise KeyError(job)
+            raise Unpaid
         self.asking[key] = asyncio.Event()
         try:
             await self._pay(key, body, category, job)

@@ -14,20 +14,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from preprocess import gates, mix
 from preprocess.teacher import accepted, plan, proof
-from preprocess.teacher.endpoint import Endpoint, GaveUp, Stop
+from preprocess.teacher.endpoint import Endpoint, GaveUp, Stop, Unpaid
 from preprocess.teacher.store import DOLLAR, CapReached, Store
 
 TRIES = 3  # of a row: once, and twice more with the reason
 WORKERS = 2  # processes that look at replies
 SECONDS_A_TOKEN = 1 / 40  # of one request, until some are measured
+IMAGE = 4160  # tokens, at most
 
 
 class Run:
@@ -97,7 +95,7 @@ class Run:
                     return
                 try:
                     question, why = await self._row(job, told)
-                except KeyError:
+                except Unpaid:
                     self.missing[job.category].append(job)
                     self.short[job.category] += 1 + sum(1 for _ in chain)
                     break
@@ -108,8 +106,10 @@ class Run:
                 except CapReached:
                     cap = f"${self.settings.cap_dollars:g} or {self.settings.cap_tokens:,} tokens"
                     return self._stop(f"the cap of {cap} is reached: the next request could pass it")
-                except (Stop, sqlite3.Error) as error:
+                except Stop as error:
                     return self._stop(str(error))
+                except sqlite3.Error as error:
+                    return self._stop(f"{self.store.path}: {error}")
                 self.done += 1
                 if why:
                     self.dropped[why.partition(":")[0]] += 1
@@ -169,22 +169,20 @@ class Run:
 
     async def _judged(self, job: plan.Job, verdict: proof.Verdict) -> tuple[str | None, str]:
         """(why the judge drops it or None, its scores as it gave them)."""
-        judge, text = self.endpoints["judge"], verdict.text
-        said = "\n\n".join(f"USER\n{t.user}\n\nREASONING\n{t.reasoning}\n\nANSWER\n{t.answer}" for t in verdict.turns)
-        asked = f"Category: {job.category}. {f'It must route to {job.target}.' if job.target else ''}\n\n{said}"
+        judge, said = (
+            self.endpoints["judge"],
+            [f"USER\n{t.user}\n\nREASONING\n{t.reasoning}\n\nANSWER\n{t.answer}" for t in verdict.turns],
+        )
+        route = f"It must route to {job.target}." if job.target else ""
+        asked = "\n\n".join([f"Category: {job.category}. {route}", *said])
         messages = [{"role": "system", "content": self.judging.prompt}, {"role": "user", "content": asked}]
         for _ in range(2):
-            body = judge.body(messages, plan.Scores)
-            _, reply = await judge.ask(body, self.judging.version, job.category, job.id)
-            with suppress(ValueError, KeyError, TypeError, IndexError):
-                text = plan.json.loads(reply)["choices"][0]["message"]["content"] or ""
-                with suppress(ValidationError):
-                    scores = plan.Scores.model_validate_json(proof.json_object(text))
-                    least = min(scores.voice, scores.correctness, scores.helpfulness)
-                    low = f"judged below the bar: {scores.model_dump_json()}" if least < self.settings.bar else None
-                    return low, scores.model_dump_json()
+            _, reply = await judge.ask(judge.body(messages, plan.Scores), self.judging.version, job.category, job.id)
+            if scores := proof.scores(reply):
+                low = min(scores.voice, scores.correctness, scores.helpfulness) < self.settings.bar
+                return f"judged below the bar: {scores.model_dump_json()}" if low else None, scores.model_dump_json()
             messages = [*messages, {"role": "user", "content": "Reply with the JSON object alone."}]
-        return "judge gave no scores", text
+        return "judge gave no scores", ""
 
     def export(self) -> str:
         """Write teacher/accepted/<category>.jsonl, aside and renamed; says in one line what was written."""
@@ -218,22 +216,17 @@ class Run:
     def estimate(self) -> Iterator[list]:
         """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes, what it rests on] of what is missing."""
         for name, prompt in self.prompts.items():
-            roles = ["base"] if prompt.replay else [role for role in ("teacher", "judge") if role in self.endpoints]
-            rows, short, totals, basis = plan.size(prompt, self.folder, self.of[0]), self.short[name], [0.0] * 5, set()
-            for role in roles:
-                expected = self.judging.reply_tokens if role == "judge" else prompt.reply_tokens
+            short, sums, basis = self.short[name], [0.0] * 5, set()
+            for role in ["base"] if prompt.replay else [role for role in ("teacher", "judge") if role in self.endpoints]:
+                of, endpoint = self.judging if role == "judge" else prompt, self.endpoints[role]
                 measured = self.store.measured(name, role)
-                out, seconds = measured or (expected, expected * SECONDS_A_TOKEN)
+                out, seconds = measured or (of.reply_tokens, of.reply_tokens * SECONDS_A_TOKEN)
+                sent = [_tokens(job.system, job.ask) + IMAGE * len(job.images) for job in self.missing[name]]
+                into = _tokens(of.prompt) + prompt.reply_tokens if role == "judge" else sum(sent) / max(len(sent), 1)
+                dollars, minutes = endpoint.price(into, out) / DOLLAR, seconds / self.settings.concurrency / 60
+                sums = [have + short * one for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)]
                 basis.add("measured" if measured else "assumed")
-                ours = [_tokens(job.system) + _tokens(job.ask) + 4160 * len(job.images) for job in self.missing[name]]
-                into = sum(ours) / max(len(ours), 1) if role != "judge" else _tokens(self.judging.prompt) + prompt.reply_tokens
-                endpoint = self.endpoints[role]
-                cost = short * endpoint.price(round(into), round(out)) / DOLLAR
-                minutes = short * seconds / self.settings.concurrency / 60
-                totals = [
-                    have + more for have, more in zip(totals, (short, short * into, short * out, cost, minutes), strict=True)
-                ]
-            yield [name, rows, short, *totals, " and ".join(sorted(basis))]
+            yield [name, plan.size(prompt, self.folder, self.of[0]), short, *sums, " and ".join(sorted(basis))]
 
 
 def _end_with_parent() -> None:
@@ -242,5 +235,5 @@ def _end_with_parent() -> None:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _tokens(text: str) -> int:
-    return gates._tokens(text)
+def _tokens(*texts: str) -> int:
+    return sum(map(gates._tokens, texts))

@@ -7,6 +7,7 @@ import ast
 import json
 import re
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from apriel import behaviour, chat, rows, sandbox
 from preprocess import gates, mix
 from preprocess.rows import Conversation, Skip, Turn, to_rows
-from preprocess.teacher.plan import Draft, Job
+from preprocess.teacher.plan import Draft, Job, Scores
 
 SECONDS, MEGABYTES = 10, 512  # for Python with asserts
 _PYTHON = re.compile(r"^ *```(?:python|py)\b[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
@@ -75,6 +76,13 @@ def json_object(text: str) -> str:
     text = text.rpartition("</think>")[2]
     text = chat.split(text).answer or text if chat.BEGIN_FINAL in text else text
     return text[text.find("{") : text.rfind("}") + 1]
+
+
+def scores(body: str) -> Scores | None:
+    """What a judge's reply gives, where it is one."""
+    with suppress(ValueError, KeyError, TypeError, IndexError):  # a ValidationError is a ValueError
+        return Scores.model_validate_json(json_object(json.loads(body)["choices"][0]["message"]["content"]))
+    return None
 
 
 def _drafted(job: Job, text: str) -> tuple[tuple[Turn, ...], str]:
