@@ -13,6 +13,7 @@ import random
 import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import cache
 
 import openai
 from httpx2 import Response
@@ -81,7 +82,9 @@ class Endpoint:
             raise MixError(f"teacher.yaml: {role}: set the environment variable {of.key_env} to the key of {of.name}")
         self.key, self.limiter, self.failures = key or "none", Limiter(settings.concurrency), 0
         self.asking: dict[bytes, asyncio.Event] = {}
-        self.client = openai.AsyncOpenAI(base_url=of.url, api_key=self.key, max_retries=0, timeout=settings.timeout_seconds)
+        about = {"base_url": of.url, "api_key": self.key, "max_retries": 0, "timeout": settings.timeout_seconds}
+        # A connection pool looks at each of its idle connections for every request: several small pools cost less.
+        self.clients = [openai.AsyncOpenAI(**about) for _ in range(1 + settings.concurrency // 8)]
         self.picodollars = round(of.dollars_in * 10**6), round(of.dollars_out * 10**6)  # a token
 
     def body(self, messages: list[dict], schema: type[BaseModel] | None, longer: bool = False) -> dict:
@@ -89,8 +92,7 @@ class Endpoint:
         if schema and self.of.structured == "json_object":
             body["response_format"] = {"type": "json_object"}
         elif schema and self.of.structured == "json_schema":
-            of = {"name": schema.__name__, "strict": True, "schema": schema.model_json_schema()}
-            body["response_format"] = {"type": "json_schema", "json_schema": of}
+            body["response_format"] = {"type": "json_schema", "json_schema": _schema(schema)}
         return body | self.of.parameters
 
     def worst(self, body: dict) -> tuple[int, int]:
@@ -117,20 +119,19 @@ class Endpoint:
             raise Unpaid
         self.asking[key] = asyncio.Event()
         try:
-            await self._pay(key, body, category, job)
+            return key, await self._pay(key, body, category, job)
         finally:
             self.asking.pop(key).set()
-        return key, self.store.body(key)
 
-    async def _pay(self, key: bytes, body: dict, category: str, job: str) -> None:
-        """Send until there is a reply in the store. Raises what `ask` raises."""
+    async def _pay(self, key: bytes, body: dict, category: str, job: str) -> str:
+        """Send until a reply is in the store, and give it. Raises what `ask` raises."""
         failed = away = 0
         while True:
             async with self.limiter:
-                problem, free, wait = await self._send(key, body, category, job)
+                problem, free, wait, text = await self._send(key, body, category, job)
             if problem is None:
                 self.failures = 0
-                return
+                return text
             busy = free and problem.startswith("HTTP")
             failed, away = failed + (not busy), away + busy
             if failed >= TRIES or away >= TURNED_AWAY:
@@ -141,11 +142,11 @@ class Endpoint:
                 self.limiter.turned_away(wait)
             await asyncio.sleep(wait)
 
-    async def _send(self, key: bytes, body: dict, category: str, job: str) -> tuple[str | None, bool, float | None]:
-        """One call: (what went wrong or None, whether it cost nothing, seconds the endpoint asks to wait)."""
+    async def _send(self, key: bytes, body: dict, category: str, job: str) -> tuple[str | None, bool, float | None, str]:
+        """One call: (what went wrong or None, whether it cost nothing, seconds the endpoint asks to wait, the reply)."""
         call, started, wait = await self.store.reserve(category, self.role, *self.worst(body)), time.monotonic(), None
         try:
-            response = await self.client.post("/chat/completions", body=body, cast_to=Response)
+            response = await random.choice(self.clients).post("/chat/completions", body=body, cast_to=Response)
         except openai.APIStatusError as error:
             status, wait = error.status_code, _retry_after(error.response.headers.get("retry-after"))
             problem, text = f"HTTP {status}", " ".join(error.response.text.split())[:200].replace(self.key, "[key]")
@@ -158,19 +159,24 @@ class Endpoint:
             charge, seconds = usage and (self.price(*usage), *usage), time.monotonic() - started
             self.store.settle(call, "reply", seconds, charge, (key, job, self.role, json.dumps(usage), response.text))
             self.limiter.replied()
-            return None, False, None
+            return None, False, None, response.text
         self.store.settle(call, problem, time.monotonic() - started, (0, 0, 0) if free else None)
         if status in (401, 402, 403, 404):
             raise Stop(f"{self.of.url}: {problem}: {text}; look at url, model and {self.of.key_env} in teacher.yaml")
         if free and status and status not in BUSY:
             self._gave_up(f"{problem}: {text}")
-        return problem, free, wait
+        return problem, free, wait, ""
 
     def _gave_up(self, problem: str) -> None:
         self.failures += 1
         if self.failures >= IN_A_ROW:
             raise Stop(f"{self.of.url}: {self.failures} requests in a row failed, the last with: {problem}")
         raise GaveUp(problem.partition(":")[0])
+
+
+@cache
+def _schema(of: type[BaseModel]) -> dict:
+    return {"name": of.__name__, "strict": True, "schema": of.model_json_schema()}
 
 
 def _usage(body: str) -> tuple[int, int] | None:

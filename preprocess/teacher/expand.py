@@ -71,8 +71,8 @@ class Run:
             raise errors.exceptions[0] from None
         finally:
             show.cancel()
-            for endpoint in self.endpoints.values():
-                await endpoint.client.close()
+            for client in (client for endpoint in self.endpoints.values() for client in endpoint.clients):
+                await client.close()
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why

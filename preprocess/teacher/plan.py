@@ -126,17 +126,14 @@ class Job:
         """What is sent. `told`: earlier questions of the same seed; `failed`: the text that was rejected, and why."""
         earlier = "".join(f"\n- {' '.join(text.split())[:CLIPPED]}" for text in told[-SHOWN:])
         text = self.ask + (f"\n\nNot again; these were written before:{earlier}" if earlier else "")
-        pictures = [{"type": "image_url", "image_url": {"url": data_url(png)}} for png in self.images]
+        urls = [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in self.images]
+        pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         user = [*pictures, {"type": "text", "text": text}] if pictures else text
         sent = [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
         if failed:
             why = f"This row was not accepted: {failed[1]}. Write the whole JSON object again with that repaired."
             sent += [{"role": "assistant", "content": failed[0] or "(nothing)"}, {"role": "user", "content": why}]
         return sent
-
-
-def data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def load(folder: Path, only: list[str] | None = None) -> tuple[Settings, dict[str, Prompt]]:
@@ -146,9 +143,7 @@ def load(folder: Path, only: list[str] | None = None) -> tuple[Settings, dict[st
     prompts = {name: mix.load(folder / "teacher" / f"{name}.yaml", Prompt) for name in [*names, "judge"]}
     for name, prompt in prompts.items():
         if prompt.replay and not settings.base:
-            raise mix.MixError(
-                f"{folder}/teacher/teacher.yaml: base: {name} collects the base model's replies; say where it runs"
-            )
+            raise mix.MixError(f"{folder}/teacher/teacher.yaml: base: {name} collects the base's replies; say where it runs")
     return settings, prompts
 
 
@@ -164,7 +159,8 @@ def chains(category: str, prompt: Prompt, folder: Path, settings: Settings, of: 
     limit, hub_dir = of
     voice = (folder / "teacher" / "voice.md").read_text(encoding="utf-8")
     written = {seed.id: seed for seed in mix.load(folder / prompt.seeds, list[seeds.Seed])} if prompt.seeds else {}
-    shown = {seed.id: seed for name in prompt.examples for seed in _file(folder, name) if seed.id == name}
+    files = {folder / "seeds" / f"{name.rpartition('-')[0]}.yaml" for name in prompt.examples}
+    shown = {seed.id: seed for file in files for seed in mix.load(file, list[seeds.Seed])}
     if missing := sorted(set(prompt.examples) - set(shown)):
         raise mix.MixError(f"{folder}/teacher/{category}.yaml: examples: no seed {missing[0]!r}")
     examples = "".join(f"\n\nA row by hand ({name}):\n{_told(shown[name])}" for name in prompt.examples)
@@ -184,10 +180,6 @@ def chains(category: str, prompt: Prompt, folder: Path, settings: Settings, of: 
             yield iter([replace(_given(first, prompt, known, settings.seed), call=called)])
 
 
-def _file(folder: Path, name: str) -> list[seeds.Seed]:
-    return mix.load(folder / "seeds" / f"{name.rpartition('-')[0]}.yaml", list[seeds.Seed])
-
-
 def _told(seed: seeds.Seed) -> str:
     """A seed as the JSON object a teacher replies with."""
     turns = [turn.model_dump(exclude_none=True) for turn in seed.turns]
@@ -196,11 +188,11 @@ def _told(seed: seeds.Seed) -> str:
 
 def draw(axes: dict[str, list], key: str, n: int) -> dict[str, str | int]:
     """The n-th draw: each axis runs through its values in an order of its own, anew each time it is through."""
-    drawn = {}
-    for name, values in axes.items():
-        order = random.Random(f"{key} {name} {n // len(values)}").sample(values, len(values))
-        drawn[name] = order[n % len(values)]
-    return drawn
+
+    def order(name: str, values: list) -> list:
+        return random.Random(f"{key} {name} {n // len(values)}").sample(values, len(values))
+
+    return {name: order(name, values)[n % len(values)] for name, values in axes.items()}
 
 
 def _variation(first: Job, prompt: Prompt, seed: seeds.Seed, number: int, n: int) -> Job:
@@ -210,9 +202,7 @@ def _variation(first: Job, prompt: Prompt, seed: seeds.Seed, number: int, n: int
     own = unanswered and n == 0
     if own:
         drawn |= {"turns": len(seed.turns), "level": seed.level, "mood": seed.mood, "domain": seed.domain}
-    task = (
-        "Answer the seed itself: its user turns stand as they are; leave `user` empty." if own else "Write one variation of it."
-    )
+    task = "Answer the seed itself: its user turns stand; leave `user` empty." if own else "Write one variation of it."
     wanted = "".join(f"\n- {name}: {value}" for name, value in drawn.items())
     routes = f"\n- routes to: {seed.target}" if seed.target else ""
     tags = [*seed.tags, *(f"{axis}:{drawn[axis]}" for axis in ("domain", "level", "mood") if axis in drawn)]

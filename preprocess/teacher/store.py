@@ -40,7 +40,13 @@ class Store:
         self.settled = asyncio.Event()
         try:
             self.db = sqlite3.connect(path, timeout=2, isolation_level=None)
-            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32000"):
+            for pragma in (
+                "locking_mode=EXCLUSIVE",
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                "cache_size=-32000",
+                "wal_autocheckpoint=8000",
+            ):
                 self.db.execute(f"PRAGMA {pragma}")
             self.db.executescript(_SCHEMA)
             lost = self.db.execute("UPDATE calls SET outcome = 'lost in flight' WHERE outcome IS NULL").rowcount
