@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -108,6 +109,8 @@ class Run:
                     return self._stop(f"the cap of {cap} is reached: the next request could pass it")
                 except Stop as error:
                     return self._stop(str(error))
+                except BrokenProcessPool:
+                    return self._stop("a process that looks at replies was killed; what was paid for is stored, run it again")
                 except sqlite3.Error as error:
                     return self._stop(f"{self.store.path}: {error}")
                 self.done += 1
@@ -230,7 +233,8 @@ class Run:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """A worker whose parent was killed would wait for work for ever; Ctrl-C, which reaches it too, is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
