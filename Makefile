@@ -7,7 +7,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 BASE_ARG = $(if $(BASE),--base $(BASE))
 
-.PHONY: help setup train check merge data pin bench test lint lock clean
+.PHONY: help setup train check merge data expand pin bench test lint lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ merge: $(READY) ## merge RECIPE='s adapter into its base, with proof
 
 data: $(READY) ## build DATASET=<folder under datasets/>
 	$(PY) -m preprocess $(DATASET)
+
+expand: $(READY) ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
+	$(PY) -m preprocess.teacher $(DATASET) $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
 
 bench: $(READY) ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
 	$(PY) -m training.bench $(if $(GPU),--gpu)

@@ -197,7 +197,7 @@ def inputs_sha256(folder: Path, hub: Path | None) -> str:
     paths += QUESTIONS.glob("*.yaml")
     # Mixes name files of other datasets too, and the texts of the sources are there: all of them count.
     for dataset in {folder, *(path.parent for path in ROOT.glob("datasets/*/mix.yaml"))}:
-        made = ("build", "heldout", ".build-", "README.md")
+        made = ("build", "heldout", ".build-", ".teacher", "README.md")
         paths += [path for path in dataset.rglob("*") if not path.relative_to(dataset).parts[0].startswith(made)]
     paths += hub.glob("*/*.jsonl") if hub else []
     digest = hashlib.sha256(f"{folder.name} {hub}".encode())

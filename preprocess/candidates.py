@@ -20,9 +20,10 @@ from preprocess import gates
 from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
 from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
+from preprocess.teacher import accepted
 
+WRITTEN = {"seeds": seeds, "conversations": exports, "teacher": accepted}
 PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video}
-WRITTEN = {"seeds": seeds, "conversations": exports}
 benchmark: gates.Benchmark | None = None  # set before the processes are forked
 
 

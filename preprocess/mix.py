@@ -25,9 +25,9 @@ class _Source(Part):
 
 
 class Written(_Source):
-    """A YAML file of seeds, or the folder, which need not exist, of a person's own conversations; relative to the dataset's."""
+    """A YAML file of seeds; the folder of a person's own conversations, or a file of a teacher's accepted rows, which need not exist."""
 
-    kind: Literal["seeds", "conversations"]
+    kind: Literal["seeds", "conversations", "teacher"]
     path: str
     limit: int | None = Field(default=None, gt=0)  # only the first so many conversations
 

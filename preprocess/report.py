@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from apriel import rows
 from preprocess.candidates import Candidate
 from preprocess.mix import Mix, MixError
+from preprocess.teacher.accepted import NOTE
 
 TEMPLATE = Path(__file__).with_name("report.template.md")
 SAMPLES = 3  # rows of each category
@@ -55,6 +56,7 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         "have_want": _table(["category", "have", "want", "missing"], lines),
         "targets": _table(["target", "measured", "wanted", "", "a reply counts when"], targets),
         "origins": _table(["origin", "rows"], counts["origins"]),
+        "teachers": ", ".join(note.removeprefix(NOTE) for note in about["notes"] if note.startswith(NOTE)) or "none so far",
         "dropped": _table(["source and reason", "rows"], counts["skipped"]),
         "noted": _table(["what", "rows"], counts["notes"]) if counts["notes"] else "Nothing.",
         "sources": _table(["public set", "licence", "revision"], public),
