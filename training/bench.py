@@ -27,6 +27,7 @@ from training.train import quiet_environment
 OUT = ROOT / "outputs" / "bench"
 SEQUENCE_LEN = 8192  # of the real recipes, on the tiny model too: rows with pictures are part of the mix
 
+
 def stock(recipe: dict) -> dict:
     """Axolotl's Pixtral example with a recipe's base model, adapter, precision and sequence length."""
     same = (

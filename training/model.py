@@ -14,9 +14,9 @@ computes what it masks; here each row attends to itself: by PyTorch's varlen ker
 from __future__ import annotations
 
 import torch
+from peft.tuners.lora.bnb import Linear4bit
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
-from peft.tuners.lora.bnb import Linear4bit
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llava import modeling_llava
