@@ -97,7 +97,9 @@ def written(path: Path) -> list[Question]:
         raise Absent(f"{path.relative_to(ROOT)} is not there")
     found = []
     for number, entry in enumerate(load(path) or [], 1):
-        turns = [entry["prompt"]] if isinstance(entry, dict) and "prompt" in entry else isinstance(entry, dict) and entry.get("turns")
+        turns = (
+            [entry["prompt"]] if isinstance(entry, dict) and "prompt" in entry else isinstance(entry, dict) and entry.get("turns")
+        )
         if not turns or not entry.get("id") or len(turns) % 2 == 0 or not all(isinstance(turn, str) for turn in turns):
             raise SuiteError(f"{path}: entry {number}: give an id, and a prompt or turns that end with the user's, as text")
         rest = {key: value for key, value in entry.items() if key not in ("id", "prompt", "turns")}
@@ -162,7 +164,9 @@ def _records(name: str, hub_dir: Path | None) -> Iterable[dict]:
     lock = ROOT / "hub.lock"
     pinned = lock.exists() and json.loads(lock.read_text()).get("datasets", {}).get(repository)
     if not pinned:
-        raise Absent(f"hub.lock pins no revision of {repository}; run make pin, or give HUB_DIR=, a folder with {name}/test.jsonl")
+        raise Absent(
+            f"hub.lock pins no revision of {repository}; run make pin, or give HUB_DIR=, a folder with {name}/test.jsonl"
+        )
     import datasets  # slow to import, and not needed with a local folder
 
     try:
