@@ -26,6 +26,7 @@ from preprocess.candidates import Candidate, Result, Task, draw
 from preprocess.sources import hub as hubs
 
 ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = ROOT / "evaluation" / "questions"  # hand-written ones of our own benchmark: files that are only read
 TRAINED = ("train.jsonl", "val.jsonl", "images/")  # what data_sha256 is over: the identity of the data, not of its report
 SLOW = ("video", "diagrams", "problems", "math", "gsm8k")  # kinds of source, started first
 
@@ -34,12 +35,16 @@ class BuildError(ValueError):
     """A build that could not be finished; the one before it is untouched."""
 
 
-def build(folder: Path, hub: Path | None = None) -> str:
+def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
     """Build the dataset of `folder` into its build/, and say in one line what was built. Raises MixError or BuildError.
 
-    `hub`: a folder with the public data sets; None takes them from the hub.
+    `hub`: a folder with the public data sets; None takes them from the hub. `heldout`: only the rows kept for evaluation, into
+    heldout/; they need no public set, and are those of build/heldout.jsonl.
     """
-    mix, final, old = mixes.load(folder / "mix.yaml"), folder / "build", folder / ".build-old"
+    mix, final = mixes.load(folder / "mix.yaml"), folder / ("heldout" if heldout else "build")
+    old, hub = folder / f".build-old-{final.name}", None if heldout else hub
+    if heldout and not any(getattr(source, "heldout", 0) for source in mix.sources):
+        raise BuildError(f"{folder / 'mix.yaml'}: no source has `heldout: <rows>`, so there is nothing to keep for evaluation")
     with (folder / "mix.yaml").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,15 +52,17 @@ def build(folder: Path, hub: Path | None = None) -> str:
             raise BuildError(f"{folder}: another build of it is running") from None
         if old.exists() and not final.exists():  # a build that was killed between its two renames
             old.rename(final)
-        for stale in folder.glob(".build-*"):
-            shutil.rmtree(stale)
+        for stale in [*folder.glob(".build-work-*"), old]:
+            shutil.rmtree(stale, ignore_errors=True)
         manifest, inputs = _intact(final), inputs_sha256(folder, hub)
         if manifest.get("inputs_sha256") == inputs:
             return f"{_summary(final, manifest)}, unchanged"
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as work:
-            (aside := Path(work, "build")).mkdir()
+        with tempfile.TemporaryDirectory(prefix=".build-work-", dir=folder) as work:
+            (aside := Path(work, final.name)).mkdir()
             (aside / "images").mkdir()
-            manifest = _make(folder, aside, mix, hub) | {"inputs_sha256": inputs, "commit": commit(folder)}
+            tasks = [Task(number, mix, source, folder, aside, hub) for number, source in enumerate(mix.sources)]
+            about = _heldout(tasks)[1] if heldout else _make(tasks)
+            manifest = about | {"inputs_sha256": inputs, "commit": commit(folder)}
             (aside / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
             if final.exists():
                 final.rename(old)
@@ -64,23 +71,32 @@ def build(folder: Path, hub: Path | None = None) -> str:
     return _summary(final, manifest)
 
 
-def _make(folder: Path, aside: Path, mix: mixes.Mix, hub: Path | None) -> dict:
-    """Write everything but the manifest into `aside`; returns what the manifest says of it."""
-    tasks = [Task(number, mix, source, folder, aside, hub) for number, source in enumerate(mix.sources)]
-    drawn = [replace(t, number=t.number + len(tasks), heldout=True) for t in tasks if getattr(t.source, "heldout", 0)]
+def _heldout(tasks: list[Task]) -> tuple[list[Candidate], dict]:
+    """Write heldout.jsonl with what the tasks draw for evaluation alone; returns its rows' entries, and the manifest of it."""
+    aside = tasks[0].aside
     candidates.benchmark = None
-    splits = {"heldout": [c for result in _run(drawn) for c in result.candidates]} if drawn else {}
-    _write(aside, splits)
+    drawn = [replace(t, number=t.number + len(tasks), heldout=True) for t in tasks if getattr(t.source, "heldout", 0)]
+    results = _run(drawn)
+    kept = [candidate for result in results for candidate in result.candidates]
+    if drawn:
+        _write(aside, {"heldout": kept})
+    images = {image for candidate in kept for image in candidate.images}
+    return kept, {"rows": {"heldout": len(kept)}, "images": len(images), "skipped": _skipped(results)} | _files(aside)
+
+
+def _make(tasks: list[Task]) -> dict:
+    """Write everything but the manifest into the tasks' folder; returns what the manifest says of it."""
+    folder, aside, hub, mix = tasks[0].folder, tasks[0].aside, tasks[0].hub, tasks[0].mix
+    kept, _ = _heldout(tasks)
+    splits = {"heldout": kept} if kept else {}
     if mix.gates and mix.gates.benchmarks:
         candidates.benchmark = gates.Benchmark(_problems(aside / "heldout.jsonl", hub))
     results = _run(tasks)
     found = [candidate for result in results for candidate in result.candidates]
     if repeated := next((i for i, n in Counter(c.id for c in found).items() if n > 1), None):
         raise BuildError(f"{repeated}: two rows have this id")
-    names, skipped = [task.name for task in tasks], Counter()
-    for name, result in zip(names, results, strict=True):
-        skipped.update({f"{name}: {why}": count for why, count in result.skipped.items()})
-    distinct = selection.distinct(found, splits.get("heldout", []), names, mix, skipped)
+    skipped = _skipped(results)
+    distinct = selection.distinct(found, kept, [task.name for task in tasks], mix, skipped)
     chosen = selection.select(distinct, mix, skipped)
     # Shuffled: a loader that infers columns from the first rows must see every kind of row among them.
     shuffled = sorted(chosen, key=lambda c: draw(mix.seed, f"order {c.id}"))
@@ -110,9 +126,18 @@ def _make(folder: Path, aside: Path, mix: mixes.Mix, hub: Path | None) -> dict:
         "sources": {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)},
     }
     report.write(aside, folder, mix, about, chosen)
+    return about | _files(aside)
+
+
+def _files(aside: Path) -> dict:
+    """The hash of every file, and one over those that are trained on."""
     files = {str(p.relative_to(aside)): _sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
     trained = {name: digest for name, digest in files.items() if name.startswith(TRAINED)}
-    return about | {"files": files, "data_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()}
+    return {"files": files, "data_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()}
+
+
+def _skipped(results: list[Result]) -> Counter[str]:
+    return Counter({f"{result.name}: {why}": count for result in results for why, count in result.skipped.items()})
 
 
 def _run(tasks: list[Task]) -> list[Result]:
@@ -134,6 +159,9 @@ def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]
     for row in rows.read(heldout) if heldout.exists() else ():
         if all(part["type"] == "text" for part in row["messages"][-2]["content"]):
             yield "our own held-out set", rows.text_of(row["messages"][-2]), False
+    for path in sorted(QUESTIONS.glob("*.yaml")):
+        for asked in mixes.load(path, list[mixes.Question]):
+            yield from (("our own questions", text, False) for text in (asked.prompt, *asked.turns) if text)
 
 
 def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
@@ -151,9 +179,10 @@ def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
 def inputs_sha256(folder: Path, hub: Path | None) -> str:
     """A hash over everything a build depends on: code, pinned packages, the datasets' own files, the public sets."""
     paths = [*ROOT.glob("preprocess/**/*.*"), *ROOT.glob("apriel/*.py"), ROOT / "requirements.lock", ROOT / "hub.lock"]
+    paths += QUESTIONS.glob("*.yaml")
     # Mixes name files of other datasets too, and the texts of the sources are there: all of them count.
     for dataset in {folder, *(path.parent for path in ROOT.glob("datasets/*/mix.yaml"))}:
-        made = ("build", ".build-", "README.md")
+        made = ("build", "heldout", ".build-", "README.md")
         paths += [path for path in dataset.rglob("*") if not path.relative_to(dataset).parts[0].startswith(made)]
     paths += hub.glob("*/*.jsonl") if hub else []
     digest = hashlib.sha256(f"{folder.name} {hub}".encode())

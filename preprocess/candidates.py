@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from math import isclose
 from pathlib import Path
 
 from apriel import chat, rows
@@ -67,6 +66,7 @@ class Task:
 
 @dataclass
 class Result:
+    name: str
     candidates: list[Candidate] = field(default_factory=list)
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -114,7 +114,7 @@ def draw(seed: int, what: str) -> float:
 
 def run(task: Task) -> Result:
     """Run one source: its rows into `task.spool`, what there is to say of them into the result. Raises MixError."""
-    started, result, named = time.monotonic(), Result(), task.source.system
+    started, result, named = time.monotonic(), Result(task.name), task.source.system
     try:
         paths = [task.folder / name for name in ([named] if isinstance(named, str) else named)]
         prompts = [path.read_text(encoding="utf-8").strip() for path in paths]
@@ -190,8 +190,6 @@ def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Tas
 def recomputed(kind: str, answer: dict) -> bool:
     """Whether a stored answer is what its source computes from what is stored with it. Worked solutions were computed as read."""
     check = restored(answer)
-    if kind == "problems":
-        return isclose(check["value"], problems.recompute(check["family"], check["parameters"]), rel_tol=1e-9)
     return kind not in PROGRAMS or check["value"] == PROGRAMS[kind].recompute(check)
 
 

@@ -70,6 +70,19 @@ class Target(Part):
     turns: tuple[int, int] | None = None  # user turns of the whole conversation; the share is then one of conversations
 
 
+class Question(BaseModel):
+    """One of the evaluation's own questions, as far as it matters here: what is asked, in one text or in several turns."""
+
+    prompt: str = ""
+    turns: list[str] = []
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if not self.prompt and not self.turns:
+            raise ValueError("neither `prompt` nor `turns`; it could not be kept out of the rows")
+        return self
+
+
 class Mix(Part):
     seed: int
     val_share: float = Field(gt=0, lt=1)
@@ -96,7 +109,7 @@ def load(path: Path, kind: Any = Mix) -> Any:
     """What a YAML file holds, a `kind`. Raises MixError naming the file, the entry of a list by its id, and the key."""
     raw = None
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         return TypeAdapter(kind).validate_python(raw)
     except FileNotFoundError:
         raise MixError(f"{path}: no such file") from None

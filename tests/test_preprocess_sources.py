@@ -29,8 +29,8 @@ MATH = {
 def test_gsm8k_is_recomputed():
     solved = worked.gsm8k(GSM)
     assert solved.steps == ("The boxes cost 12 × 4 = $48.", "He gets 100-48 = $52 of change.")
+    assert solved.shown == "$52 of change"
     assert solved.check == {"kind": "number", "value": 52, "tolerance": 1e-6}
-    assert solved.sentence == "He gets $52 of change."
     assert solved.chain == (("12*4", "48"), ("100-48", "52"))
 
 
@@ -52,7 +52,7 @@ def test_math_takes_its_box():
     solved = worked.math(MATH)
     assert solved.check == {"kind": "latex", "value": "\\frac{3}{2}"}
     assert solved.steps == ("Divide both sides by 2.", "This gives $x = \\frac{3}{2}.$")
-    assert solved.sentence == "This gives $x = \\boxed{\\frac{3}{2}}.$"
+    assert solved.shown == "$\\boxed{\\frac{3}{2}}$"
     assert worked.math(MATH | {"solution": "It is $\\boxed{1{,}200}$."}).check["value"] == 1200
 
 
@@ -71,11 +71,17 @@ def test_sentences_do_not_cut_formulas_or_titles():
     assert worked.sentences(tex, True) == ["Let $f(x) = 2. If x$ be.", "Then \\[x = 2. \\] Find $y.$", "It costs \\$5.", "So?"]
 
 
-@pytest.mark.parametrize(("expression", "result"), [("24*5", "120"), ("96/4", "24"), ("48+24", "72"), ("90-35", "55")])
-def test_a_check_undoes_the_last_step(expression, result):
-    undo, first = worked._undo(expression, result)
-    assert eval(undo.replace("×", "*")) == int(first)  # noqa: S307
-    assert worked._undo("1.5+2", "3.5") is None
+@pytest.mark.parametrize(
+    ("last", "shown"),
+    [
+        ("He gets 100-48= $<<100-48=52>>52 back.", "$52 back"),
+        ("So 100-48 = $<<100-48=52>>52 is left of it.", "$52"),
+        ("Then 100-48 = <<100-48=52>>52", "52"),
+        ("He gets <<100-48=52>>52 dollars.", "52"),
+    ],
+)
+def test_the_final_value_is_shown_with_what_it_counts(last, shown):
+    assert worked.gsm8k(GSM | {"answer": f"It is 12*4 = <<12*4=48>>48.\n{last}\n#### 52"}).shown == shown
 
 
 def test_every_reply_says_its_value():

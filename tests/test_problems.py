@@ -1,6 +1,5 @@
 """Problems with provable answers: the formulas against sums done by hand, the displayed arithmetic, what is held out, variety."""
 
-import inspect
 import math
 import random
 import re
@@ -11,7 +10,7 @@ import pytest
 
 from apriel import chat
 from preprocess.mix import MixError
-from preprocess.sources import formulas, problems
+from preprocess.sources import problems
 from preprocess.sources.problem_text import Renderer, TextError, evaluate, figure
 
 TRAINING, EVALUATION_ONLY = 24, 6
@@ -42,7 +41,7 @@ BY_HAND = {
     "queue_response": ((50, 10), 20),  # half busy: twice the service time
     "cost_per_million": ((3.6, 100, 50), 20),  # 180,000 an hour
     "polling_waste": ((86_400, 60, 440), 1000),  # 1,440 − 440 a day
-    "pipeline_bottleneck": ((10, 100, 2, 50, 1, 10), 40),  # 100, 40 and 100 a second
+    "pipeline_bottleneck": ((100, 10, 50, 2, 10, 1), 40),  # 100, 40 and 100 a second
     "await_graph": ((10, 20, 30, 40, 5), 65),  # 10 + 50 + 5
     "error_budget": ((99.9, 50, 10), 216),  # 21.6 minutes at a tenth
     "hedged_fanout": ((2, 10), 1.99),  # 1 − 0.99²
@@ -65,14 +64,14 @@ def held_out():
 
 
 def by_name():
-    return {family.name: family for family in problems.families()}
+    return problems.families()
 
 
 def test_there_are_as_many_families_as_planned_and_all_have_six_framings():
     names = {name: family.evaluation_only for name, family in by_name().items()}
     assert Counter(names.values()) == {False: TRAINING, True: EVALUATION_ONLY}
     assert set(BY_HAND) == set(names)
-    for family in problems.families():
+    for family in problems.families().values():
         assert len({framing.id for framing in family.framings}) == len(family.framings) >= 6, family.name
         assert len({framing.domain for framing in family.framings}) >= 6, family.name
 
@@ -81,8 +80,8 @@ def test_there_are_as_many_families_as_planned_and_all_have_six_framings():
 def test_formula_by_hand(name):
     arguments, expected = BY_HAND[name]
     family = by_name()[name]
-    parameters = dict(zip(inspect.signature(getattr(formulas, name)).parameters, arguments, strict=True))
-    assert problems.recompute(name, parameters) == pytest.approx(expected, rel=1e-12)
+    parameters = dict(zip(family.draw, arguments, strict=True))
+    assert problems.recompute({"family": name, "parameters": parameters}) == pytest.approx(expected, rel=1e-12)
     # The worked solution of the YAML is a second derivation and ends at the same number.
     values = family.values({key: Fraction(str(value)) for key, value in parameters.items()})
     assert float(values[family.answer.of]) == pytest.approx(expected, rel=1e-12)
@@ -90,10 +89,7 @@ def test_formula_by_hand(name):
 
 def test_every_stored_answer_is_recomputed(trained, held_out):
     for conversation in trained + held_out:
-        problems.verify(conversation.answer)
-    spoiled = {**trained[0].answer, "value": trained[0].answer["value"] * 1.001}
-    with pytest.raises(ValueError, match="stored .* recomputed"):
-        problems.verify(spoiled)
+        assert problems.recompute(conversation.answer) == conversation.answer["value"]
 
 
 def test_held_out_ranges_and_families_never_reach_training(trained, held_out):
@@ -226,27 +222,24 @@ def test_worked_arithmetic_is_equal_only_where_nothing_is_rounded():
     assert render("a(n) {item}. {Item}s: {busy}") == "an order. Orders: 30"
     with pytest.raises(TextError, match="'nothing'"):
         render("{nothing}")
-    with pytest.raises(TextError, match="no known name"):
-        evaluate("rate * __import__('os')", values)
+    for hostile in ("rate * __import__('os')", "rate.numerator", "rate*(", "open(rate)", "().__class__", "rate if 1 else 2; x"):
+        with pytest.raises(TextError):
+            evaluate(hostile, values)
+    assert evaluate("1 / 3 + .5", {}) == Fraction(5, 6)
 
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "littles_law.yaml").write_text("draw: {rate: [1, 2]}\n")
     with pytest.raises(MixError, match=r"littles_law\.yaml: draw\.rate"):
         problems.families(tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "no_such.yaml").write_text((problems.FOLDER / "littles_law.yaml").read_text())
-    with pytest.raises(MixError, match="no function no_such"):
-        problems.families(other)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("rate * stay_s", "rate * staying_s", "littles_law.yaml: [a-z-]+: 'staying_s' is no number and no known name"),
+        ("rate * stay_s", "rate * staying_s", "littles_law.yaml: [a-z-]+: .*name 'staying_s' is not defined"),
         ("rate * stay_s", "rate * (stay_s", r"littles_law.yaml: [a-z-]+: 'rate \* \(stay_s' is no expression"),
-        ("in_flight: rate * stay_s", "in_flight: 1 + rate * stay_s", "littles_law.yaml: [a-z-]+: littles_law .*recomputed"),
+        ("in_flight: rate * stay_s", "in_flight: 1 + rate * stay_s", "littles_law.yaml: [a-z-]+: .*the worked solution gives .*, the formula "),
         ("in_flight > 5", "in_flight > 5000", "littles_law.yaml: [a-z-]+: no draw meets"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import accumulate, pairwise
 
-from preprocess.sources.drawn import Draw
+from preprocess.sources.drawn import Draw, read
 
 
 def top(items: list[dict], key: str) -> dict | None:
@@ -111,10 +111,11 @@ def sequence(d: Draw) -> dict:
         script += [(api, back, "call", d.number(4, 30)), (back, api, "reply", d.number(20, 200, 5))]
     script.insert(2 * d.rng.randint(0, len(backs)) + 1, (api, worker, "send", d.number(4, 30)))
     script.append((api, client, "reply", d.number(4, 30)))
-    times, texts = accumulate(wait for *_, wait in script), d.pick("jobs", 8)
+    times, texts = accumulate(wait for *_, wait in script), d.rng.sample(read("sequence")["calls"], 6)
     messages = [{"at": at, "from": a, "to": b, "style": style} for at, (a, b, style, _) in zip(times, script, strict=True)]
     for message in messages:
         message["text"] = "reply" if message["style"] == "reply" else texts.pop()
+    messages[[m["style"] for m in messages].index("send")]["text"] = d.rng.choice(read("sequence")["sends"])
     return {"names": [client, api, *backs, worker], "messages": messages, "dead": d.rng.choice([worker, d.rng.choice(backs)])}
 
 

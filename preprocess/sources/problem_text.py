@@ -11,27 +11,16 @@ a(n)        "a" or "an", as the word after it wants
 
 from __future__ import annotations
 
-import ast
 import math
-import operator
 import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from types import CodeType
 
-Number = Fraction | float
-_OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.Lt: operator.lt,
-    ast.Gt: operator.gt,
-}
-_FUNCTIONS = {"ceil": lambda x: Fraction(math.ceil(x)), "min": min, "max": max}
+_KNOWN = {"__builtins__": {}, "Fraction": Fraction, "ceil": math.ceil, "min": min, "max": max}
 _ALTERNATIVES = re.compile(r"( ?)\[\[(.*?)\]\]", re.DOTALL)
 _SLOT = re.compile(r"\{(=?)([A-Za-z_][A-Za-z_0-9]*)(?::([%$n]))?\}")
 # "about ≈ 3" where a text and a rounded value both say so; "about 3" at the start of a sentence; "a(n) order".
@@ -48,34 +37,26 @@ class TextError(ValueError):
 
 
 @cache
-def _parsed(expression: str) -> ast.expr:
+def _compiled(expression: str) -> CodeType:
+    """Every number in it becomes exact. Nothing but arithmetic, names and calls may stand there: no attribute, no quote."""
+    if not re.fullmatch(r"(?:[\w\s,+\-*/()<>]|\.(?=\d))*", expression) or "__" in expression:
+        raise TextError(f"{expression!r} is no expression")
+    exact = re.sub(r"(?<![\w.])(?:\d+(?:\.\d+)?|\.\d+)", r"Fraction('\g<0>')", expression)
     try:
-        return ast.parse(expression, mode="eval").body
+        return compile(exact, expression, "eval")
     except SyntaxError:
         raise TextError(f"{expression!r} is no expression") from None
 
 
-def evaluate(expression: str, names: Mapping[str, Number]) -> Number | bool:
-    """The value of an expression of + - * / **, one comparison, ceil, min and max over `names`. Raises TextError."""
-    return _value(_parsed(expression), names)
+def evaluate(expression: str, names: Mapping[str, Fraction]) -> Fraction | bool:
+    """The value of an expression of + - * / **, a comparison, ceil, min and max over `names`, exact. Raises TextError."""
+    try:
+        return eval(_compiled(expression), _KNOWN, dict(names))
+    except (NameError, TypeError) as error:
+        raise TextError(f"{expression!r}: {error}") from None
 
 
-def _value(node: ast.expr, names: Mapping[str, Number]) -> Number | bool:
-    match node:
-        case ast.Constant(value=int() | float() as constant):
-            return Fraction(str(constant))
-        case ast.Name(id=name) if name in names:
-            return names[name]
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left, names), _value(right, names))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left, names), _value(right, names))
-        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_value(arg, names) for arg in args))
-    raise TextError(f"{ast.unparse(node)!r} is no number and no known name")
-
-
-def figure(value: Number, style: str = "", digits: int = SIGNIFICANT) -> tuple[str, Fraction]:
+def figure(value: Fraction, style: str = "", digits: int = SIGNIFICANT) -> tuple[str, Fraction]:
     """(text, the number the text says). Exact where that takes few digits, else rounded to `digits` significant ones."""
     if style == "%":
         text, said = figure(value * 100, digits=digits)
@@ -99,7 +80,7 @@ def figure(value: Number, style: str = "", digits: int = SIGNIFICANT) -> tuple[s
 class Renderer:
     """Writes the texts of one problem. `values` are unrounded; `formulas` say how a value follows from others."""
 
-    values: Mapping[str, Number]
+    values: Mapping[str, Fraction]
     formulas: Mapping[str, str]
     words: Mapping[str, str]
     digits: Mapping[str, int]  # significant digits of a rounded value, where not SIGNIFICANT

@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from pathlib import Path
 
-import yaml
-
+from preprocess import mix
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.sources import hub
 from preprocess.sources.problem_text import TextError, evaluate
@@ -26,10 +25,10 @@ _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\
 _FORMULA = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
 _ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
 _GIVES = re.compile(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$")
-_SUM = re.compile(r"(?:\$?[\d.,]+%? *[-+×/] *)+\$?[\d.,]+%? *= *")
 _BRACES = reduce(lambda inner, _: rf"(?:[^{{}}]|\{{{inner}*\}})", range(6), "[^{}]")  # nested up to six deep
 _BOX = re.compile(rf"\\boxed\{{({_BRACES}*)\}}")
-_UNDO = {"+": "-", "-": "+", "*": "/", "/": "×"}
+# What a value counts: words after it, up to the end of the sentence or the first that begins another thought.
+_COUNTS = r"((?: (?!(?:is|are|was|were|has|have|had|can|will|so|because|which|and|more|left)\b)[a-z]+){1,6})?(?=\.?$)"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Worked:
     steps: tuple[str, ...]
     shown: str  # the final value as a text shows it
     check: dict
-    sentence: str = ""  # the final answer in a sentence of the solution's own
     results: tuple[tuple[int, str], ...] = ()
     chain: tuple[tuple[str, str], ...] = ()
 
@@ -67,27 +65,17 @@ def gsm8k(record: dict) -> Worked:
             steps.append(step)
     if not chain or not _equal(chain[-1][1], final):
         raise Skip("the worked solution does not end at its answer")
-    sentence, value = _final(_SUM.sub("", steps[-1])), re.escape(final)
-    says = re.search(rf"\b(?:{'|'.join(texts()['verbs'])})(?: \w+){{0,3}} \$?{value}(?![\d.,]*\d)", sentence)
-    if not says or re.search(r"[=×+/:]|\bbecause\b", sentence) or len(sentence.split()) < 5:
-        sentence = ""
-    unit = re.search(rf"(?:= |^)(\$?{value}%?(?: [a-z]+){{0,2}})\.?$", steps[-1])
-    shown, problem = unit[1] if unit else final, record["question"].strip()
-    return Worked("gsm8k", "", problem, tuple(steps), shown, _number(final), sentence, tuple(results), tuple(chain))
+    ends = re.search(rf"= (\$?{re.escape(final)}%?)(?![\d,]|\.\d){_COUNTS}", steps[-1])
+    ends = ends or re.search(rf"= (\$?{re.escape(final)}%?)(?![\d,]|\.\d)()", steps[-1])
+    shown = ends[1] + (ends[2] or "") if ends else final
+    return Worked("gsm8k", "", record["question"].strip(), tuple(steps), shown, _number(final), tuple(results), tuple(chain))
 
 
 def _equal(left: str, right: str) -> bool:
     try:
-        return evaluate(left, {}) == evaluate(right, {})
-    except (TextError, SyntaxError, ZeroDivisionError):
+        return all(re.fullmatch(r"[\d.+\-*/()]+", part) for part in (left, right)) and evaluate(left, {}) == evaluate(right, {})
+    except (TextError, ZeroDivisionError):
         return False
-
-
-def _final(sentence: str) -> str:
-    sentence = re.sub(
-        r"^(?:So|Thus|Therefore|Hence|Finally|Then|And|(?:This|That) means(?: that)?|It follows that)\b,? *", "", sentence
-    )
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _number(text: str) -> dict:
@@ -99,6 +87,7 @@ def _tidy(line: str) -> str:
     """One line of a GSM8K solution as a sentence, its operators spaced."""
     line = re.sub(r"(?<![\d.])\.(?=\d)", "0.", line.replace("–", "-").replace("−", "-"))
     line = re.sub(r" *\* *|(?<=[\w)]) x (?=\$?\d)", " × ", line)
+    line = re.sub(r"(?<=\d)\+(?=\$?\d)", " + ", line)
     line = re.sub(r" *= *(?=[$\d(.])", " = ", " ".join(line.split())).strip()
     return line[:1].upper() + line[1:] + "." * (line[-1:] not in ".!?:")
 
@@ -112,20 +101,12 @@ def math(record: dict) -> Worked:
     box = _BOX.search(solution)
     if not box or "\\boxed" in solution[box.end() :] or not (value := box[1].strip()):
         raise Skip("not exactly one boxed answer")
-    mark = f"\\boxed{{{value}}}"
-    parts = [part.strip() for part in re.split(r"\n\s*\n", solution.replace(box[0], mark)) if part.strip()]
+    parts = [part.strip() for part in re.split(r"\n\s*\n", solution.replace(box[0], value)) if part.strip()]
     steps = [part if "\\begin" in part else " ".join(part.split()) for part in parts]
-    steps = sentences(steps[0], True) if len(steps) == 1 else steps
-    last = steps[-1] if mark in steps[-1] and "\\begin" not in steps[-1] and steps[-1].count("$") % 2 == 0 else ""
-    # A final sentence stands alone: not one that leans on a display, or on what was said before it.
-    leans = (
-        re.search(r"\$\$|\\\[|\\Rightarrow|\b(?:our|above|this|substitut\w*|plug\w*)\b", last) or len(sentences(last, True)) > 1
-    )
-    sentence = "" if leans or len(last.split()) > 50 else _final(last)
+    steps = tuple(sentences(steps[0], True) if len(steps) == 1 else steps)
     plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
     check = _number(plain[0].replace(",", "")) if plain else {"kind": "latex", "value": value}
-    steps = tuple(step.replace(mark, value) for step in steps)
-    return Worked("math", record.get("type") or "", problem, steps, f"${mark}$", check, sentence)
+    return Worked("math", record.get("type") or "", problem, steps, f"$\\boxed{{{value}}}$", check)
 
 
 def sentences(text: str, formulas: bool) -> list[str]:
@@ -137,18 +118,20 @@ def sentences(text: str, formulas: bool) -> list[str]:
 
 @cache
 def texts() -> dict:
-    return yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
+    return mix.load(TEXTS, dict)
+
+
+def _chance(rng: random.Random, of: str) -> bool:
+    return rng.random() < texts()["chances"][of]
+
+
+def _say(rng: random.Random, name: str, **slots: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rng.choice(texts()[name]))
 
 
 def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
     """(reasoning, answer) of a solved problem."""
-
-    def chance(of: str) -> bool:
-        return rng.random() < texts()["chances"][of]
-
-    def say(name: str, **slots: str) -> str:
-        return re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rng.choice(texts()[name]))
-
+    chance, say = partial(_chance, rng), partial(_say, rng)
     facts = sentences(worked.problem, worked.origin == "math")
     asked = facts.pop(next((at for at in reversed(range(len(facts))) if _ASKS.search(facts[at])), -1))
     long = chance("long") and len(asked.split()) <= 60  # a reply repeats what was asked
@@ -163,26 +146,23 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
             parts.append(say(rng.choice(("assumption", f"assumption_{worked.origin}"))))
     if signed == "steps" or (long and chance("steps")):
         parts.append(say("steps_signed" if signed == "steps" else "steps"))
-    parts.append(_steps(worked, asked, rng, say, chance, long))
-    undone = _undo(*worked.chain[-1]) if worked.chain else None
-    if long and undone and chance("check"):
-        parts.append(say("check", undo=undone[0], first=undone[1]))
+    parts.append(_steps(worked, asked, rng, long))
     if long and chance("finish"):
-        parts.append(say("finish", asked=asked, value=worked.shown.replace("\\boxed", "").replace("${", "$").replace("}$", "$")))
-    answer = worked.sentence if len(worked.steps) > 1 and worked.sentence else say("answer", value=worked.shown)
+        parts.append(say("finish", asked=asked, value=re.sub(r"\\boxed\{(.*)\}", r"\1", worked.shown)))
+    answer = say("answer", value=worked.shown)
     if len(worked.chain) > 1 and len(worked.chain) == " ".join(worked.steps).count("=") and chance("how"):
         answer += "\n\n" + say("how", chain=", then ".join(f"{_spaced(e)} = {r}" for e, r in worked.chain))
     return "\n\n".join(parts), answer
 
 
-def _steps(worked: Worked, asked: str, rng: random.Random, say: Callable, chance: Callable, long: bool) -> str:
+def _steps(worked: Worked, asked: str, rng: random.Random, long: bool) -> str:
     """The solution's steps. Some GSM8K replies stop at an earlier result, notice that it is not what was asked, and go on."""
     steps = list(worked.steps)
     early = [(at, result) for at, result in worked.results if at < len(steps) - 1]
-    if early and chance("backtracks"):
+    if early and _chance(rng, "backtracks"):
         at, result = rng.choice(early)
-        steps[at] += " " + say("stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
-    if long and worked.origin == "gsm8k" and chance("numbered"):
+        steps[at] += " " + _say(rng, "stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
+    if long and worked.origin == "gsm8k" and _chance(rng, "numbered"):
         return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
     return (" " if not long else "\n\n" if worked.origin == "math" else "\n").join(steps)
 
@@ -190,14 +170,6 @@ def _steps(worked: Worked, asked: str, rng: random.Random, say: Callable, chance
 def _spaced(expression: str) -> str:
     spaced = re.sub(r"(?<=[\d)%])([-+*/])", lambda m: f" {m[1].replace('*', '×')} ", expression)
     return re.sub(r"(?<![\d.])\.(?=\d)", "0.", spaced)
-
-
-def _undo(expression: str, result: str) -> tuple[str, str] | None:
-    """(inverse calculation, what it must give) of a calculation with two whole numbers and a whole result, or None."""
-    match = re.fullmatch(r"(\d+)([-+*/])(\d+)", expression)
-    if not match or not result.isdigit() or (match[2] in "*/" and 0 in (int(match[3]), int(result))):
-        return None
-    return f"{result} {_UNDO[match[2]]} {match[3]}", match[1]
 
 
 def conversations(
