@@ -151,18 +151,24 @@ def _task(cell: Cell, identity: str, sampling: dict, replies: Replies, progress:
     config = GenerateConfig(max_tokens=cell.max_tokens)
     name = f"{cell.suite}-{cell.prompt}"
     return Task(
-        MemoryDataset(samples), solver=_reply(replies, progress), scorer=measured(), config=config, name=name, metadata=about
+        MemoryDataset(samples),
+        solver=_reply(replies, progress, sampling["seed"]),
+        scorer=measured(),
+        config=config,
+        name=name,
+        metadata=about,
     )
 
 
 @solver
-def _reply(replies: Replies, progress: Progress):
+def _reply(replies: Replies, progress: Progress, seed: int):
     """The kept reply of a question, or a new one, which is then kept."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         record = replies.found.get(state.metadata["key"])
         if record is None:
-            state = await generate(state)
+            # The same seed for both models, another for each question.
+            state = await generate(state, seed=int(hashlib.sha256(str(state.sample_id).encode()).hexdigest()[:7], 16) + seed)
             about = {"key": state.metadata["key"], "id": str(state.sample_id), "stop": state.output.stop_reason}
             usage = state.output.usage
             record = about | {"text": text_of(state.output), "tokens": usage.output_tokens if usage else None}

@@ -52,6 +52,8 @@ def status(text: str, stop: str) -> tuple[str, chat.Reply]:
 
 def measure(kind: str, text: str, stop: str, expect: dict) -> dict:
     """Status and form of a reply and, where it is complete, what its kind of suite measures."""
+    if kind == "label":  # a judge's reply, in a form of its own
+        return {"status": chat.COMPLETE, "verdict": verdict(text)}
     state, reply = status(text, stop)
     found = {"status": state, "well_formed": state == chat.COMPLETE and not reply.problems, "problems": list(reply.problems)}
     return found | (SCORERS[kind](reply, expect) if state == chat.COMPLETE else {})

@@ -239,7 +239,11 @@ def test_a_broken_file_is_named(tmp_path):
     [
         ("rate * stay_s", "rate * staying_s", "littles_law.yaml: [a-z-]+: .*name 'staying_s' is not defined"),
         ("rate * stay_s", "rate * (stay_s", r"littles_law.yaml: [a-z-]+: 'rate \* \(stay_s' is no expression"),
-        ("in_flight: rate * stay_s", "in_flight: 1 + rate * stay_s", "littles_law.yaml: [a-z-]+: .*the worked solution gives .*, the formula "),
+        (
+            "in_flight: rate * stay_s",
+            "in_flight: 1 + rate * stay_s",
+            "littles_law.yaml: [a-z-]+: .*the worked solution gives .*, the formula ",
+        ),
         ("in_flight > 5", "in_flight > 5000", "littles_law.yaml: [a-z-]+: no draw meets"),
     ],
 )
