@@ -50,7 +50,7 @@ def numbers(text: str) -> list[Fraction]:
 def number(answer: str) -> Fraction | None:
     """The number an answer gives: the first of what it marks, else of its first bold words that hold one, else its last number."""
     mark = re.sub(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}", r"\1/\2", marked(answer) or "")
-    if (ratio := re.match(r"\W*?(-?\d{1,50})\s?/\s?(\d{1,50})(?![\d.])", mark)) and int(ratio[2]):
+    if (ratio := re.match(r"\W*?(-?\d{1,50})\s?/\s?(\d{1,50})(?!\.?\d)", mark)) and int(ratio[2]):
         return Fraction(int(ratio[1]), int(ratio[2]))
     answer = answer[-20_000:]
     found = next((found for part in (mark, *_BOLD.findall(answer)) if (found := numbers(part))), None)

@@ -79,8 +79,8 @@ def direct(answer: str) -> bool:
 
 
 def identity(reply: chat.Reply, expect: dict) -> dict:
-    found = [bool(re.search(pattern, reply.answer)) for pattern in expect.get("must", [])]
-    wrong = [pattern for pattern in expect.get("must_not", []) if re.search(pattern, reply.answer)]
+    found = [bool(re.search(pattern, reply.answer, re.IGNORECASE)) for pattern in expect.get("must", [])]
+    wrong = [pattern for pattern in expect.get("must_not", []) if re.search(pattern, reply.answer, re.IGNORECASE)]
     return {"correct": all(found) and not wrong}
 
 

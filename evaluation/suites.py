@@ -97,19 +97,21 @@ def written(path: Path) -> list[Question]:
         raise Absent(f"{path.relative_to(ROOT)} is not there")
     found = []
     for number, entry in enumerate(load(path) or [], 1):
-        turns = (
-            [entry["prompt"]] if isinstance(entry, dict) and "prompt" in entry else isinstance(entry, dict) and entry.get("turns")
-        )
-        if not turns or not entry.get("id") or len(turns) % 2 == 0 or not all(isinstance(turn, str) for turn in turns):
-            raise SuiteError(f"{path}: entry {number}: give an id, and a prompt or turns that end with the user's, as text")
+        try:
+            turns = [entry["prompt"]] if "prompt" in entry else [turn["text"] for turn in entry["turns"]]
+            id_ = str(entry["id"])
+        except (TypeError, KeyError) as error:
+            raise SuiteError(f"{path}: entry {number}: {error}; give an id, and a prompt or turns with a text each") from None
+        if len(turns) % 2 == 0 or not all(isinstance(turn, str) and turn.strip() for turn in turns):
+            raise SuiteError(f"{path}: {id_}: user and assistant must alternate, the user begin and end, each with a text")
         rest = {key: value for key, value in entry.items() if key not in ("id", "prompt", "turns")}
         for key in ("must", "must_not"):
             for pattern in rest.get(key, []):
                 try:
                     re.compile(pattern)
                 except re.error as error:
-                    raise SuiteError(f"{path}: {entry['id']}: {key}: {pattern!r}: {error}") from None
-        found.append(Question(str(entry["id"]), tuple(turns), rest | {"prompt": turns[-1]}))
+                    raise SuiteError(f"{path}: {id_}: {key}: {pattern!r}: {error}") from None
+        found.append(Question(id_, tuple(turns), rest | {"prompt": turns[-1]}))
     return found
 
 
