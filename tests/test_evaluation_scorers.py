@@ -6,9 +6,6 @@ import time
 from fractions import Fraction
 
 import pytest
-
-yaml = pytest.importorskip("yaml")
-
 from canned import final
 
 from apriel import chat
