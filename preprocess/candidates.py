@@ -12,15 +12,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
-from apriel import chat, rows
+from apriel import behaviour, chat, rows
 from preprocess import gates
 from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
 from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
 
 PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video}
+WRITTEN = {"seeds": seeds, "conversations": exports}
 benchmark: gates.Benchmark | None = None  # set before the processes are forked
 
 
@@ -28,9 +30,6 @@ benchmark: gates.Benchmark | None = None  # set before the processes are forked
 class Candidate:
     """A row that passed the gates. Its line stands in the spool file of its task."""
 
-    task: int
-    offset: int  # bytes
-    size: int
     id: str
     conversation: str
     group: str
@@ -43,6 +42,9 @@ class Candidate:
     images: tuple[str, ...]
     verified: bool
     signed: bytes = b""  # the signatures of the user's turn and of the reasoning
+    task: int = 0
+    offset: int = 0  # bytes
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,6 @@ class Task:
     def name(self) -> str:
         return f"{self.source.category} from {self.source.kind}{', held out' if self.heldout else ''}"
 
-    @property
-    def spool(self) -> Path:
-        return self.aside.with_name(f"spool-{self.number}")
-
 
 @dataclass
 class Result:
@@ -73,12 +71,12 @@ class Result:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def conversations(task: Task) -> Iterator[Conversation | Skip | Note]:
+def conversations(task: Task) -> Iterable[Conversation | Skip | Note]:
     """What the task's source yields. Raises MixError."""
     seed = task.mix.seed
     match task.source:
         case Written(kind=kind, path=path, limit=limit):
-            return first((seeds if kind == "seeds" else exports).conversations(task.folder / path), limit)
+            return islice(WRITTEN[kind].conversations(task.folder / path), limit)
         case Hub(kind=kind, sessions=sessions):
             return worked.conversations(kind, sessions, seed, task.hub, contaminated)
         case Drawn(kind="pictures", count=count):
@@ -87,16 +85,6 @@ def conversations(task: Task) -> Iterator[Conversation | Skip | Note]:
             wanted = (drawn.heldout if task.heldout else drawn.count, category, "", seed, task.heldout)
             clips = (task.folder / drawn.path if drawn.path else None,) if kind == "video" else ()
             return PROGRAMS[kind].conversations(*wanted, *clips)
-
-
-def first(items: Iterable, limit: int | None) -> Iterator:
-    """The items up to the last of the first `limit` conversations; all where there is no limit."""
-    for item in items:
-        if limit == 0:
-            return
-        yield item
-        if limit is not None and isinstance(item, Conversation):
-            limit -= 1
 
 
 def contaminated(texts: Iterable[str]) -> Note | None:
@@ -113,51 +101,56 @@ def draw(seed: int, what: str) -> float:
 
 
 def run(task: Task) -> Result:
-    """Run one source: its rows into `task.spool`, what there is to say of them into the result. Raises MixError."""
+    """Run one source: its rows into its spool file, what there is to say of them into the result. Raises MixError."""
     started, result, named = time.monotonic(), Result(task.name), task.source.system
     try:
         paths = [task.folder / name for name in ([named] if isinstance(named, str) else named)]
         prompts = [path.read_text(encoding="utf-8").strip() for path in paths]
     except FileNotFoundError as error:
         raise MixError(f"{error.filename}: no such system prompt") from None
-    with task.spool.open("wb") as spool:
+    with task.aside.with_name(f"spool-{task.number}").open("wb") as spool:
         for item in conversations(task):
             if isinstance(item, Note):
                 result.notes[item.text] += item.count
                 continue
             result.read += 1
-            looks: dict[str, bytes] = {}
-            try:
-                if isinstance(item, Skip):
-                    raise item
-                prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
-                item = replace(item, system=item.system or prompt, category=item.category or task.source.category)
-                made = to_rows(item, lambda png, looks=looks: _store(png, task, looks))
-            except Skip as skip:
-                result.skipped[str(skip)] += 1
-                continue
-            for row in made:
+            for made in _rows(item, task, prompts):
                 try:
-                    candidate = _candidate(row, looks, item, task, result.notes)
+                    if isinstance(made, Skip):
+                        raise made
+                    candidate = _candidate(*made, item, task, result.notes)
                 except Skip as skip:
                     result.skipped[str(skip)] += 1
                     continue
-                line = (json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n").encode()
-                candidate.offset, candidate.size = spool.tell(), spool.write(line)
+                line = (json.dumps(made[0], ensure_ascii=False, sort_keys=True) + "\n").encode()
+                candidate.task, candidate.offset, candidate.size = task.number, spool.tell(), spool.write(line)
                 result.candidates.append(candidate)
     print(f"  {task.name}: {len(result.candidates):,} rows after {time.monotonic() - started:.0f} s", file=sys.stderr)
     return result
 
 
-def _store(png: bytes, task: Task, looks: dict[str, bytes]) -> str:
-    """Store a picture under its hash, and note how it looks; returns its path in the dataset."""
-    name = f"images/{hashlib.sha256(png).hexdigest()}.png"
-    looks[name] = gates.look(png) if task.mix.gates else b""
-    if not (task.aside / name).exists():
-        part = task.aside / f"{name}.{os.getpid()}"
-        part.write_bytes(png)
-        part.replace(task.aside / name)
-    return name
+def _rows(item: Conversation | Skip, task: Task, prompts: list[str]) -> Iterator[tuple[dict, dict[str, bytes]] | Skip]:
+    """The rows of a conversation, each with how its pictures look, by path; the pictures are stored under their hashes."""
+    looks: dict[str, bytes] = {}
+
+    def store(png: bytes) -> str:
+        name = f"images/{hashlib.sha256(png).hexdigest()}.png"
+        looks[name] = gates.look(png) if task.mix.gates else b""
+        if not (task.aside / name).exists():
+            part = task.aside / f"{name}.{os.getpid()}"
+            part.write_bytes(png)
+            part.replace(task.aside / name)
+        return name
+
+    if isinstance(item, Skip):
+        yield item
+        return
+    prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
+    try:
+        made = to_rows(replace(item, system=item.system or prompt, category=item.category or task.source.category), store)
+        yield from ((row, looks) for row in made)
+    except Skip as skip:
+        yield skip
 
 
 def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Task, notes: Counter) -> Candidate:
@@ -172,7 +165,8 @@ def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Tas
     reply, user, signed = chat.split(rows.text_of(row["messages"][-1])), rows.text_of(row["messages"][-2]), b""
     if mix.gates:
         gates.check(row, length, mix.gates)
-        if "answer" in row and not recomputed(task.source.kind, row["answer"]):
+        program, answer = PROGRAMS.get(task.source.kind), restored(row["answer"]) if "answer" in row else None
+        if program and answer and program.recompute(answer) != answer["value"]:  # worked solutions were computed as read
             raise Skip("the stored answer is not what it computes to")
         # Public problems were compared before they were joined into sessions.
         if not isinstance(task.source, Hub) and (note := contaminated(map(rows.text_of, row["messages"][1:]))):
@@ -182,29 +176,18 @@ def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Tas
         signed = gates.signature(user, salt) + gates.signature(reply.reasoning)
     met = tuple(name for name, target in mix.targets.items() if meets(row, len(item.turns), target))
     identity = (row["id"], item.id, item.group or item.id, row["category"], row["origin"])
-    return Candidate(
-        task.number, 0, 0, *identity, length, len(reply.reasoning.split()), met, looked, names, "answer" in row, signed
-    )
-
-
-def recomputed(kind: str, answer: dict) -> bool:
-    """Whether a stored answer is what its source computes from what is stored with it. Worked solutions were computed as read."""
-    check = restored(answer)
-    return kind not in PROGRAMS or check["value"] == PROGRAMS[kind].recompute(check)
+    return Candidate(*identity, length, len(reply.reasoning.split()), met, looked, names, "answer" in row, signed)
 
 
 def meets(row: dict, turns: int, target: Target) -> bool:
     """Whether a row counts for a target: every condition that is given holds."""
     text = rows.text_of(row["messages"][-1])
     reply = chat.split(text)
-    answer = reply.answer or ""
     where = reply.reasoning if target.phrases_in == "reasoning" else text
-    fewest, most = target.answer_questions
     return (
         len(reply.reasoning.split()) >= target.reasoning_words
-        and len(answer.split()) <= target.answer_words
-        and fewest <= answer.count("?") <= most
         and (not target.phrases or any(re.search(phrase, where) for phrase in target.phrases))
         and (not target.labels or not {row["category"], *row["tags"]}.isdisjoint(target.labels))
+        and (not target.nudges or behaviour.not_a_nudge(reply.answer or "") is None)
         and (target.turns is None or target.turns[0] <= turns <= target.turns[1])
     )

@@ -62,8 +62,7 @@ class Target(Part):
     share: tuple[float, float]
     what: str  # the definition in words, for the report
     reasoning_words: int = 0  # at least
-    answer_words: float = float("inf")  # at most
-    answer_questions: tuple[int, float] = (0, float("inf"))  # question marks in the answer, from and to
+    nudges: bool = False  # the answer is a nudge by apriel.behaviour's definition
     phrases: list[str] = []
     phrases_in: Literal["reply", "reasoning"] = "reply"
     labels: list[str] = []  # category or tag, any

@@ -24,7 +24,7 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
     if not mix.quotas:
         return
     _picture(aside / "report.png", about, chosen)
-    slots = _slots(mix, about) | {"samples": _samples(aside, mix.seed, chosen)}
+    slots = _slots(mix, about) | {"samples": "\n\n".join(_samples(aside, mix.seed, chosen))}
     for template, name in ((TEMPLATE, "report.md"), (folder / "card.template.md", "README.md")):
         if template.exists():
             text = template.read_text(encoding="utf-8")
@@ -34,41 +34,34 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
 
 
 def _slots(mix: Mix, about: dict) -> dict[str, str]:
-    lines = [[name, about["categories"].get(name, 0), want] for name, want in sorted(mix.quotas.items(), key=lambda q: -q[1])]
-    lines = [[name, have, want, max(want - have, 0)] for name, have, want in lines]
-    missing = sum(line[3] for line in lines)
+    have = about["categories"]
+    lines = [[name, have.get(name, 0), want, max(want - have.get(name, 0), 0)] for name, want in mix.quotas.items()]
+    lines.append(["all", about["kept"], mix.total, sum(line[3] for line in lines)])
+    targets = []
+    for name, target in mix.targets.items():
+        measured, (low, high) = about["targets"][name]["measured"], target.share
+        share = f"{measured:.1%} of {'conversations' if target.turns else 'replies'}"
+        wanted = f"{low:.0%} or more" if high >= 1 else f"{low:.0%} to {high:.0%}"
+        verdict = "below" if measured < low else "above" if measured > high else "met"
+        targets.append([name.replace("_", " "), share, wanted, verdict, target.what])
+    counts = {name: sorted(about[name].items(), key=lambda line: (-line[1], line[0])) for name in ("origins", "skipped", "notes")}
     public = [[s["repository"], s["licence"], s.get("revision") or "a local folder"] for s in about["sources"].values()]
     numbers = {name: about[name] for name in ("kept", "read", "images", "tokens", "verified_answers")}
-    numbers |= {"total": mix.total, "missing": missing}
+    numbers |= {"total": mix.total, "missing": lines[-1][3]}
     return {name: f"{number:,}" for name, number in numbers.items()} | {
         "dataset": about["dataset"],
         "rows": ", ".join(f"{count:,} {name}" for name, count in about["rows"].items()),
         "size": next(name for name, most in SIZES.items() if about["kept"] < most),
-        "have_want": _table(["category", "have", "want", "missing"], [*lines, ["all", about["kept"], mix.total, missing]]),
-        "targets": _table(["target", "measured", "wanted", "", "a reply counts when"], _targets(about, mix)),
-        "origins": _counts("origin", about["origins"]),
-        "dropped": _counts("source and reason", about["skipped"]),
-        "noted": _counts("what", about["notes"]) if about["notes"] else "Nothing.",
+        "have_want": _table(["category", "have", "want", "missing"], lines),
+        "targets": _table(["target", "measured", "wanted", "", "a reply counts when"], targets),
+        "origins": _table(["origin", "rows"], counts["origins"]),
+        "dropped": _table(["source and reason", "rows"], counts["skipped"]),
+        "noted": _table(["what", "rows"], counts["notes"]) if counts["notes"] else "Nothing.",
         "sources": _table(["public set", "licence", "revision"], public),
     }
 
 
-def _targets(about: dict, mix: Mix) -> list[list[str]]:
-    lines = []
-    for name, target in mix.targets.items():
-        measured, (low, high) = about["targets"][name]["measured"], target.share
-        verdict = "below" if measured < low else "above" if measured > high else "met"
-        share = f"{measured:.1%} of {'conversations' if target.turns else 'replies'}"
-        wanted = f"{low:.0%} or more" if high >= 1 else f"{low:.0%} to {high:.0%}"
-        lines.append([name.replace("_", " "), share, wanted, verdict, target.what])
-    return lines
-
-
-def _counts(what: str, of: dict[str, int]) -> str:
-    return _table([what, "rows"], sorted(map(list, of.items()), key=lambda line: (-line[1], line[0])))
-
-
-def _table(head: list[str], lines: list[list]) -> str:
+def _table(head: list[str], lines: list) -> str:
     def cell(value: object) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
 
@@ -90,25 +83,20 @@ def _picture(path: Path, about: dict, chosen: list[Candidate]) -> None:
     figure.savefig(path, metadata={"Software": None})  # no version in the file
 
 
-def _samples(aside: Path, seed: int, chosen: list[Candidate]) -> str:
+def _samples(aside: Path, seed: int, chosen: list[Candidate]) -> Iterator[str]:
     """SAMPLES rows of each category as text, with their images."""
     wanted: set[str] = set()
     for category in {c.category for c in chosen}:
         there = sorted(c.id for c in chosen if c.category == category)
         wanted.update(random.Random(f"samples {seed} {category}").sample(there, min(SAMPLES, len(there))))
-    written = (row for name in ("train", "val") for row in rows.read(aside / f"{name}.jsonl"))
-    shown = sorted((row for row in written if row["id"] in wanted), key=lambda row: (row["category"], row["id"]))
-    return "\n\n".join(map(_sample, shown))
-
-
-def _sample(row: dict) -> str:
-    said = [f"### {row['category']}: {row['id']}"]
-    for message in row["messages"][1:]:
-        images = "".join(f"![]({part['path']})\n" for part in message["content"] if part["type"] == "image")
-        said.append(f"**{message['role']}**\n\n{images}\n~~~~~text\n{rows.text_of(message)}\n~~~~~")
-    if answer := row.get("answer"):
-        said.append(f"checked by a program: {answer['kind']} `{answer['value']}` {answer['unit']}")
-    return "\n\n".join(said)
+    shown = [row for name in ("train", "val") for row in rows.read(aside / f"{name}.jsonl") if row["id"] in wanted]
+    for row in sorted(shown, key=lambda row: (row["category"], row["id"])):
+        yield f"### {row['category']}: {row['id']}"
+        for message in row["messages"][1:]:
+            images = "".join(f"![]({part['path']})\n" for part in message["content"] if part["type"] == "image")
+            yield f"**{message['role']}**\n\n{images}\n~~~~~text\n{rows.text_of(message)}\n~~~~~"
+        if answer := row.get("answer"):
+            yield f"checked by a program: {answer['kind']} `{answer['value']}` {answer['unit']}"
 
 
 def export(build: Path, target: Path) -> str:
@@ -128,17 +116,15 @@ def export(build: Path, target: Path) -> str:
     message = {"role": Value("string"), "weight": Value("int8"), "content": List(part)}
     columns = {name: Value("string") for name in ("id", "category", "origin", "answer")}
     columns |= {"tags": List(Value("string")), "messages": List(message), "images": List(Image())}
-    for split, name in (("train", "train"), ("validation", "val"), ("heldout", "heldout")):
-        if (source := build / f"{name}.jsonl").exists():
+    for split, source in (("train", "train.jsonl"), ("validation", "val.jsonl"), ("heldout", "heldout.jsonl")):
+        if (build / source).exists():
             with tempfile.TemporaryDirectory(dir=aside) as cache:
-                made = Dataset.from_generator(
-                    _records, Features(columns), cache, gen_kwargs={"path": source}, writer_batch_size=BATCH
-                )
+                of = {"gen_kwargs": {"path": build / source}, "writer_batch_size": BATCH}
+                made = Dataset.from_generator(_records, Features(columns), cache, **of)
                 made.to_parquet(aside / "data" / f"{split}-00000-of-00001.parquet", BATCH)
             written.append(f"{split} {made.num_rows:,}")
-    for name in ("README.md", "manifest.json"):
-        if (build / name).exists():
-            shutil.copy(build / name, aside / name)
+    for path in (path for name in ("README.md", "manifest.json") if (path := build / name).exists()):
+        shutil.copy(path, aside)
     aside.rename(target)
     return f"{target}: {', '.join(written)} rows as parquet"
 

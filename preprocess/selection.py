@@ -1,7 +1,6 @@
 """Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the quality targets as can be."""
 
 from collections import Counter, defaultdict
-from typing import NamedTuple
 
 import numpy as np
 
@@ -36,64 +35,49 @@ def distinct(
 def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str, float]:
     """What each target measures: a share of rows, or of conversations for a target of turns."""
     whole = {candidate.conversation: candidate for candidate in candidates}.values()
-    measured = {}
-    for name, target in targets.items():
-        of = whole if target.turns else candidates
-        measured[name] = sum(name in candidate.met for candidate in of) / max(len(of), 1)
-    return measured
+    of = {name: whole if target.turns else candidates for name, target in targets.items()}
+    return {name: sum(name in candidate.met for candidate in of[name]) / max(len(of[name]), 1) for name in targets}
 
 
 def select(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Candidate]:
-    """The candidates to write, in the mix's order. A category that falls short of its quota is taken whole, before the others."""
+    """The candidates to write, in the mix's order, whole conversations: within a category those written by hand first, then
+    those that bring the shares nearest to their targets. A category that falls short of its quota is taken before the others.
+    """
     if not mix.quotas:
         return candidates
-    by_category: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in candidates:
-        by_category[candidate.category][candidate.conversation].append(candidate)
-    surplus = {name: sum(map(len, rows.values())) - mix.quotas[name] for name, rows in by_category.items()}
-    taken: Counter[str] = Counter()
-    room, chosen = Counter(mix.caps), set()
-    for category in sorted(surplus, key=lambda name: (surplus[name], name)):
-        kinds: dict[_Kind, list[list[Candidate]]] = defaultdict(list)  # shuffled: the next to take is each list's last
-        for conversation in sorted(by_category[category].values(), key=lambda c: draw(mix.seed, c[0].conversation)):
-            kinds[_kind(conversation, mix)].append(conversation)
-        left = mix.quotas[category]
-        while fitting := [k for k in kinds if k.rows <= left and (k.origin not in mix.caps or k.rows <= room[k.origin])]:
-            kind = min(fitting, key=lambda k: (not k.by_hand, _miss(k, taken, mix.targets) if surplus[category] > 0 else 0, k))
+        groups[candidate.category][candidate.conversation].append(candidate)
+    left = {name: mix.quotas[name] - sum(map(len, talks.values())) for name, talks in groups.items()}
+    taken, room, chosen = Counter(), Counter(mix.caps), set()
+    for category in sorted(groups, key=lambda name: (-left[name], name)):
+        # Conversations that are the same to the selection, shuffled: the next to take is each list's last.
+        kinds: dict[tuple, list[list[Candidate]]] = defaultdict(list)
+        for talk in sorted(groups[category].values(), key=lambda talk: draw(mix.seed, talk[0].conversation)):
+            met = Counter(name for candidate in talk for name in candidate.met)
+            counts = tuple(min(met[name], 1) if target.turns else met[name] for name, target in mix.targets.items())
+            kinds[talk[0].origin not in ("seed", "conversation"), len(talk), talk[0].origin, counts].append(talk)
+        quota = mix.quotas[category]
+        while fitting := [k for k in kinds if k[1] <= quota and (k[2] not in mix.caps or k[1] <= room[k[2]])]:
+            kind = min(fitting, key=lambda k: (k[0], _miss(k[1], k[3], taken, mix.targets) if left[category] < 0 else 0, k))
             chosen.update(candidate.id for candidate in kinds[kind].pop())
             if not kinds[kind]:
                 del kinds[kind]
-            left -= kind.rows
-            room[kind.origin] -= kind.rows
-            taken.update({"rows": kind.rows, "conversations": 1, **dict(zip(mix.targets, kind.counts, strict=True))})
-        for kind, rest in kinds.items():
-            why = "the quota is full" if kind.rows > left else f"the cap of origin {kind.origin} is reached"
-            skipped[f"{category}: {why}"] += kind.rows * len(rest)
+            _, rows, origin, counts = kind
+            quota, room[origin] = quota - rows, room[origin] - rows
+            taken.update({"rows": rows, "conversations": 1, **dict(zip(mix.targets, counts, strict=True))})
+        for (_, rows, origin, _), rest in kinds.items():
+            why = "the quota is full" if rows > quota else f"the cap of origin {origin} is reached"
+            skipped[f"{category}: {why}"] += rows * len(rest)
     return [candidate for candidate in candidates if candidate.id in chosen]
 
 
-class _Kind(NamedTuple):
-    """Conversations that are the same to the selection."""
-
-    by_hand: bool
-    origin: str
-    rows: int
-    counts: tuple[int, ...]  # what one adds to each target, in the targets' order
-
-
-def _kind(conversation: list[Candidate], mix: Mix) -> _Kind:
-    met = Counter(name for candidate in conversation for name in candidate.met)
-    counts = tuple(min(met[name], 1) if target.turns else met[name] for name, target in mix.targets.items())
-    origin = conversation[0].origin
-    return _Kind(origin in ("seed", "conversation"), origin, len(conversation), counts)
-
-
-def _miss(kind: _Kind, taken: Counter, targets: dict[str, Target]) -> float:
-    """The squared distance of the shares from the middles of their targets if a conversation of this kind were taken."""
+def _miss(rows: int, counts: tuple[int, ...], taken: Counter, targets: dict[str, Target]) -> float:
+    """The squared distance of the shares from the middles of their targets if a conversation of that kind were taken."""
     miss = 0.0
-    for (name, target), count in zip(targets.items(), kind.counts, strict=True):
+    for (name, target), count in zip(targets.items(), counts, strict=True):
         low, high = target.share
-        of = taken["conversations"] + 1 if target.turns else taken["rows"] + kind.rows
+        of = taken["conversations"] + 1 if target.turns else taken["rows"] + rows
         share = (taken[name] + count) / of
         miss += max(low - share, 0) ** 2 if high >= 1 else (share - (low + high) / 2) ** 2
     return miss

@@ -203,12 +203,14 @@ def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
     assert [m.get("weight") for m in row["messages"]] == [None, None, 0, None, 1]
 
 
-def test_an_array_larger_than_a_chunk_is_streamed(tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "CHUNK", 64)
-    (tmp_path / "own.json").write_text("[\n" + " ,\n ".join(json.dumps(CLAUDE | {"name": "n" * n}) for n in range(300)) + "]\n")
-    assert sum(isinstance(c, Conversation) for c in exports.conversations(tmp_path)) == 300
+def test_a_json_file_that_is_too_large_or_cut_off_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "own.json").write_text(json.dumps([CLAUDE | {"name": "n" * n} for n in range(30)]))
+    assert sum(isinstance(c, Conversation) for c in exports.conversations(tmp_path)) == 30
     (tmp_path / "own.json").write_text("[" + json.dumps(CLAUDE) + ",{")
-    with pytest.raises(MixError, match="conversation 2: not JSON, or cut off"):
+    with pytest.raises(MixError, match="own.json: not JSON, or cut off"):
+        list(exports.conversations(tmp_path))
+    monkeypatch.setattr(exports, "LARGEST", 2**4)
+    with pytest.raises(MixError, match=r"more than .* MB; write one conversation a line: jq -c"):
         list(exports.conversations(tmp_path))
 
 

@@ -92,7 +92,7 @@ BAD = {
     ),
     "verdict closed": ("import os, time\nos.closerange(3, 64)\ntime.sleep(5)", "spoiled"),
     "syntax error": ("def (:", "SyntaxError: invalid syntax"),
-    "NUL bytes": ("x = '\0'", "SyntaxError"),
+    "NUL bytes": ("x = '\0'", "null bytes"),
     "half a surrogate": ("x = '\ud800'", "SyntaxError"),
     "recursion": ("def f(): f()\nf()", "RecursionError"),
     "crash": ("import ctypes\nctypes.string_at(0)", "killed by signal 11"),

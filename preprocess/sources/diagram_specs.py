@@ -8,23 +8,18 @@ from itertools import accumulate, pairwise
 from preprocess.sources.drawn import Draw, read
 
 
-def top(items: list[dict], key: str) -> dict | None:
-    """The item with the largest `key`; None when two share it."""
-    first, second = sorted(items, key=lambda item: -item[key])[:2]
-    return first if first[key] > second[key] else None
-
-
 def named(items: list[dict], name: str) -> dict:
     return next(item for item in items if item["name"] == name)
 
 
 def timeline(d: Draw) -> dict:
-    names, tasks, ready = d.pick("jobs", d.rng.randint(4, 6)), [], 0
-    for name in names:
+    tasks, ready = [], 0
+    for name in d.pick("jobs", d.rng.randint(4, 6)):
         tasks.append({"name": name, "ready": ready, "ms": d.number(8, 90, 2)})
         ready += d.number(8, 90, 2)
     longest = d.rng.choice(tasks[:-2])
     longest["ms"] = d.number(160, 400, 10)
+    names = [task["name"] for task in tasks]
     return {"names": names, "tasks": tasks, "of": d.rng.choice([name for name in names[1:] if name != longest["name"]])}
 
 
@@ -40,14 +35,13 @@ def run(tasks: list[dict]) -> list[dict]:
 
 def solve_timeline(spec: dict) -> tuple[dict, dict]:
     tasks = run(spec["tasks"])
-    of, blocker, waiter = named(tasks, spec["of"]), top(tasks, "ms"), top(tasks, "wait")
-    freed = run([task for task in spec["tasks"] if task["name"] != blocker["name"]])
+    of, blocker = named(tasks, spec["of"]), max(tasks, key=lambda task: task["ms"])
     holder = next((task for task in tasks if task["start"] < of["ready"] < task["end"]), None)
+    freed = run([task for task in spec["tasks"] if task["name"] != blocker["name"]])
     moved = named(freed, spec["of"])["start"]
-    values = {"wait": of["wait"] or None, "offload": moved if moved < of["start"] else None}
-    values |= {"holder": holder and holder["name"], "longest": waiter and waiter["name"]}
-    facts = {"tasks": tasks, "of": of, "blocker": blocker, "waiter": waiter, "holder": holder, "freed": freed}
-    return values, facts | {"won": of["start"] - moved, "end": tasks[-1]["end"]}
+    values = {"wait": of["wait"] or None, "holder": holder and holder["name"], "offload": moved if moved < of["start"] else None}
+    facts = {"tasks": tasks, "of": of, "blocker": blocker, "holder": holder, "freed": freed, "won": of["start"] - moved}
+    return values, facts
 
 
 def queues(d: Draw) -> dict:
@@ -72,11 +66,9 @@ def solve_queues(spec: dict) -> tuple[dict, dict]:
         stages.append({**stage, "in": flow, "out": power, "growth": max(0, flow - power), "room": room})
         flow = min(flow, power)
     slow = max(stages, key=lambda stage: stage["growth"])
-    needed, fill = -(-slow["in"] // slow["each"]), slow["room"] // slow["growth"]
+    fill = slow["room"] // slow["growth"]
     values = {"throughput": flow, "growing": slow["name"] if len(stages) > 1 else None, "fill": fill}
-    values["workers"] = needed - slow["count"]
-    facts = {"arrives": arrives, "stages": stages, "slow": slow, "needed": needed, "new_out": needed * slow["each"]}
-    return values, facts | {"minutes": round(fill / 60, 1)}
+    return values, {"arrives": arrives, "stages": stages, "slow": slow, "minutes": round(fill / 60, 1)}
 
 
 def fanout(d: Draw) -> dict:
@@ -87,8 +79,7 @@ def fanout(d: Draw) -> dict:
         leg["then"], leg["then_ms"] = name, d.number(15, 120, 3)
     slow = max(legs, key=lambda leg: leg["ms"] + leg["then_ms"])
     of = d.rng.choice([leg["name"] for leg in legs if leg is not slow])
-    numbers = {"own": d.number(4, 40, 2), "target": d.number(5, slow["ms"] - 5, 2)}
-    return {"names": names[:count], "root": root, "legs": legs, "of": of, **numbers}
+    return {"names": names[:count], "root": root, "legs": legs, "of": of, "own": d.number(4, 40, 2)}
 
 
 def solve_fanout(spec: dict) -> tuple[dict, dict]:
@@ -96,42 +87,47 @@ def solve_fanout(spec: dict) -> tuple[dict, dict]:
     for leg in legs:
         leg["working"] = f"{leg['ms']} + {leg['then_ms']} = {leg['sum']}" if leg["then"] else f"{leg['ms']}"
     slow, of, every = max(legs, key=lambda leg: leg["sum"]), named(legs, spec["of"]), sum(leg["sum"] for leg in legs)
-    new = max(({**leg, "sum": leg["sum"] - (leg["ms"] - spec["target"]) * (leg is slow)} for leg in legs), key=lambda g: g["sum"])
-    total, faster = own + slow["sum"], own + new["sum"]
-    values = {"total": total, "slack": slow["sum"] - of["sum"] or None, "slowest": top(legs, "sum") and slow["name"]}
-    values["faster"] = faster if values["slack"] and faster < total else None
-    facts = {"legs": legs, "slow": slow, "of": of, "new": new, "every": every, "serial": own + every, "total": total}
-    return values, facts | {"gain": total - faster, "count": len(legs), "naive": total - slow["ms"] + spec["target"]}
+    alone = sum(leg["sum"] == slow["sum"] for leg in legs) == 1
+    total, slack = own + slow["sum"], slow["sum"] - of["sum"]
+    values = {"total": total, "slowest": slow["name"] if alone else None, "slack": slack or None}
+    return values, {
+        "legs": legs,
+        "slow": slow,
+        "of": of,
+        "every": every,
+        "serial": own + every,
+        "total": total,
+        "count": len(legs),
+    }
 
 
 def sequence(d: Draw) -> dict:
     (api, *backs), worker, client = d.services(d.rng.randint(3, 4)), d.scenario["side"], d.scenario["client"]
-    script = [(client, api, "call", 0)]  # who sends what to whom, how long after the message before
+    calls = d.rng.sample(read("sequence")["calls"], 1 + len(backs))
+    script = [(client, api, "call", calls.pop(), 0)]  # from, to, kind, text, how long after the message before
     for back in backs:
-        script += [(api, back, "call", d.number(4, 30)), (back, api, "reply", d.number(20, 200, 5))]
-    script.insert(2 * d.rng.randint(0, len(backs)) + 1, (api, worker, "send", d.number(4, 30)))
-    script.append((api, client, "reply", d.number(4, 30)))
-    times, texts = accumulate(wait for *_, wait in script), d.rng.sample(read("sequence")["calls"], 6)
-    messages = [{"at": at, "from": a, "to": b, "style": style} for at, (a, b, style, _) in zip(times, script, strict=True)]
-    for message in messages:
-        message["text"] = "reply" if message["style"] == "reply" else texts.pop()
-    messages[[m["style"] for m in messages].index("send")]["text"] = d.rng.choice(read("sequence")["sends"])
+        script += [(api, back, "call", calls.pop(), d.number(4, 30)), (back, api, "reply", "reply", d.number(20, 200, 5))]
+    sent = (api, worker, "send", d.rng.choice(read("sequence")["sends"]), d.number(4, 30))
+    script.insert(2 * d.rng.randint(0, len(backs)) + 1, sent)
+    script.append((api, client, "reply", "reply", d.number(4, 30)))
+    times = accumulate(message[-1] for message in script)
+    keys = ("from", "to", "style", "text", "at")
+    messages = [dict(zip(keys, (*message[:-1], at), strict=True)) for message, at in zip(script, times, strict=True)]
     return {"names": [client, api, *backs, worker], "messages": messages, "dead": d.rng.choice([worker, d.rng.choice(backs)])}
 
 
 def solve_sequence(spec: dict) -> tuple[dict, dict]:
-    (client, api, *backs, worker), messages = spec["names"], spec["messages"]
-    total, legs = next(m["at"] for m in messages if m["to"] == client), []
+    (client, api, *backs, worker), messages, legs = spec["names"], spec["messages"], []
+    total = next(m["at"] for m in messages if m["to"] == client)
     for name in backs:
         asked, replied = (m["at"] for m in messages if {m["from"], m["to"]} == {api, name})
         legs.append({"name": name, "asked": asked, "replied": replied, "ms": replied - asked})
     waiting, slow = sum(leg["ms"] for leg in legs), max(legs, key=lambda leg: leg["ms"])
-    own, sent = total - waiting, next(m for m in messages if m["style"] == "send")
-    values = {"wait": total, "longest": top(legs, "ms") and slow["name"], "parallel": own + slow["ms"]}
-    values["survives"] = "yes" if spec["dead"] == worker else "no"
-    role = f"only gets {sent['text']} handed over" if spec["dead"] == worker else f"must reply before {api} can go on"
+    own, sent, lives = total - waiting, next(m for m in messages if m["style"] == "send"), spec["dead"] == worker
+    role = f"only gets {sent['text']} handed over" if lives else f"must reply before {api} can go on"
     facts = {"client": client, "api": api, "worker": worker, "legs": legs, "slow": slow, "waiting": waiting, "total": total}
-    return values, facts | {"sent": sent, "own": own, "saved": waiting - slow["ms"], "role": role}
+    facts |= {"sent": sent, "own": own, "saved": waiting - slow["ms"], "role": role}
+    return {"wait": total, "parallel": own + slow["ms"], "survives": "yes" if lives else "no"}, facts
 
 
 def states(d: Draw) -> dict:
@@ -139,7 +135,7 @@ def states(d: Draw) -> dict:
     middle = sorted(d.rng.sample(range(1, len(pool) - 1), d.rng.randint(2, 4)))
     events = {name: into for name, *into in (pool[place] for place in (0, *middle, len(pool) - 1))}
     names = list(events)
-    pairs = list(zip(names, names[1:], strict=False))
+    pairs = list(pairwise(names))
     pairs += d.rng.sample([(a, b) for a in names[:-1] for b in names if a != b and (a, b) not in pairs], d.rng.randint(2, 3))
     edges = [{"from": a, "event": d.rng.choice(events[b]), "to": b} for a, b in pairs]
     edges += [{"from": a, "event": failure, "to": trap} for a in d.rng.sample(names[:-1], d.rng.randint(1, 2))]
@@ -156,34 +152,23 @@ def step(edges: list[dict], state: str, event: str) -> str:
     return next((edge["to"] for edge in edges if (edge["from"], edge["event"]) == (state, event)), state)
 
 
-def reach(edges: list[dict], start: str) -> dict[str, list[str]]:
-    """The shortest list of events from `start` to each state that can be reached."""
-    found, todo = {start: []}, [start]
-    for here in todo:  # which grows meanwhile
-        for edge in edges:
-            if edge["from"] == here and edge["to"] not in found:
-                found[edge["to"]] = [*found[here], edge["event"]]
-                todo.append(edge["to"])
-    return found
-
-
 def solve_states(spec: dict) -> tuple[dict, dict]:
     edges, names, start = spec["edges"], spec["names"], spec["names"][0]
     path = list(accumulate(spec["walk"], partial(step, edges), initial=start))
     trace = [{"event": event, "before": a, "after": b} for event, (a, b) in zip(spec["walk"], pairwise(path), strict=True)]
     dead = [name for name in names if name != spec["final"] and all(edge["from"] != name for edge in edges)]
-    kept = list(reach([edge for edge in edges if edge["event"] != spec["never"]], start))
-    lost, shortest = [name for name in names if name not in kept], reach(edges, start)[spec["final"]]
-    values = {"walk": path[-1], "fewest": len(shortest) if len(shortest) > 1 else None, "without": len(lost)}
-    values["dead"] = dead[0] if len(dead) == 1 else None
-    facts = {"start": start, "trace": trace, "shortest": shortest, "lost": lost, "kept": kept, "count": len(names)}
-    return values, facts | {"trap": names[-1], "traps": [edge["from"] for edge in edges if edge["to"] == names[-1]]}
+    kept = [start]
+    for here in kept:  # which grows meanwhile
+        kept += {e["to"]: 0 for e in edges if e["from"] == here and e["event"] != spec["never"] and e["to"] not in kept}
+    lost = [name for name in names if name not in kept]
+    values = {"walk": path[-1], "dead": dead[0] if len(dead) == 1 else None, "without": len(lost)}
+    traps = [edge["from"] for edge in edges if edge["to"] == names[-1]]
+    return values, {"start": start, "trace": trace, "lost": lost, "kept": kept, "count": len(names), "traps": traps}
 
 
 def architecture(d: Draw) -> dict:
     names = d.services(d.rng.randint(4, 6))
-    parents = [None, names[0], names[1], names[1], names[1], names[2]]
-    parts, percent = [], {None: 100.0}
+    parents, parts, percent = [None, names[0], names[1], names[1], names[1], names[2]], [], {None: 100.0}
     for name, parent in zip(names, parents, strict=False):
         share = d.rng.choice((10, 20, 25, 40, 50, 80, 100) if name in names[2:] else (50, 80, 100, 100)) if parent else 100
         percent[name], count = percent[parent] * share / 100, d.rng.randint(1, 5)
@@ -198,12 +183,17 @@ def solve_architecture(spec: dict) -> tuple[dict, dict]:
     for part in parts:
         part["limit"] = part["power"] * 100 / part["percent"]
     of, slow, weakest = named(parts, spec["of"]), min(parts, key=lambda p: p["limit"]), min(parts, key=lambda p: p["power"])
-    clear = all(p is slow or p["limit"] > 1.05 * slow["limit"] for p in parts)
-    new_limit, new_slow = min((2 * p["limit"] if p is slow else p["limit"], p["name"]) for p in parts)
+    clear = all(part is slow or part["limit"] > 1.05 * slow["limit"] for part in parts)
     values = {"bottleneck": slow["name"] if clear else None, "most": whole(slow["limit"]) if clear else None}
-    values |= {"next": whole(new_limit) if clear and new_slow != slow["name"] else None, "lost": whole(of["percent"])}
-    facts = {"parts": parts, "of": of, "slow": slow, "weakest": weakest, "new_slow": new_slow, "new_limit": new_limit}
-    return values, facts | {"entry": spec["names"][0], "alive": 100 - of["percent"]}
+    values["lost"] = whole(of["percent"])
+    return values, {
+        "parts": parts,
+        "of": of,
+        "slow": slow,
+        "weakest": weakest,
+        "entry": spec["names"][0],
+        "alive": 100 - of["percent"],
+    }
 
 
 def whole(number: float) -> int | None:

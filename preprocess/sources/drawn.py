@@ -80,20 +80,18 @@ def conversations(
 ) -> Iterator[Conversation]:
     """`count` conversations, families and kinds in turn; `about` is (name of the source, category, system prompt).
 
-    `pictures(spec, rng)` draws a spec as PNG files, and may raise NoRoom. No two questions have the same text.
+    `pictures(spec, rng)` draws a spec as PNG files, and may raise NoRoom.
     """
-    kinds, texts = {family: cycle(read(family)["kinds"]) for family in families}, set()
+    kinds = {family: cycle(read(family)["kinds"]) for family in families}
     source, category, system = about
     for number, family in zip(range(count), cycle(families), strict=False):
         rng, asks, made = random.Random(f"{source} {seed} {heldout} {number}"), next(kinds[family]), None
-        while made is None or made[0].user in texts:
+        while made is None:
             with suppress(NoRoom):
                 made = _made(family, families[family], asks, pictures, rng, heldout)
-        turn, answer = made
-        texts.add(turn.user)
-        spec = hashlib.sha256(json.dumps(answer["spec"], sort_keys=True).encode()).hexdigest()
+        spec = hashlib.sha256(json.dumps(made[1]["spec"], sort_keys=True).encode()).hexdigest()
         name, tags = f"{source}-{'heldout-' * heldout}{seed}-{number:05d}", (f"family:{family}", f"asks:{asks}")
-        yield Conversation(name, category, "procedural", system, (turn,), tags, answer, f"{source}-{spec}")
+        yield Conversation(name, category, "procedural", system, (made[0],), tags, made[1], f"{source}-{spec}")
 
 
 def _made(family: str, functions: tuple, asks: str, pictures: Callable, rng: random.Random, heldout: bool) -> tuple | None:
@@ -105,13 +103,11 @@ def _made(family: str, functions: tuple, asks: str, pictures: Callable, rng: ran
         return None
     question, reasoning, reply = told(family, asks, spec | facts | {"value": value}, rng)
     common, moving = read("common"), "every" in spec
-    lists = (common["clip_leads" if moving else "leads"], common["frames"] if moving else [""], [question], common["tails"])
-    lead, frames, question, tail = (rng.choice(texts) for texts in lists)
+    lead, frames = rng.choice(common["clip_leads" if moving else "leads"]), rng.choice(common["frames"]) if moving else ""
+    tail = rng.choice(common["tails"])
     question += "." if tail and question[-1].isalnum() else ""
     user = " ".join(filter(None, [lead.format_map(spec), frames.format_map(spec), question, tail]))
-    turn = Turn(user, reasoning, reply, pictures(spec, rng))
-    checkable = {"value": value, "asks": asks, "spec": spec}
-    if not isinstance(value, str):
-        return turn, {**checkable, "kind": "number", "unit": read(family)["kinds"][asks].get("unit", ""), "tolerance": 0}
-    choices = next((names for names in (["yes", "no"], spec["names"]) if value in names), None)
-    return turn, {**checkable, "kind": "choice", "choices": choices} if choices else {**checkable, "kind": "text"}
+    choices = next((names for names in (["yes", "no"], spec["names"]) if value in names), [])
+    kind = "choice" if choices else "text" if isinstance(value, str) else "number"
+    answer = {"kind": kind, "value": value, "unit": read(family)["kinds"][asks].get("unit", ""), "asks": asks, "spec": spec}
+    return Turn(user, reasoning, reply, pictures(spec, rng)), answer | ({"choices": choices} if choices else {})

@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -22,8 +22,7 @@ from preprocess.mix import MixError
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.sources.masking import mask
 
-LARGEST = 64 * 2**20  # characters of one conversation in an export's array
-CHUNK = 2**16
+LARGEST = 128 * 2**20  # bytes of a .json file, which is read whole; a .jsonl file is read line by line
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "model": "assistant"}
 
 
@@ -36,13 +35,13 @@ class Said(NamedTuple):
 
 def conversations(folder: Path) -> Iterator[Conversation | Skip | Note]:
     """The conversations of every .json and .jsonl in a folder that may be absent. Raises MixError naming the place."""
-    for path in sorted(folder.rglob("*.json*")):
+    for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.jsonl")]):
         if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
             raise MixError(f"{path}: a link; put the file itself into {folder.name}/")
         masked: Counter[str] = Counter()
         for where, raw in _items(path):
             try:
-                turns = _turns(_said(raw), folder, masked)
+                turns = _turns(_openai(raw) if "mapping" in raw else _plain(raw), folder, masked)
                 if not any(turn.reasoning for turn in turns):
                     raise Skip("no reply with reasoning; a question for a teacher")
                 name = hashlib.sha256("\n".join(turn.user for turn in turns).encode()).hexdigest()[:12]
@@ -57,48 +56,26 @@ def conversations(folder: Path) -> Iterator[Conversation | Skip | Note]:
 
 
 def _items(path: Path) -> Iterator[tuple[str, object]]:
-    """(place, value) of each line of a JSONL file, or of each element of a JSON array, one in memory at a time."""
-    number = 0
+    """(place, value) of each line of a JSONL file, or of each element of a JSON array."""
+    where = str(path)
     try:
-        with path.open(encoding="utf-8") as file:
-            if (begins := file.read(CHUNK).lstrip()).startswith("["):
-                for number, element in enumerate(_elements(begins[1:], file), 1):  # noqa: B007
-                    yield f"{path}: conversation {number}", element
-                return
+        if path.suffix == ".json":
+            if path.stat().st_size > LARGEST:
+                advice = f"write one conversation a line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+                raise MixError(f"{path}: more than {LARGEST // 2**20} MB; {advice}")
+            value = json.loads(path.read_bytes())
+            yield from (
+                (f"{path}: conversation {n}", item) for n, item in enumerate(value if isinstance(value, list) else [value], 1)
+            )
+            return
         for number, _, line in rows.lines(path):
+            where = f"{path}:{number}"
             if len(line) > rows.MAX_LINE:
-                raise MixError(f"{path}:{number}: the line is longer than {rows.MAX_LINE:,} bytes; split the conversation")
+                raise MixError(f"{where}: the line is longer than {rows.MAX_LINE:,} bytes; split the conversation")
             if line.strip():
-                yield f"{path}:{number}", json.loads(line)
-    except UnicodeDecodeError as error:
-        raise MixError(f"{path}: not UTF-8 ({error.reason} at byte {error.start:,})") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        place = f": conversation {number + 1}: not JSON, or cut off" if begins.startswith("[") else f":{number}: not JSON"
-        raise MixError(f"{path}{place} ({error})") from None
-
-
-def _elements(buffer: str, file: TextIO) -> Iterator[object]:
-    """The elements of a JSON array whose inside begins with `buffer` and goes on in `file`."""
-    decoder = json.JSONDecoder()
-    while not (buffer := buffer.lstrip(" \t\r\n,")).startswith("]"):
-        try:
-            element, end = decoder.raw_decode(buffer)
-        except json.JSONDecodeError:
-            more = file.read(max(CHUNK, len(buffer)))  # doubling: no element is scanned more than a few times
-            if not more or len(buffer) > LARGEST:
-                raise
-            buffer += more
-        else:
-            yield element
-            buffer = buffer[end:]
-
-
-def _said(raw: dict) -> list[Said]:
-    """Who said what, in order. Raises Skip, or KeyError and the like for an unknown shape."""
-    if "mapping" in raw:
-        return _openai(raw)
-    shape = next((key for key in ("chat_messages", "conversations") if key in raw), "messages")
-    return [_message(message) for message in raw[shape]]
+                yield where, json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, MixError) else MixError(f"{where}: not JSON, or cut off ({error})") from None
 
 
 def _openai(raw: dict) -> list[Said]:
@@ -121,23 +98,26 @@ def _openai(raw: dict) -> list[Said]:
     return said
 
 
-def _message(message: dict) -> Said:
-    """One message of Claude's export, of ShareGPT, or of messages JSONL."""
-    role = next(message[key] for key in ("role", "sender", "from") if key in message)
-    content = message.get("content") or message.get("value") or message.get("text") or ""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if message.get("attachments") or message.get("files"):
-        raise Skip("an attachment that the export does not hold")
-    if other := {part["type"] for part in parts} - {"text", "thinking", "image"}:
-        raise Skip(f"a part of type {min(other)}, which is neither text nor an image of the folder")
-    text, thinking = ("\n\n".join(part[kind] for part in parts if part["type"] == kind) for kind in ("text", "thinking"))
-    reasoning = thinking or message.get("reasoning_content") or message.get("reasoning") or ""
-    return Said(_ROLES.get(role, role), text, reasoning, tuple(part["path"] for part in parts if part["type"] == "image"))
+def _plain(raw: dict) -> list[Said]:
+    """The messages of Claude's export, of ShareGPT, or of messages JSONL."""
+    said = []
+    for message in raw[next((key for key in ("chat_messages", "conversations") if key in raw), "messages")]:
+        role = next(message[key] for key in ("role", "sender", "from") if key in message)
+        content = message.get("content") or message.get("value") or message.get("text") or ""
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if message.get("attachments") or message.get("files"):
+            raise Skip("an attachment that the export does not hold")
+        if other := {part["type"] for part in parts} - {"text", "thinking", "image"}:
+            raise Skip(f"a part of type {min(other)}, which is neither text nor an image of the folder")
+        text, thinking = ("\n\n".join(part[kind] for part in parts if part["type"] == kind) for kind in ("text", "thinking"))
+        reasoning = thinking or message.get("reasoning_content") or message.get("reasoning") or ""
+        images = tuple(part["path"] for part in parts if part["type"] == "image")
+        said.append(Said(_ROLES.get(role, role), text, reasoning, images))
+    return [one for one in said if one.role not in ("system", "tool", "developer")]
 
 
 def _turns(said: list[Said], folder: Path, masked: Counter) -> tuple[Turn, ...]:
     """User and assistant in pairs, masked. Raises Skip where they do not alternate."""
-    said = [one for one in said if one.role not in ("system", "tool", "developer")]
     pairs = list(zip(said[::2], said[1::2], strict=False))  # without a last question that has no reply
     if not pairs or any((user.role, assistant.role) != ("user", "assistant") for user, assistant in pairs):
         raise Skip("user and assistant do not alternate")

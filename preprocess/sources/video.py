@@ -15,20 +15,19 @@ from pathlib import Path
 
 import av
 import numpy as np
-import yaml
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from apriel.facts import LONGEST_EDGE, MAX_PIXELS
+from preprocess import mix
 from preprocess.rows import Conversation, Skip, Turn
 from preprocess.sources import drawn
 from preprocess.sources.canvas import Canvas, Style, encoded
 
 
-class Sidecar(BaseModel):
+class Sidecar(mix.Part):
     """What is asked about a clip of one's own, and the part of it (seconds) to look at."""
 
-    model_config = ConfigDict(extra="forbid")
     question: str = Field(min_length=1)
     reasoning: str = Field(min_length=1)
     answer: str = Field(min_length=1)
@@ -42,28 +41,28 @@ def conversations(
 ) -> Iterator[Conversation | Skip]:
     """The clips of `folder`, unless for evaluation; then `count` rendered ones, the same for the same arguments."""
     for path in sorted(folder.glob("*.mp4")) if folder and not heldout else ():
-        yield own(path, category, system)
+        try:
+            turn = own(path)
+            yield Conversation(f"clip-{path.stem}", category, "conversation", system, (turn,), ("own-clip",))
+        except (ValueError, OSError, av.FFmpegError) as error:
+            yield Skip(f"{path.name}: {' '.join(str(getattr(error, 'strerror', None) or error).split())}")
     yield from drawn.conversations(FAMILIES, frames, count, ("video", category, system), seed, heldout)
 
 
-def own(path: Path, category: str, system: str) -> Conversation | Skip:
-    """The conversation of a person's own clip and its sidecar; a Skip naming the file where one of them can't be used."""
-    beside, group = path.with_suffix(".yaml"), f"clip-{path.stem}"
-    try:
-        if path.is_symlink() or beside.is_symlink():
-            raise Skip("a link; put the file itself into the folder")
-        sidecar = Sidecar.model_validate(yaml.safe_load(beside.read_text(encoding="utf-8")))
-        with av.open(str(path), format="mp4") as container:
-            length = (container.duration or 0) / av.time_base
-        end = min(sidecar.end or length, length)
-        if sidecar.start >= end:
-            raise Skip(f"nothing between {sidecar.start:g} s and {end:g} s")
-        share = (end - sidecar.start) / sidecar.frames
-        pictures = sampled(str(path), [sidecar.start + share * (place + 0.5) for place in range(sidecar.frames)])
-    except (Skip, OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, av.FFmpegError) as error:
-        return Skip(f"{path.name}: {' '.join(str(getattr(error, 'strerror', None) or error).split())}")
-    turn = Turn(sidecar.question, sidecar.reasoning, sidecar.answer, tuple(map(encoded, pictures)))
-    return Conversation(group, category, "conversation", system, (turn,), ("own-clip",), group=group)
+def own(path: Path) -> Turn:
+    """What is asked about a person's own clip. Raises ValueError, OSError or FFmpegError where it can't be used."""
+    beside = path.with_suffix(".yaml")
+    if path.is_symlink() or beside.is_symlink():
+        raise Skip("a link; put the file itself into the folder")
+    sidecar: Sidecar = mix.load(beside, Sidecar)
+    with av.open(str(path), format="mp4") as container:
+        length = (container.duration or 0) / av.time_base
+    end = min(sidecar.end or length, length)
+    if sidecar.start >= end:
+        raise Skip(f"nothing between {sidecar.start:g} s and {end:g} s")
+    share = (end - sidecar.start) / sidecar.frames
+    pictures = sampled(str(path), [sidecar.start + share * (place + 0.5) for place in range(sidecar.frames)])
+    return Turn(sidecar.question, sidecar.reasoning, sidecar.answer, tuple(map(encoded, pictures)))
 
 
 def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
@@ -96,13 +95,13 @@ def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
     """The frames of a spec, as PNG files, out of the mp4 clip rendered from it."""
     style, width, height = Style.drawn(drawn.read("styles"), rng), rng.randint(420, 640), rng.randint(220, 320)
     canvases = [Canvas(style, width, height, spec["title"], f"t = {n * spec['every']:.1f} s") for n in range(spec["count"])]
-    for place, canvas in enumerate(canvases):
-        FAMILIES[spec["family"]][2](canvas, spec, place, height)
+    size = {"width": canvases[0].width, "height": canvases[0].height, "pix_fmt": "yuv420p"}
     with av.open(file := io.BytesIO(), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", Fraction(2, int(2 * spec["every"])), {"preset": "ultrafast", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = canvas.width, canvas.height, "yuv420p"
+        rate, options = Fraction(2, int(2 * spec["every"])), {"preset": "ultrafast", "crf": "18"}
+        stream = container.add_stream("libx264", rate, options, **size)
         stream.codec_context.thread_count = 1  # the same bytes on any number of cores
-        for canvas in canvases:
+        for place, canvas in enumerate(canvases):
+            FAMILIES[spec["family"]][2](canvas, spec, place, height)
             container.mux(stream.encode(av.VideoFrame.from_image(canvas.image())))
         container.mux(stream.encode())
     return tuple(map(encoded, sampled(file, [place * spec["every"] for place in range(spec["count"])])))
@@ -125,15 +124,12 @@ def depth(d: drawn.Draw) -> dict:
 
 def solve_depth(spec: dict) -> tuple[dict, dict]:
     levels, every, step = spec["levels"], spec["every"], spec["levels"][-1] - spec["levels"][-2]
-    rises, rate = step > 0, round(abs(step) / every)
-    way = spec["limit"] - levels[-1] if rises else levels[-1]
-    left = way // rate if way and way % rate == 0 else None
-    values = {"turn": spec["turn"] * every, "rate": rate, "left": left, "net": abs(levels[-1] - levels[0]) or None}
+    rate, way = round(abs(step) / every), spec["limit"] - levels[-1] if step > 0 else levels[-1]
+    values = {"turn": spec["turn"] * every, "rate": rate, "left": way // rate if way and way % rate == 0 else None}
     readings = [{"at": n * every, "level": level} for n, level in enumerate(levels)]
-    facts = {"frames": readings, "first": readings[0], "before": readings[-2], "last": readings[-1], "queue": spec["names"][0]}
-    moves, goal, other = ("rises", "full", "fell") if rises else ("falls", "empty", "rose")
-    facts |= {"moves": moves, "goal": goal, "other": other}
-    facts |= {"way": way, "step": abs(step), "peak": max(levels), "per_s": rate}
+    facts = {"frames": readings, "before": readings[-2], "last": readings[-1], "queue": spec["names"][0], "way": way}
+    moves, goal, other = ("rises", "full", "fell") if step > 0 else ("falls", "empty", "rose")
+    facts |= {"moves": moves, "goal": goal, "other": other, "step": abs(step), "per_s": rate}
     return values if min(levels) >= 0 else dict.fromkeys(values), facts
 
 
@@ -163,18 +159,13 @@ def down(spec: dict, place: int) -> list[str]:
 
 
 def solve_board(spec: dict) -> tuple[dict, dict]:
-    every, places = spec["every"], sorted(spec["fails"].values())
     red = [down(spec, place) for place in range(spec["count"])]
-    order = sorted(spec["fails"], key=spec["fails"].get)
-    values = {
-        "first": order[0] if places[0] < places[1] else None,
-        "red": len(red[-1]),
-        "order": ", ".join(order) if len(set(places)) == len(places) else None,
-        "back": next(iter(spec["back"]), None),
-    }
-    seen = [{"at": place * every, "red": ", ".join(names) or "none"} for place, names in enumerate(red)]
-    facts = {"seen": seen, "red_names": red[-1], "first": order[0], "fallen": len(order), "end": seen[-1]["at"]}
-    return values, facts | {"count_all": len(spec["names"]), "first_at": places[0] * every}
+    (first, first_at), *others = sorted(spec["fails"].items(), key=lambda failure: failure[1])
+    alone = all(place > first_at for _, place in others)
+    values = {"first": first if alone else None, "red": len(red[-1]), "back": next(iter(spec["back"]), None)}
+    seen = [{"at": place * spec["every"], "red": ", ".join(names) or "none"} for place, names in enumerate(red)]
+    facts = {"seen": seen, "red_names": red[-1], "first": first, "fallen": len(spec["fails"]), "end": seen[-1]["at"]}
+    return values, facts | {"count_all": len(spec["names"]), "first_at": seen[first_at]["at"]}
 
 
 def paint_board(canvas: Canvas, spec: dict, place: int, height: float) -> None:
