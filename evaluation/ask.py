@@ -6,6 +6,7 @@ sampling, the messages, the images. Transcripts are Inspect's own logs.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -120,7 +121,9 @@ def ask(
         config=config,
         client_timeout=REPLY_HOURS * 3600,
     )
-    tasks = [_task(cell, identity, sampling, replies, progress) for cell in cells if cell.questions]
+    found = {(cell.suite, cell.prompt): {} for cell in cells}
+    about = (identity, sampling, replies, progress)
+    tasks = [_task(cell, *about, found[cell.suite, cell.prompt]) for cell in cells if cell.questions]
     shutil.rmtree(logs, ignore_errors=True)
     done = inspect_eval(
         tasks, model=model, log_dir=str(logs), display="none", max_tasks=8, max_samples=endpoint.concurrency * 2, log_realtime=False,
@@ -131,15 +134,10 @@ def ask(
         if log.status != "success":
             said = " ".join(str(log.error.message if log.error else log.status).split())[:300]
             raise AskError(f"{endpoint.url}: {note}: {said}; {len(replies.found)} replies are kept, run again to go on")
-    return {
-        (log.eval.metadata["suite"], log.eval.metadata["prompt"]): {
-            str(sample.id): sample.scores["measured"].metadata for sample in log.samples
-        }
-        for log in done
-    }
+    return found
 
 
-def _task(cell: Cell, identity: str, sampling: dict, replies: Replies, progress: Progress) -> Task:
+def _task(cell: Cell, identity: str, sampling: dict, replies: Replies, progress: Progress, found: dict) -> Task:
     samples = [
         Sample(
             id=question.id, input=cell.messages(question),
@@ -147,17 +145,10 @@ def _task(cell: Cell, identity: str, sampling: dict, replies: Replies, progress:
         )
         for question in cell.questions
     ]  # fmt: skip
-    about = {"suite": cell.suite, "prompt": cell.prompt, "version": scorers.VERSION[cell.score]}
-    config = GenerateConfig(max_tokens=cell.max_tokens)
-    name = f"{cell.suite}-{cell.prompt}"
     return Task(
-        MemoryDataset(samples),
-        solver=_reply(replies, progress, sampling["seed"]),
-        scorer=measured(),
-        config=config,
-        name=name,
-        metadata=about,
-    )
+        MemoryDataset(samples), solver=_reply(replies, progress, sampling["seed"]), scorer=measured(found),
+        config=GenerateConfig(max_tokens=cell.max_tokens), name=f"{cell.suite}-{cell.prompt}", version=scorers.VERSION[cell.score],
+    )  # fmt: skip
 
 
 @solver
@@ -200,27 +191,20 @@ def text_of(output: ModelOutput) -> str:
 
 
 @scorer(metrics=[mean()])
-def measured():
-    """scorers.measure behind Inspect's interface: all measurements as metadata, the status and the final answer to read."""
+def measured(found: dict[str, dict]):
+    """scorers.measure behind Inspect's interface; what it measures goes into `found`, and beside the transcript."""
 
     async def score(state: TaskState, target) -> Score:
-        reply = state.metadata["reply"]
-        found = await _in_thread(scorers.measure, state.metadata["score"], reply["text"], reply["stop"], state.metadata["expect"])
-        final = chat.split(reply["text"]).answer
-        shown = next((value for value in found.values() if isinstance(value, bool)), False)
-        return Score(
-            value=float(found.get("correct", shown)), answer=final, metadata=found | {"final": final, "tokens": reply["tokens"]}
-        )
+        reply, kind = state.metadata["reply"], state.metadata["score"]
+        words = (kind, reply["text"], reply["stop"], state.metadata["expect"])
+        # What runs for seconds must not hold up the replies of the others.
+        about = await asyncio.to_thread(scorers.measure, *words) if kind in ("code", "boxed") else scorers.measure(*words)
+        about |= {"final": chat.split(reply["text"]).answer, "tokens": reply["tokens"]}
+        found[str(state.sample_id)] = about
+        shown = next((value for value in about.values() if isinstance(value, bool)), False)
+        return Score(value=float(about.get("correct", shown)), answer=about["final"], metadata=about)
 
     return score
-
-
-async def _in_thread(function, *arguments):
-    """Code that runs for seconds must not hold up the replies of the others."""
-    import asyncio
-
-    slow = arguments[0] in ("code", "boxed")
-    return await asyncio.to_thread(function, *arguments) if slow else function(*arguments)
 
 
 class Progress:

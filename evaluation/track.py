@@ -26,8 +26,7 @@ def log(result: dict, folder: Path, project: str) -> str:
                     values = {"base": about["base"]["value"], "tuned": about["tuned"]["value"], "difference": about["difference"]}
                     run.summary.update({f"{name}/{prompt}/{measured}/{key}": value for key, value in values.items()})
         run.log({path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))})
-        rows = [[gate["name"], gate["verdict"], gate["said"]] for gate in result["gates"]]
-        run.log({"gates": wandb.Table(columns=["gate", "verdict", "said"], data=rows)})
+        run.summary.update({f"gates/{gate['name']}": gate["verdict"] for gate in result["gates"]})
         run.finish()
     except (wandb.Error, OSError) as error:
         return f"W&B: not tracked: {' '.join(str(error).split())[:200]}"

@@ -82,11 +82,13 @@ def tree(tmp_path_factory):
     return tree
 
 
-MANY = """
+WORKER = """
 import contextlib, io, json, sys
+from evaluation import ask
 from evaluation.__main__ import main
-for words in json.loads(sys.argv[1]):
-    said, wrong, sys.argv[1:] = io.StringIO(), io.StringIO(), words
+ask.RETRIES = 0
+for line in sys.stdin:
+    said, wrong, sys.argv[1:] = io.StringIO(), io.StringIO(), json.loads(line)
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
         try:
             code = main()
@@ -100,25 +102,27 @@ def command(server, *words):
     return ["tiny", "--hub-dir", "hub", "--endpoint", server.url, "--model", "tuned", "--base-model", "base", *words]
 
 
-def environment(**more):
-    return {k: v for k, v in os.environ.items() if k not in ("WANDB_API_KEY", "HUB_DIR")} | {"WANDB_MODE": "disabled"} | more
+def environment():
+    return {k: v for k, v in os.environ.items() if k not in ("WANDB_API_KEY", "HUB_DIR")} | {"WANDB_MODE": "offline"}
 
 
-def evaluate(tree, *calls, **more):
-    """(exit code, stdout, stderr) of each call of the command, one after the other in one process: its imports take seconds."""
-    done = subprocess.run(
-        [sys.executable, "-c", MANY, json.dumps(calls)],
-        cwd=tree,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(**more),
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+@pytest.fixture(scope="module")
+def evaluate(tree):
+    """Runs the command with given words and gives (exit code, stdout, stderr). One process for all calls: the imports take seconds."""
+    words = [sys.executable, "-c", WORKER]
+    process = subprocess.Popen(words, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+
+    def call(words):
+        process.stdin.write(json.dumps(words) + "\n")
+        process.stdin.flush()
+        return json.loads(next(line for line in process.stdout if line.startswith("[")))
+
+    yield call
+    process.kill()
+    process.wait()
 
 
-def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree):
+def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree, evaluate):
     out = tree / "outputs" / "tiny" / "v1" / "eval"
     with serve(reply, ["base", "tuned", "judge"], delay=0.1) as server:
         judge = ["--judge", server.url, "--judge-model", "judge"]
@@ -133,13 +137,13 @@ def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree)
         kept = (out / "replies" / "base.jsonl").read_text().count("\n")
         (out / "replies" / "base.jsonl").open("a").write('{"key": "half a li')
         before = len(server.asked)
-        [(code, said, wrong)] = evaluate(tree, command(server, *judge), WANDB_MODE="offline")
+        code, said, wrong = evaluate(command(server, *judge))
         assert code == 1, wrong
         once = {(model, text, persona) for model, text, persona, _ in server.asked}
         assert kept >= 1 and len(server.asked) - before == len(once) - kept
         first = {name: (out / name).read_bytes() for name in ("result.json", "report.md", "differences.png", "behaviours.png")}
         count = len(server.asked)
-        evaluate(tree, command(server, *judge))
+        evaluate(command(server, *judge))
         assert len(server.asked) == count and first == {name: (out / name).read_bytes() for name in first}
         body = server.asked[0][3]
     assert body["temperature"] == 0.6 and body["max_tokens"] >= 8192 and isinstance(body["seed"], int)
@@ -174,9 +178,9 @@ def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree)
     assert len(list((out / "logs" / "tuned").glob("*.eval"))) == 11
 
 
-def test_without_a_judge_the_design_questions_are_not_judged_and_a_limit_is_marked(tree):
+def test_without_a_judge_the_design_questions_are_not_judged_and_a_limit_is_marked(tree, evaluate):
     with serve(reply, ["base", "tuned"]) as server:
-        [(code, _, _)] = evaluate(tree, command(server, "--limit", "2", "--suites", "voice,async_design"))
+        code, _, _ = evaluate(command(server, "--limit", "2", "--suites", "voice,async_design"))
         assert not any(text.startswith("design") for _, text, _, _ in server.asked)
     result = json.loads((tree / "outputs" / "tiny" / "v1" / "eval" / "result.json").read_text())
     assert code == 1 and result["limit"] == 2 and "async_design" not in result["suites"]
@@ -184,7 +188,7 @@ def test_without_a_judge_the_design_questions_are_not_judged_and_a_limit_is_mark
     assert "Not judged" in report and "**A quick look**: at most 2 questions" in report
 
 
-def test_a_wrong_call_gets_one_line_and_exit_code_2(tree):
+def test_a_wrong_call_gets_one_line_and_exit_code_2(evaluate):
     wrong = {
         "give a whole number": ["--limit", "0"],
         "no suite 'voices'": ["--suites", "voices"],
@@ -192,14 +196,19 @@ def test_a_wrong_call_gets_one_line_and_exit_code_2(tree):
         "give the address of an OpenAI-compatible server": ["--endpoint", "http://127.0.0.1:9"],
         "also needs --judge-model": ["--judge", "http://127.0.0.1:9"],
         "nothing to ask: math: ": ["--suites", "math"],
-        "replies are kept, run again to go on": ["--suites", "nudge", "--base-model", "fresh"],  # the connection is cut without an answer
+        "replies are kept, run again to go on": [
+            "--suites",
+            "nudge",
+            "--base-model",
+            "fresh",
+        ],  # the connection is cut without an answer
     }
 
     def dying(*_):
         raise ConnectionError
 
     with serve(dying, ["base", "tuned", "fresh"]) as server:
-        found = evaluate(tree, *(command(server, *words) for words in wrong.values()))
+        found = [evaluate(command(server, *words)) for words in wrong.values()]
     for said, (code, _, error) in zip(wrong, found, strict=True):
         assert code == 2 and said in error.strip().splitlines()[-1] and "Traceback" not in error, error
 
