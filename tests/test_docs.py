@@ -46,11 +46,11 @@ def test_the_lock_names_no_host_and_pins_what_pyproject_asks_for():
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     room = ROOT / "evaluation"
     asked = [line for line in (room / "requirements.in").read_text().splitlines() if not line.startswith("#")]
-    for lines, lock in ((wanted, lock), (asked, (room / "requirements.lock").read_text())):
-        assert "://" not in lock
+    for lines, text in ((wanted, lock), (asked, (room / "requirements.lock").read_text())):
+        assert "://" not in text
         for line in lines:
             name, version = re.match(r"([\w-]+)(?:\[\w+\])?==(\S+)", line).groups()
-            assert re.search(rf"^{name}==({re.escape(version)})[ ;\\]", lock, re.M), line
+            assert re.search(rf"^{name}==({re.escape(version)})[ ;\\]", text, re.M), line
 
 
 def test_no_stray_files():
