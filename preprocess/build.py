@@ -4,12 +4,14 @@ The same inputs give the same bytes. The manifest is written last; a folder with
 did not change since is left as it is. Nothing but row entries is held in memory: the rows wait on disk until they are chosen.
 """
 
+import ctypes
 import fcntl
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from apriel import rows
@@ -141,7 +144,10 @@ def _skipped(results: list[Result]) -> Counter[str]:
 def _run(tasks: list[Task]) -> list[Result]:
     """The tasks' results, in their order, from processes of their own."""
     gates.tokenizer()  # read once, here: the processes are forked and share it
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("fork")) as pool:
+    end_with_parent = partial(
+        ctypes.CDLL(None).prctl, 1, signal.SIGKILL
+    )  # PR_SET_PDEATHSIG: no orphan of a killed build works on
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("fork"), end_with_parent) as pool:
         done = {}
         # What people wrote first, so that a mistake in it shows in seconds; the slow sources stand last in a mix and go before.
         for written in (True, False):
@@ -161,8 +167,10 @@ def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]
         if all(part["type"] == "text" for part in row["messages"][-2]["content"]):
             yield "our own held-out set", rows.text_of(row["messages"][-2]), False
     for path in sorted(QUESTIONS.glob("*.yaml")):
-        for asked in mixes.load(path, list[mixes.Question]):
-            yield from (("our own questions", text, False) for text in (asked.prompt, *asked.turns) if text)
+        for entry in mixes.load(path, list[dict]):
+            said = [entry.get("prompt"), entry.get("question"), *entry.get("turns", [])]
+            said = [turn.get("text") if isinstance(turn, dict) and turn.get("role") == "user" else turn for turn in said]
+            yield from (("our own questions", text, False) for text in said if isinstance(text, str))
 
 
 def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:

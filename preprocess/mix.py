@@ -69,19 +69,6 @@ class Target(Part):
     turns: tuple[int, int] | None = None  # user turns of the whole conversation; the share is then one of conversations
 
 
-class Question(BaseModel):
-    """One of the evaluation's own questions, as far as it matters here: what is asked, in one text or in several turns."""
-
-    prompt: str = ""
-    turns: list[str] = []
-
-    @model_validator(mode="after")
-    def _asks(self) -> Self:
-        if not self.prompt and not self.turns:
-            raise ValueError("neither `prompt` nor `turns`; it could not be kept out of the rows")
-        return self
-
-
 class Mix(Part):
     seed: int
     val_share: float = Field(gt=0, lt=1)

@@ -273,6 +273,49 @@ def test_benchmark_masks_numbers_of_public_sets_and_not_of_ours():
     assert bench.covered("Compute 1 + 2.")[0] == 0
 
 
+def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path, monkeypatch):
+    for name, key in (("gsm8k", "question"), ("gsm_hard", "input"), ("math", "problem")):
+        (tmp_path / "hub" / name).mkdir(parents=True)
+        (tmp_path / "hub" / name / "test.jsonl").write_text(
+            json.dumps({key: f"How many {name} are there in a box of nine?"}) + "\n"
+        )
+    (questions := tmp_path / "questions").mkdir()
+    ask = [seed(number)["turns"][0]["user"] for number in range(4)]
+    turns = [{"role": "user", "text": ask[2]}, {"role": "assistant", "text": ask[3]}]
+    asked = [
+        {"id": "q-1", "prompt": ask[0]},
+        {"id": "q-2", "turns": [ask[1]]},
+        {"id": "q-3", "turns": turns},
+        {"question": "who?"},
+    ]
+    (questions / "voice.yaml").write_text(yaml.safe_dump(asked))
+    monkeypatch.setattr(build, "QUESTIONS", questions)
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan["gates"]["benchmarks"] = True
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    build.build(dataset, tmp_path / "hub")
+    built = (dataset / "build" / "train.jsonl").read_text() + (dataset / "build" / "val.jsonl").read_text()
+    assert [text in built for text in ask] == [False, False, False, True]
+    assert manifest(dataset)["skipped"]["async from seeds: holds a problem of our own questions"] == 4 + 1 + 1
+
+
+def test_heldout_alone_is_what_a_build_holds_out(dataset):
+    with pytest.raises(build.BuildError, match="no source has `heldout:"):
+        build.build(dataset, heldout=True)
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan["gates"]["max_tokens"] = 8192
+    plan["sources"].append({"kind": "problems", "count": 3, "heldout": 6, "category": "async", "system": "system.md"})
+    plan["sources"].append({"kind": "diagrams", "count": 1, "heldout": 3, "category": "async", "system": "system.md"})
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    build.build(dataset)
+    assert "heldout 9 rows, 3 images" in build.build(dataset, heldout=True)
+    assert build.build(dataset, heldout=True).endswith("unchanged")
+    assert build.build(dataset).endswith("unchanged")  # one does not disturb the other
+    alone, whole = hashes(dataset / "heldout"), hashes(dataset / "build")
+    assert alone["heldout.jsonl"] == whole["heldout.jsonl"]
+    assert {name for name in alone if name.startswith("images/")} <= set(whole)
+
+
 @pytest.mark.parametrize(
     ("answer", "text", "expected"),
     [

@@ -119,7 +119,7 @@ def test_hub_errors_are_one_line(public, monkeypatch):
     (public / "gsm8k" / "train.jsonl").write_text('{"question": 1}\n{broken\n')
     with pytest.raises(MixError, match=r"train.jsonl:2: not a JSON object"):
         list(worked.conversations("gsm8k", 0, 7, public, nothing))
-    with pytest.raises(MixError, match=r"HUB_DIR is a folder with math/test.jsonl"):
+    with pytest.raises(MixError, match=r"math/test.jsonl: .*No such file.*HUB_DIR is a folder with"):
         list(hub.read("math", "test", public))
     monkeypatch.setattr(hub, "LOCK", public / "hub.lock")
     with pytest.raises(MixError, match="run make pin, or give HUB_DIR="):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +23,7 @@ _RULER = RendererAgg(1, 1, _DPI)
 
 
 class NoRoom(ValueError):
-    """A layout in which something would be covered, cut off or too small to read."""
+    """A layout that is too large to be shown as it is."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,15 @@ class Style:
 
     @classmethod
     def drawn(cls, palettes: list[dict], rng: random.Random) -> Style:
-        options = (palettes, FONTS, (14, 15, 16, 18), (1.2, 1.6, 2.2), (0, 3, 8, 12), ("", "", "jpeg", "tilt"))
-        return cls(*map(rng.choice, options))
+        return cls(
+            *map(rng.choice, (palettes, FONTS, (14, 15, 16, 18), (1.2, 1.6, 2.2), (0, 3, 8, 12), ("", "", "jpeg", "tilt")))
+        )
 
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, px: float, font: str) -> float:
     """Pixels the text is wide."""
     return _RULER.get_text_width_height_descent(text, FontProperties(family=font, size=px), False)[0]
-
-
-def overlap(a: tuple, b: tuple) -> bool:
-    """Whether two (left, top, right, bottom) rectangles share a point."""
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 class Canvas:
@@ -66,7 +61,6 @@ class Canvas:
             raise NoRoom(f"{self.width}x{self.height} pixels")
         self.figure = Figure((self.width / _DPI, self.height / _DPI), dpi=_DPI, facecolor=style.palette["ground"])
         FigureCanvasAgg(self.figure)
-        self.taken: list[tuple] = []  # rectangles no label may cover
         self.text(self.width / 2, MARGIN + px * 0.6, title, px + 2, bold=True)
         self.text(self.width / 2, self.height - MARGIN * 0.8, note, px - 1, colour="soft")
 
@@ -89,18 +83,11 @@ class Canvas:
         look = {"fc": self.colour(fill), "ec": self.colour(edge), "lw": self.style.line * (edge != fill), "zorder": 2}
         self.figure.add_artist(FancyBboxPatch((x - w / 2, self.height - y - h / 2), w, h, boxstyle=shape, transform=None, **look))
 
-    def label(self, places: list[tuple], words: str, colour: str = "ink", others: Iterable[tuple] = ()) -> None:
-        """Words at the first place where they cover nothing taken and no point of other lines, on a plate. Raises NoRoom."""
+    def plate(self, x: float, y: float, words: str, colour: str = "ink") -> None:
+        """Words on an arrow, on a plate that hides the arrow behind them."""
         px = self.style.px - 1
-        w, h = width_of(words, px, self.style.font) / 2 + 4, self.style.px * 0.7
-        covered = [*self.taken, *((*point, *point) for point in others)]
-        for x, y in places:
-            plate = (x - w, y - h, x + w, y + h)
-            if plate[0] > 4 and plate[2] < self.width - 4 and not any(overlap(plate, other) for other in covered):
-                self.taken.append(plate)
-                self.box(x, y, 2 * w - 2, 1.3 * px, "ground", "ground", 0)
-                return self.text(x, y, words, px, colour=colour)
-        raise NoRoom(words)
+        self.box(x, y, width_of(words, px, self.style.font) + 6, 1.3 * px, "ground", "ground", 0)
+        self.text(x, y, words, px, colour=colour)
 
     def image(self) -> Image.Image:
         self.figure.canvas.draw()

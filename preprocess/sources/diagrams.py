@@ -6,19 +6,17 @@ sees.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from preprocess.rows import Conversation
 from preprocess.sources import diagram_specs as specs
 from preprocess.sources import drawn
-from preprocess.sources.canvas import LONGEST, MARGIN, Canvas, NoRoom, Style, overlap, width_of
-
-SHARES = (50, 44, 56, 38, 62, 32, 68, 26, 74)  # where on an arrow its label may stand, percent of the way, best first
+from preprocess.sources.canvas import LONGEST, MARGIN, Canvas, NoRoom, Style, width_of
 
 
 def conversations(count: int, category: str, system: str, seed: int, heldout: bool = False) -> Iterator[Conversation]:
@@ -34,11 +32,9 @@ def conversations(count: int, category: str, system: str, seed: int, heldout: bo
 def draw(spec: dict, title: str, style: Style, rng: random.Random) -> bytes:
     """The picture of a spec as a PNG file, its text as large as still fits. Raises NoRoom when no layout is readable."""
     layout, note = FAMILIES[spec["family"]][2], drawn.read(spec["family"]).get("note", "")
-    for attempt in range(30):
-        try:
-            return layout(spec, (title, note), replace(style, px=max(12, style.px - attempt // 3)), rng).png(rng)
-        except NoRoom:
-            continue
+    for px in range(style.px, 11, -1):
+        with suppress(NoRoom):
+            return layout(spec, (title, note), replace(style, px=px), rng).png(rng)
     raise NoRoom(f"{spec['family']} {title}: no readable layout")
 
 
@@ -82,92 +78,101 @@ def _sequence(spec: dict, words: tuple, style: Style, rng: random.Random) -> Can
         y, start, stop, sent = top + step * number, lanes[m["from"]], lanes[m["to"]], m["style"] == "send"
         canvas.text(MARGIN, y, f"{m['at']} ms", px, "left")
         canvas.line([(start, y), (stop, y)], "alarm" if sent else "ink", dashed=m["style"] == "reply", head=True, hollow=sent)
-        canvas.label([(start + (pitch if stop > start else -pitch) / 2, y - px * 0.75)], m["text"])
+        canvas.plate(start + (pitch if stop > start else -pitch) / 2, y - px * 0.75, m["text"])
     return canvas
 
 
-def _scene(spec: dict, rng: random.Random) -> tuple[dict, list[tuple], float]:
-    """({name: (further lines, shape, column, row)}, edges as (from, to, label), how much they bend)."""
-    if spec["family"] == "states":
-        names, turn = [*spec["names"][:-1]], rng.uniform(0, math.tau)
-        names.insert(rng.randint(1, len(names)), spec["names"][-1])  # the trap anywhere between the others
-        marks, boxes = {names[0]: ["start"], spec["final"]: ["final"]}, {}
-        for name in names:
-            turn += math.tau / len(names)
-            boxes[name] = (marks.get(name, []), "round", math.cos(turn), 2.2 * math.sin(turn))
-        return boxes, [(e["from"], e["to"], e["event"]) for e in spec["edges"]], 0.12
+def _rows(spec: dict) -> tuple[list[list[tuple]], list[tuple]]:
+    """(rows of boxes as (name, further lines, shape), no name where a place stays empty; arrows as (from, to, label))."""
     if spec["family"] == "queues":
         rows = [[(p["name"], [f"sends {p['rate']}/s"], "box") for p in spec["producers"]]]
         for s in spec["stages"]:
             rows.append([(s["name"], [f"holds {s['depth']:,} of {s['capacity']:,}"], "queue")])
             rows.append([(f"{s['name']}-worker", [f"{s['count']} running", f"{s['each']}/s each"], "round")])
-        edges = [(a[0], b[0], "") for upper, lower in pairwise(rows) for a in upper for b in lower]
-    elif spec["family"] == "fanout":
+        return rows, [(a[0], b[0], "") for upper, lower in pairwise(rows) for a in upper for b in lower]
+    if spec["family"] == "fanout":
         root, legs = spec["root"], spec["legs"]
         rows = [[(root, [f"own work {spec['own']} ms"], "round")], [(leg["name"], [f"{leg['ms']} ms"], "box") for leg in legs]]
         rows.append([(leg["then"], [f"{leg['then_ms']} ms"], "box") for leg in legs])
-        edges = [(root, leg["name"], "") for leg in legs] + [(g["name"], g["then"], "then") for g in legs if g["then"]]
-    else:
-        parts = [(p["name"], [f"{p['count']} x {p['each']} req/s"], "box") for p in spec["parts"]]
-        rows = [parts[:1], parts[1:2], parts[2:5], [*parts[5:], ("", [], ""), ("", [], "")]]
-        edges = [(p["from"], p["name"], f"{p['share']} %") for p in spec["parts"] if p["from"]]
-    places = ((box, place - (len(row) - 1) / 2, number) for number, row in enumerate(rows) for place, box in enumerate(row))
-    return {name: (lines, shape, side, along) for (name, lines, shape), side, along in places if name}, edges, 0
+        return rows, [(root, leg["name"], "") for leg in legs] + [(g["name"], g["then"], "then") for g in legs if g["then"]]
+    parts = [(p["name"], [f"{p['count']} x {p['each']} req/s"], "box") for p in spec["parts"]]
+    rows = [parts[:1], parts[1:2], parts[2:5], [*parts[5:], ("", [], ""), ("", [], "")]][: 3 + (len(parts) > 5)]
+    return rows, [(p["from"], p["name"], f"{p['share']} %") for p in spec["parts"] if p["from"]]
 
 
-def _graph(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
-    """Boxes, arrows between them, labels where they cover nothing. Raises NoRoom when an arrow would cross a box."""
-    boxes, edges, bend = _scene(spec, rng)
-    sizes = {name: _size(name, box, style) for name, box in boxes.items()}
-    widest, highest = (max(edge) for edge in zip(*sizes.values(), strict=True))
-    label, slack = max(width_of(edge[2], style.px, style.font) for edge in edges), rng.uniform(1, 1.3)
-    cell = (widest + slack * 20, highest + slack * (3.4 * style.px + 14 * bool(label)))
-    if bend:
-        cell = (min(rng.uniform(1.9, 3) * widest, 480 - widest / 2), rng.uniform(80, 160))
-    elif rng.random() < 0.5:  # rows stand as columns
-        boxes = {name: (lines, shape, row, column) for name, (lines, shape, column, row) in boxes.items()}
-        cell = (widest + slack * (46 + label), highest + slack * 20)
-    us, vs = ([box[axis] * cell[axis - 2] for box in boxes.values()] for axis in (2, 3))
-    canvas = Canvas(style, max(us) - min(us) + widest, max(vs) - min(vs) + highest + 10, *words)
-    left, top = (canvas.width - max(us) - min(us)) / 2, canvas.top + highest / 2 + 5 - min(vs)
-    places = {name: (left + u, top + v + rng.uniform(-3, 3)) for name, u, v in zip(boxes, us, vs, strict=True)}
-    half = {name: (w / 2 + 3, h / 2 + 3) for name, (w, h) in sizes.items()}
-    taken = {n: (x - half[n][0], y - half[n][1], x + half[n][0], y + half[n][1]) for n, (x, y) in places.items()}
-    canvas.taken += taken.values()
-    paths = {(a, b): _path(places[a], places[b], bend, (taken[a], taken[b])) for a, b, _ in edges}
-    ends = [path[end] for path in paths.values() for end in (0, -1) if path]
-    through = (overlap((*p, *p), taken[n]) for pair, path in paths.items() for n in taken if n not in pair for p in path[::3])
-    if any(len(path) < 5 for path in paths.values()) or any(overlap(a, b) for a, b in combinations(taken.values(), 2)):
-        raise NoRoom("boxes that touch")
-    if any(through) or bend and any(math.dist(p, q) < 10 for p, q in combinations(ends, 2)):
-        raise NoRoom("an arrow through a box, or two that meet and look like one")
-    fills, lines = rng.sample(style.palette["fills"], 3), rng.sample(style.palette["lines"], 2) if bend else ["ink"]
+def _tree(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
+    """Rows of boxes from top to bottom or from left to right; an arrow goes from one row to the next, so it meets no third box."""
+    (rows, edges), across, slack = _rows(spec), rng.random() < 0.5, rng.uniform(1, 1.3)
+    boxes = {box[0]: box for row in rows for box in row if box[0]}
+    sizes = {name: _size(box, style) for name, box in boxes.items()}
+    (wide, high), label = map(max, zip(*sizes.values(), strict=True)), max(width_of(e[2], style.px, style.font) for e in edges)
+    beside, along = max(wide + 20, 2 * label + 16) * slack, high + slack * (3.4 * style.px + 14 * bool(label))
+    if across:
+        beside, along = high + 24 * slack, wide + slack * (46 + label)
+    breadth, depth = beside * (max(map(len, rows)) - 1), along * (len(rows) - 1)
+    canvas = Canvas(style, *((depth + wide, breadth + high) if across else (breadth + wide, depth + high)), *words)
+    middle, places = (canvas.top + (breadth + high) / 2) if across else canvas.width / 2, {}
+    first = (canvas.width - depth) / 2 if across else canvas.top + high / 2
+    for number, row in enumerate(rows):
+        for place, (name, *_) in enumerate(row):
+            u, v = middle + (place - (len(row) - 1) / 2) * beside, first + number * along
+            places[name] = (v, u) if across else (u, v)
+    fills = dict(zip(("box", "round", "queue"), rng.sample(style.palette["fills"], 3), strict=True))
     for name, box in boxes.items():
-        _box(canvas, name, box, *places[name], *sizes[name], fills[("box", "round", "queue").index(box[1])])
-    for number, (a, b, label) in enumerate(edges):
-        path, others = paths[a, b], [p for key, other in paths.items() if key != (a, b) for p in other]
-        canvas.line(path, lines[number % len(lines)], head=True)
-        if label:
-            canvas.label([path[len(path) * share // 100] for share in SHARES], label, lines[number % len(lines)], others)
+        _box(canvas, box, *places[name], *sizes[name], fills[box[2]])
+    for a, b, words_on_it in edges:
+        axis = 0 if across else 1
+        start, end = list(places[a]), list(places[b])
+        start[axis] += sizes[a][axis] / 2 + 3
+        end[axis] -= sizes[b][axis] / 2 + 4
+        canvas.line([start, end], head=True)
+        if words_on_it:
+            canvas.plate((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, words_on_it)
     return canvas
 
 
-def _path(a: tuple, b: tuple, bend: float, ends: tuple) -> list[tuple]:
-    """Points of an arc from the border of one box to the border of another."""
-    (x0, y0), (x1, y1) = a, b
-    mx, my = (x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)
-    weights = [((1 - t) ** 2, 2 * t * (1 - t), t * t) for t in (number / 100 for number in range(101))]
-    arc = [(u * x0 + v * mx + w * x1, u * y0 + v * my + w * y1) for u, v, w in weights]
-    return [point for point in arc if not any(overlap((*point, *point), end) for end in ends)]
+def _states(spec: dict, words: tuple, style: Style, rng: random.Random) -> Canvas:
+    """States in a row; arcs forward above it, backward below, the higher the further they go, so no label meets another arc."""
+    names, marks = spec["names"][:-1], {spec["names"][0]: ["start"], spec["final"]: ["final"]}
+    names.insert(rng.randint(1, len(names)), spec["names"][-1])  # the trap anywhere between the others
+    boxes = [(name, marks.get(name, []), "round") for name in names]
+    sizes = [_size(box, style) for box in boxes]
+    label = max(width_of(edge["event"], style.px, style.font) for edge in spec["edges"])
+    pitch, high = max(max(wide for wide, _ in sizes) + 14, label + 10) * rng.uniform(1, 1.1), max(high for _, high in sizes)
+    spans = [names.index(edge["to"]) - names.index(edge["from"]) for edge in spec["edges"]]
+    above, below = (style.px * (1.6 + 3 * max(0, *(way * span for span in spans))) for way in (1, -1))
+    canvas = Canvas(style, pitch * len(names), above + high + below, *words)
+    fill, colours = rng.choice(style.palette["fills"]), rng.sample(style.palette["lines"], 2)
+    centre, left = canvas.top + above + high / 2, (canvas.width - pitch * (len(names) - 1)) / 2
+    for number, (box, size) in enumerate(zip(boxes, sizes, strict=True)):
+        _box(canvas, box, left + pitch * number, centre, *size, fill)
+    labels = []
+    for number, (edge, span) in enumerate(zip(spec["edges"], spans, strict=True)):
+        a, b, way = names.index(edge["from"]), names.index(edge["to"]), 1 if span > 0 else -1
+        aside, rise = (
+            way * pitch * (0.22 - 0.05 * abs(span)),
+            way * style.px * (0.8 + 3 * abs(span)),
+        )  # a longer arc begins outside
+        (x0, y0), (x1, y1) = (
+            (left + pitch * n + off, centre - way * (sizes[n][1] / 2 + 4)) for n, off in ((a, aside), (b, -aside))
+        )
+        curve = [(3 * t**2 - 2 * t**3, t, 4 * t * (1 - t)) for t in (step / 40 for step in range(41))]
+        points = [(x0 + u * (x1 - x0), y0 + t * (y1 - y0) - rise * up) for u, t, up in curve]
+        canvas.line(points, colours[number % 2], head=True)
+        labels.append((*points[20], edge["event"], colours[number % 2]))
+    for label in labels:
+        canvas.plate(*label)
+    return canvas
 
 
-def _size(name: str, box: tuple, style: Style) -> tuple[float, float]:
-    wide = max([1.08 * width_of(name, style.px, style.font)] + [width_of(line, style.px - 1, style.font) for line in box[0]])
-    return wide + 22 + 14 * (box[1] != "box"), (1 + len(box[0])) * style.px * 1.4 + 14
+def _size(box: tuple, style: Style) -> tuple[float, float]:
+    name, lines, shape = box
+    wide = max([1.08 * width_of(name, style.px, style.font)] + [width_of(line, style.px - 1, style.font) for line in lines])
+    return wide + 22 + 14 * (shape != "box"), (1 + len(lines)) * style.px * 1.4 + 14
 
 
-def _box(canvas: Canvas, name: str, box: tuple, x: float, y: float, w: float, h: float, fill: str) -> None:
-    (lines, shape, *_), px = box, canvas.style.px
+def _box(canvas: Canvas, box: tuple, x: float, y: float, w: float, h: float, fill: str) -> None:
+    (name, lines, shape), px = box, canvas.style.px
     canvas.box(x, y, w, h, fill, corner={"round": h / 2.4, "queue": 0}.get(shape))
     for bar in (w / 2 - 5, w / 2 - 10, 5 - w / 2, 10 - w / 2) if shape == "queue" else ():  # slots at both ends
         canvas.line([(x + bar, y - h / 2), (x + bar, y + h / 2)], width=1)
@@ -176,6 +181,13 @@ def _box(canvas: Canvas, name: str, box: tuple, x: float, y: float, w: float, h:
         canvas.text(x, top, line, px - bool(number), colour="text", bold=bool(lines) and not number)
 
 
-LAYOUTS = {"timeline": _timeline, "sequence": _sequence} | dict.fromkeys(("queues", "fanout", "states", "architecture"), _graph)
+LAYOUTS = {
+    "timeline": _timeline,
+    "sequence": _sequence,
+    "states": _states,
+    "queues": _tree,
+    "fanout": _tree,
+    "architecture": _tree,
+}
 FAMILIES = {name: (getattr(specs, name), getattr(specs, f"solve_{name}"), layout) for name, layout in LAYOUTS.items()}
 recompute = partial(drawn.recompute, FAMILIES)

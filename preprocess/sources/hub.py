@@ -28,30 +28,24 @@ def revision(name: str) -> str:
 
 def read(name: str, split: str, folder: Path | None) -> Iterator[dict]:
     """The records of a split, one in memory at a time. Raises MixError."""
-    if folder is not None:
-        yield from _local(folder / name / f"{split}.jsonl")
-        return
     repository, configurations, _ = SETS[name]
-    pinned, split = revision(name), "train" if name == "gsm_hard" else split
-    import datasets  # slow to import, and not needed with a local folder
-
+    where = folder / name / f"{split}.jsonl" if folder else repository
     try:
+        if folder:
+            for number, _, line in rows.lines(where):
+                where = f"{folder / name / split}.jsonl:{number}: not a JSON object"
+                yield {**json.loads(line)}
+            return
+        import datasets  # slow to import, and not needed with a local folder
+
+        pinned, split = revision(name), "train" if name == "gsm_hard" else split
         for configuration in configurations:
             yield from datasets.load_dataset(repository, configuration, split=split, revision=pinned)
-    except (OSError, ValueError) as error:
-        raise MixError(f"{repository}: {' '.join(str(error).split())[:200]}; without a hub give HUB_DIR=") from None
-
-
-def _local(path: Path) -> Iterator[dict]:
-    number = 1
-    try:
-        for _, _, line in rows.lines(path):
-            yield {**json.loads(line)}
-            number += 1
-    except OSError as error:
-        raise MixError(f"{path}: {error.strerror}; HUB_DIR is a folder with {path.parent.name}/{path.name}") from None
-    except (ValueError, TypeError) as error:
-        raise MixError(f"{path}:{number}: not a JSON object ({error})") from None
+    except MixError:
+        raise
+    except (OSError, ValueError, TypeError) as error:
+        advice = "HUB_DIR is a folder with <set>/<split>.jsonl" if folder else "without a hub give HUB_DIR="
+        raise MixError(f"{where}: {' '.join(str(error).split())[:200]}; {advice}") from None
 
 
 def provenance(name: str, folder: Path | None) -> dict:

@@ -8,7 +8,7 @@ import ipaddress
 import math
 import re
 from collections import Counter
-from functools import cache, partial
+from functools import cache
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
@@ -35,15 +35,10 @@ def _detectors() -> list:
 def mask(text: str) -> tuple[str, Counter[str]]:
     """The text with each find replaced by `[masked <kind>]`, and how many of each kind there were."""
     found: Counter[str] = Counter()
-
-    def masked(match: re.Match, kind: str) -> str:
-        if not _is(kind, match[0]):
-            return match[0]
-        found[kind] += 1
-        return f"[masked {kind}]"
-
     for kind, pattern in _PATTERNS.items():
-        text = re.sub(pattern, partial(masked, kind=kind), text)
+        for match in reversed([match for match in re.finditer(pattern, text) if _is(kind, match[0])]):
+            text = f"{text[: match.start()]}[masked {kind}]{text[match.end() :]}"
+            found[kind] += 1
     lines = text.split("\n")
     for number, line in enumerate(lines):
         for secret in (secret for detector in _detectors() for secret in detector.analyze_string(line)):
@@ -61,10 +56,8 @@ def _is(kind: str, text: str) -> bool:
         digits = [int(c) for c in text if c.isdigit()][::-1]
         return (sum(digits[::2]) + sum(sum(divmod(2 * d, 10)) for d in digits[1::2])) % 10 == 0
     if kind == "IP address":
-        try:
-            return ipaddress.ip_address(text).is_global
-        except ValueError:
-            return False
+        numbers = [int(part) for part in text.split(".")]  # ip_address refuses leading zeros
+        return max(numbers) < 256 and ipaddress.ip_address(".".join(map(str, numbers))).is_global
     if kind == "secret":
         entropy = -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
         return entropy > 4 and all(re.search(some, text) for some in (r"\d", "[a-z]", "[A-Z]"))

@@ -1,12 +1,12 @@
 """Small labelled pictures drawn by a program: coloured shapes, with questions whose answers follow from how they were drawn."""
 
-import io
 import random
 from collections.abc import Iterator
 
 from PIL import Image, ImageDraw
 
 from preprocess.rows import Conversation, Turn
+from preprocess.sources.canvas import encoded
 
 COLOURS = {"red": (214, 40, 40), "green": (40, 150, 70), "blue": (40, 80, 200), "yellow": (240, 200, 40), "black": (20, 20, 20)}
 SHAPES = ("circle", "square", "triangle")
@@ -22,19 +22,15 @@ QUESTIONS = {
 def draw(shape: str, colour: str, count: int, size: tuple[int, int], rng: random.Random) -> bytes:
     """The picture as a PNG file: `count` equal shapes in a row, shifted a little, on a nearly white ground."""
     picture = Image.new("RGB", size, tuple(rng.randint(235, 255) for _ in range(3)))
-    pen = ImageDraw.Draw(picture)
-    cell = size[0] / count
+    pen, cell = ImageDraw.Draw(picture), size[0] / count
     radius = min(cell, size[1]) * rng.uniform(0.3, 0.42)
     for number in range(count):
-        x = cell * (number + 0.5) + rng.uniform(-1, 1)
-        y = size[1] / 2 + rng.uniform(-0.1, 0.1) * size[1]
-        left, top, right, bottom = x - radius, y - radius, x + radius, y + radius
-        if shape == "triangle":
-            pen.polygon([(x, top), (left, bottom), (right, bottom)], fill=COLOURS[colour])
+        centre = (cell * (number + 0.5) + rng.uniform(-1, 1), size[1] / 2 + rng.uniform(-0.1, 0.1) * size[1])
+        if shape == "circle":
+            pen.circle(centre, radius, fill=COLOURS[colour])
         else:
-            (pen.ellipse if shape == "circle" else pen.rectangle)((left, top, right, bottom), fill=COLOURS[colour])
-    picture.save(file := io.BytesIO(), "PNG")
-    return file.getvalue()
+            pen.regular_polygon((*centre, radius * 1.1), 3 if shape == "triangle" else 4, fill=COLOURS[colour])
+    return encoded(picture)
 
 
 def conversations(count: int, seed: int) -> Iterator[Conversation]:

@@ -28,7 +28,7 @@ _GIVES = re.compile(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)
 _BRACES = reduce(lambda inner, _: rf"(?:[^{{}}]|\{{{inner}*\}})", range(6), "[^{}]")  # nested up to six deep
 _BOX = re.compile(rf"\\boxed\{{({_BRACES}*)\}}")
 # What a value counts: words after it, up to the end of the sentence or the first that begins another thought.
-_COUNTS = r"((?: (?!(?:is|are|was|were|has|have|had|can|will|so|because|which|and|more|left)\b)[a-z]+){1,6})?(?=\.?$)"
+_COUNTS = r"((?: (?!(?:is|are|was|were|has|have|had|can|will|so|because|which|and|more|left)\b)[a-z][a-z/]*){1,6})?(?=\.?$)"
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def gsm8k(record: dict) -> Worked:
             steps.append(step)
     if not chain or not _equal(chain[-1][1], final):
         raise Skip("the worked solution does not end at its answer")
-    ends = re.search(rf"= (\$?{re.escape(final)}%?)(?![\d,]|\.\d){_COUNTS}", steps[-1])
-    ends = ends or re.search(rf"= (\$?{re.escape(final)}%?)(?![\d,]|\.\d)()", steps[-1])
+    # The value at the end of the last step, with what it counts, or else wherever it is a result there.
+    ends = re.search(rf"= (\$?{re.escape(final)}(?:\.0+)?%?)(?![\d,]|\.\d){_COUNTS}", steps[-1])
+    ends = ends or re.search(rf"= (\$?{re.escape(final)}(?:\.0+)?%?)(?![\d,]|\.\d)()", steps[-1])
     shown = ends[1] + (ends[2] or "") if ends else final
     return Worked("gsm8k", "", record["question"].strip(), tuple(steps), shown, _number(final), tuple(results), tuple(chain))
 
