@@ -103,6 +103,8 @@ def serving(model: str, revision: str | None, log: Path, port: int = 0) -> Itera
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     environment |= {} if revision else {"HF_HUB_OFFLINE": "1"}
+    if kind == "cpu":  # what a CPU can serve is too small for threads, which wait for each other where other work runs
+        environment = {"OMP_NUM_THREADS": "1"} | environment
     with log.open("wb") as file:
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True,

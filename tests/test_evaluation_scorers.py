@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 from canned import final
 
-from apriel import chat
+from apriel import chat, rows
 from apriel.recipes import ROOT, Recipe, all_recipes
 from evaluation import extract, index, results, scorers, statistics, suites
 from evaluation.equal import same_mathematics
@@ -305,3 +305,17 @@ def test_the_table_of_recipes_is_as_rendered(tmp_path):
     )
     with pytest.raises(ValueError, match="place is lost"):
         index.page("no comments", "")
+
+
+@pytest.mark.parametrize(("category", "count"), [("async", 480), ("vision", 140), ("video", 80)])
+def test_the_dataset_s_own_replies_to_its_held_out_rows_are_right(category, count):
+    paths = [ROOT / "datasets" / "aether" / name / "heldout.jsonl" for name in ("heldout", "build")]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        pytest.skip("no held-out rows here: make data DATASET=aether, or python -m preprocess aether --heldout")
+    expect = {question.id: question.expect for question in suites.heldout([path], category)}
+    told = {row["id"]: rows.text_of(row["messages"][-1]) for row in rows.read(path) if row["id"] in expect}
+    assert len(told) >= count
+    assert [id_ for id_, text in told.items() if not scorers.measure("answer", text, "stop", expect[id_])["correct"]] == []
+    other = dict(zip(told, [*told.values()][1:] + [*told.values()][:1], strict=True))  # the neighbour's reply is mostly wrong
+    assert sum(scorers.measure("answer", text, "stop", expect[id_])["correct"] for id_, text in other.items()) < 0.2 * len(told)
