@@ -129,20 +129,11 @@ def _judge(judge: dict | None) -> str:
 
 
 def _remedy(result: dict, data: dict) -> str:
-    """Where reasoning dipped: the plan's remedy with the numbers to choose by."""
+    """Where reasoning or seeing dipped: the plan's remedy with the numbers to choose by."""
     found = dips(result)
     if not found:
         return ""
-    heads = [
-        "suite",
-        "prompt",
-        "n",
-        "tuned - base",
-        "lost",
-        "gained",
-        "newly truncated or unanswered",
-        "mean tokens, base and tuned",
-    ]
+    heads = ["suite", "prompt", "n", "tuned - base", "lost", "gained", "newly unended", "mean tokens, base and tuned"]
     lines = []
     for dip in found:
         ended = [dip["replies"][which]["truncated"] + dip["replies"][which]["unanswered"] for which in WHICH]
@@ -155,7 +146,7 @@ def _remedy(result: dict, data: dict) -> str:
     origins = ", ".join(f"{name} {count:,}" for name, count in sorted(data.get("origins", {}).items(), key=lambda o: -o[1]))
     have = f" The dataset has {rows:,} training rows now ({origins}); {choices} of the mix." if rows else ""
     return (
-        f"\n### Reasoning dipped\n\n{table(heads, lines)}\n\nThe plan's remedy is replay: mix in rows with the base's own reasoning "
+        f"\n### An ability dipped\n\n{table(heads, lines)}\n\nThe plan's remedy is replay: mix in rows with the base's own reasoning "
         f"(its raw traces on problems of the suites that lost, train splits only) and train again.{have} When most of what was lost is "
         "truncated or unanswered, or the tuned replies are much shorter, the form was lost rather than the ability: "
         "begin with the smallest share. When complete replies are wrong, begin with the largest.\n"

@@ -9,7 +9,7 @@ from evaluation import scorers, statistics
 
 WHICH = ("base", "tuned")
 STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
-ABILITIES = ("gsm_hard", "math", "async_bench", "async_code", "async_design")
+ABILITIES = ("gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames", "pictures")
 Measured = dict[str, dict]  # question id: measurements
 
 
@@ -115,7 +115,7 @@ def _share(gate: dict, status: str, result: dict) -> dict:
 
 
 def dips(result: dict) -> list[dict]:
-    """Where reasoning dipped: the interval of an ability lies below zero, or its gate failed."""
+    """Where reasoning or seeing dipped: the interval of an ability lies below zero, or its gate failed."""
     failed = {gate["of"] for gate in result["gates"] if gate["verdict"] == "FAIL"}
     found = []
     for suite in ABILITIES:

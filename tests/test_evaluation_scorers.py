@@ -10,7 +10,7 @@ from canned import final
 
 from apriel import chat, rows
 from apriel.recipes import ROOT, Recipe, all_recipes
-from evaluation import extract, index, results, scorers, statistics, suites
+from evaluation import extract, index, report, results, scorers, statistics, suites
 from evaluation.equal import same_mathematics
 
 LONG = "word " * 50_000
@@ -239,6 +239,21 @@ def test_gates_pass_fail_and_do_not_pass_in_silence():
         suite, *rest = gate["of"].split("/")
         about = scorers.settings()["suites"].get(suite)
         assert suite == "replies" or (rest[0] in about["prompts"] and rest[1] in sum(results.measurements(about["score"]), ()))
+
+
+def test_a_dip_names_the_remedy_with_its_numbers():
+    def side(right, cut):
+        found = {f"q{n}": {"status": "complete", "well_formed": True, "tokens": 100, "correct": n < right} for n in range(100)}
+        return found | {f"q{99 - n}": {"status": "truncated", "tokens": 900} for n in range(cut)}
+
+    cell = results.compare("number", side(80, 1), side(50, 11), 1)
+    assert cell["measurements"]["correct"]["lost"] == 30 and cell["replies"]["tuned"]["truncated"] == 11
+    result = {"suites": {"gsm_hard": {"prompts": {"none": cell}}, "voice": {"prompts": {"none": cell}}}, "gates": []}
+    text = report._remedy(result, {"rows": {"train": 900}, "origins": {"math": 400, "gsm8k": 500}})
+    assert "| gsm_hard | none | 100 | **-30.0% [" in text and "| 30 | 0 | 10 | 108.0, 188.0 |" in text and "| voice" not in text
+    assert "900 training rows now (gsm8k 500, math 400); 47 rows for 5%, 100 rows for 10%, 225 rows for 20% of the mix" in text
+    even = results.compare("number", side(80, 1), side(79, 1), 1)
+    assert report._remedy({"suites": {"gsm_hard": {"prompts": {"none": even}}}, "gates": []}, {}) == ""
 
 
 def test_points_leave_unparsable_verdicts_out_and_incomplete_replies_at_zero():
