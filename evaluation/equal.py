@@ -6,18 +6,24 @@ when a comparison takes longer than SECONDS, and started again for the next.
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
+import json
+import logging
 import re
+import resource
+import select
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 from functools import lru_cache
+
+from apriel.recipes import ROOT
 
 SECONDS = 5.0
 LONGEST = 400  # characters; no gold of MATH is longer
 _PLAIN = re.compile(r"(-?\d{1,40}(?:\.\d{1,40})?|-?\.\d{1,40})(?:/(\d{1,40}))?")
 _FRACTION = re.compile(r"(-?)\\frac\{?(-?\d+)\}?\{?(\d+)\}?")
-_worker: tuple | None = None
+_worker: subprocess.Popen | None = None
 _lock = threading.Lock()
 
 
@@ -52,43 +58,42 @@ def _value(text: str) -> Fraction | None:
 
 def _ask(gold: str, found: str) -> bool:
     global _worker
-    if _worker is None or not _worker[0].is_alive():
-        here, there = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
-        process.start()
-        _worker = process, here
-        here.send(("1", "1"))  # the first comparison imports sympy
-        here.poll(60) and here.recv()
-    process, pipe = _worker
+    if _worker is None or _worker.poll() is not None:
+        words = [sys.executable, "-m", "evaluation.equal"]
+        _worker = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        _exchange("1", "1", 60)  # the first comparison imports sympy
+    told = _exchange(gold, found, SECONDS)
+    if told is None:
+        _worker.kill()
+        _worker.wait()
+    return bool(told)
+
+
+def _exchange(gold: str, found: str, seconds: float) -> bool | None:
+    """The worker's verdict; None when none came in time, or the worker died on it."""
     try:
-        pipe.send((gold, found))
-        if pipe.poll(SECONDS):
-            return pipe.recv()
-    except (EOFError, OSError):
-        pass  # the worker died on it: out of memory, most likely
-    process.kill()
-    process.join()
-    _worker = None
-    return False
+        _worker.stdin.write(json.dumps([gold, found]) + "\n")
+        _worker.stdin.flush()
+    except OSError:
+        return None
+    ready, _, _ = select.select([_worker.stdout], [], [], seconds)
+    said = _worker.stdout.readline() if ready else ""
+    return said == "True\n" if said else None
 
 
-def _serve(pipe) -> None:
-    import logging
-    import resource
-
-    logging.disable(logging.WARNING)
+def _serve() -> None:
+    """Answer each line [gold, found] with a line True or False."""
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    logging.disable(logging.WARNING)
     import math_verify
 
-    def read(text: str) -> list:
-        return math_verify.parse(f"$\\boxed{{{text}}}$", parsing_timeout=None)
-
-    while True:
-        gold, found = pipe.recv()
+    for line in sys.stdin:
         try:
-            pipe.send(bool(math_verify.verify(read(gold), read(found), timeout_seconds=None)))
+            gold, found = (math_verify.parse(f"$\\boxed{{{text}}}$", parsing_timeout=None) for text in json.loads(line))
+            print(bool(math_verify.verify(gold, found, timeout_seconds=None)), flush=True)
         except Exception:  # whatever sympy raises on a text a model wrote: it is not the same
-            pipe.send(False)
+            print(False, flush=True)
 
 
-atexit.register(lambda: _worker and _worker[0].kill())
+if __name__ == "__main__":
+    _serve()
