@@ -7,6 +7,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 EVAL := .venv-eval/bin/python
 EVAL_READY := .venv-eval/.ready
+HELDOUT := datasets/aether/heldout/manifest.json
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
@@ -26,6 +27,9 @@ $(EVAL_READY): evaluation/requirements.lock | $(READY)
 	.venv/bin/uv venv -q --clear --python $(PYTHON) .venv-eval
 	.venv/bin/uv pip install -q --python $(EVAL) --require-hashes -r evaluation/requirements.lock && touch $(EVAL_READY)
 
+$(HELDOUT): | $(READY)
+	$(PY) -m preprocess aether --heldout
+
 train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base
 	$(PY) -m training.train $(RECIPE) $(if $(FRESH),--fresh) $(BASE_ARG)
 
@@ -38,7 +42,7 @@ merge: $(READY) ## merge RECIPE='s adapter into its base, with proof
 data: $(READY) ## build DATASET=<folder under datasets/>
 	$(PY) -m preprocess $(DATASET)
 
-eval: $(READY) $(EVAL_READY) ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
+eval: $(READY) $(EVAL_READY) $(HELDOUT) ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
 	$(EVAL) -m evaluation $(RECIPE) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
 serve: $(READY) ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=
@@ -51,7 +55,7 @@ pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 	$(PY) -m training.pins
 
 test: $(READY) $(EVAL_READY) ## run the tests, the end-to-end run included
-	$(PY) -m pytest -q tests && $(EVAL) -m pytest -q --noconftest tests/test_evaluation*.py
+	$(PY) -m pytest -q tests --ignore-glob='tests/test_evaluation*' && $(EVAL) -m pytest -q --noconftest tests/test_evaluation*.py
 
 lint: $(READY) ## ruff, and the checks of the house
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

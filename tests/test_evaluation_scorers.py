@@ -290,7 +290,7 @@ def test_absent_data_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(suites, "ROOT", tmp_path)
     (tmp_path / "h.jsonl").write_text("")
     for paths, said in (
-        ([tmp_path / "no.jsonl"], "none of no.jsonl is there"),
+        ([tmp_path / "no.jsonl"], "none of no.jsonl is there; make data"),
         ([tmp_path / "h.jsonl"], "holds no checkable row"),
     ):
         with pytest.raises(suites.Absent, match=said):
