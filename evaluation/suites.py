@@ -119,7 +119,9 @@ def heldout(paths: list[Path], category: str) -> list[Question]:
     """The rows of a category in the first of the files that is there, without their replies."""
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        raise Absent(f"none of {', '.join(str(path.relative_to(ROOT)) for path in paths)} is there; make data builds it, or python -m preprocess aether --heldout")
+        raise Absent(
+            f"none of {', '.join(str(path.relative_to(ROOT)) for path in paths)} is there; make data builds it, or python -m preprocess aether --heldout"
+        )
     found, values = [], defaultdict(set)
     for row in rows.read(path):
         if row["category"] != category or "answer" not in row:
