@@ -81,13 +81,13 @@ def _heldout(tasks: list[Task]) -> tuple[list[Candidate], dict]:
     kept = [candidate for result in results for candidate in result.candidates]
     if drawn:
         _write(aside, {"heldout": kept})
-    images = {image for candidate in kept for image in candidate.images}
-    return kept, {"rows": {"heldout": len(kept)}, "images": len(images), "skipped": _skipped(results)} | _files(aside)
+    return kept, {"rows": {"heldout": len(kept)}, "images": _prune(aside, kept), "skipped": _skipped(results)} | _files(aside)
 
 
 def _make(tasks: list[Task]) -> dict:
     """Write everything but the manifest into the tasks' folder; returns what the manifest says of it."""
     folder, aside, hub, mix = tasks[0].folder, tasks[0].aside, tasks[0].hub, tasks[0].mix
+    public = {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)}  # raises before any work
     kept, _ = _heldout(tasks)
     splits = {"heldout": kept} if kept else {}
     if mix.gates and mix.gates.benchmarks:
@@ -104,10 +104,7 @@ def _make(tasks: list[Task]) -> dict:
     splits["train"] = [c for c in shuffled if draw(mix.seed, c.group) >= mix.val_share]
     splits["val"] = [c for c in shuffled if draw(mix.seed, c.group) < mix.val_share]
     _write(aside, splits)
-    used = {image for part in splits.values() for candidate in part for image in candidate.images}
-    for path in (aside / "images").iterdir():
-        if f"images/{path.name}" not in used:
-            path.unlink()
+    images = _prune(aside, kept + chosen)
     measured = selection.shares(chosen, mix.targets)
     about = mix.model_dump(include={"quotas", "seed", "val_share", "licence"}) | {
         "dataset": folder.name,
@@ -116,7 +113,7 @@ def _make(tasks: list[Task]) -> dict:
         "skipped": dict(sorted(skipped.items())),
         "notes": dict(sum((result.notes for result in results), Counter())),
         "rows": {name: len(part) for name, part in splits.items()},
-        "images": len(used),
+        "images": images,
         "categories": dict(Counter(c.category for c in chosen)),
         "origins": dict(Counter(c.origin for c in chosen)),
         "conversations": len({c.conversation for c in chosen}),
@@ -124,10 +121,19 @@ def _make(tasks: list[Task]) -> dict:
         "tokens": sum(c.tokens for c in chosen),
         "rows_by_tokens": {f"<{2**bits}": n for bits, n in sorted(Counter(c.tokens.bit_length() for c in chosen).items())},
         "targets": {name: {"measured": round(measured[name], 4), "wanted": t.share} for name, t in mix.targets.items()},
-        "sources": {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)},
+        "sources": public,
     }
     report.write(aside, folder, mix, about, chosen)
     return about | _files(aside)
+
+
+def _prune(aside: Path, kept: list[Candidate]) -> int:
+    """Remove the pictures of rows that were dropped; returns how many are left."""
+    used = {image for candidate in kept for image in candidate.images}
+    for path in (aside / "images").iterdir():
+        if f"images/{path.name}" not in used:
+            path.unlink()
+    return len(used)
 
 
 def _files(aside: Path) -> dict:

@@ -28,41 +28,9 @@ _WORD = re.compile(r"\w+")
 # Code and formulas.
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 # Common English words that are no common words of the neighbouring languages.
-_ENGLISH = set(
-    [
-        "the",
-        "and",
-        "of",
-        "to",
-        "is",
-        "that",
-        "it",
-        "for",
-        "are",
-        "with",
-        "this",
-        "be",
-        "by",
-        "from",
-        "have",
-        "or",
-        "which",
-        "what",
-        "you",
-        "not",
-        "can",
-        "has",
-        "if",
-        "at",
-        "each",
-        "how",
-        "but",
-        "we",
-    ]
-)
-_ENGLISH |= set(
-    ["they", "one", "its", "than", "then", "were", "she", "his", "there", "when", "would", "do", "does", "find", "let"]
-)
+_COMMON = """the and of to is that it for are with this be by from have or which what you not can has if at each how but we they
+one its than then were she his there when would do does find let"""
+_ENGLISH = set(_COMMON.split())
 _EMPTY = MinHash(num_perm=PERMUTATIONS, seed=1)
 
 

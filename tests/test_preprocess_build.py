@@ -314,6 +314,7 @@ def test_heldout_alone_is_what_a_build_holds_out(dataset):
     alone, whole = hashes(dataset / "heldout"), hashes(dataset / "build")
     assert alone["heldout.jsonl"] == whole["heldout.jsonl"]
     assert {name for name in alone if name.startswith("images/")} <= set(whole)
+    assert len(list((dataset / "heldout" / "images").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

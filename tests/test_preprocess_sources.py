@@ -31,7 +31,7 @@ def test_gsm8k_is_recomputed():
     assert solved.steps == ("The boxes cost 12 × 4 = $48.", "He gets 100-48 = $52 of change.")
     assert solved.shown == "$52 of change"
     assert solved.check == {"kind": "number", "value": 52, "tolerance": 1e-6}
-    assert solved.chain == (("12*4", "48"), ("100-48", "52"))
+    assert solved.chain == ((0, "12*4", "48"), (1, "100-48", "52"))
 
 
 @pytest.mark.parametrize(
