@@ -5,9 +5,14 @@
 PYTHON ?= python3.11
 PY := .venv/bin/python
 READY := .venv/.ready
+EVAL := .venv-eval/bin/python
+EVAL_READY := .venv-eval/.ready
+HELDOUT := datasets/aether/heldout/manifest.json
 BASE_ARG = $(if $(BASE),--base $(BASE))
+ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
+JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge data expand pin bench test lint lock clean
+.PHONY: help setup train check merge data expand eval serve pin bench test lint lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +22,13 @@ setup: $(READY) ## create .venv from requirements.lock (every target does this f
 $(READY): requirements.lock bootstrap.lock
 	$(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
 	.venv/bin/uv pip install --python $(PY) --require-hashes -r requirements.lock && touch $(READY)
+
+$(EVAL_READY): evaluation/requirements.lock | $(READY)
+	.venv/bin/uv venv -q --clear --python $(PYTHON) .venv-eval
+	.venv/bin/uv pip install -q --python $(EVAL) --require-hashes -r evaluation/requirements.lock && touch $(EVAL_READY)
+
+$(HELDOUT): | $(READY)
+	$(PY) -m preprocess aether --heldout
 
 train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base
 	$(PY) -m training.train $(RECIPE) $(if $(FRESH),--fresh) $(BASE_ARG)
@@ -33,21 +45,28 @@ data: $(READY) ## build DATASET=<folder under datasets/>
 expand: $(READY) ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
 	$(PY) -m preprocess.teacher $(DATASET) $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
 
+eval: $(READY) $(EVAL_READY) $(HELDOUT) ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
+	$(EVAL) -m evaluation $(RECIPE) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
+
+serve: $(READY) ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=
+	$(PY) -m evaluation.serve $(RECIPE) $(if $(PORT),--port $(PORT))
+
 bench: $(READY) ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
 	$(PY) -m training.bench $(if $(GPU),--gpu)
 
 pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 	$(PY) -m training.pins
 
-test: $(READY) ## run the tests, the end-to-end run included
-	$(PY) -m pytest -q tests
+test: $(READY) $(EVAL_READY) ## run the tests, the end-to-end run included
+	$(PY) -m pytest -q tests --ignore-glob='tests/test_evaluation*' && $(EVAL) -m pytest -q --noconftest tests/test_evaluation*.py
 
 lint: $(READY) ## ruff, and the checks of the house
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-lock: $(READY) ## compile requirements.lock and bootstrap.lock from pyproject.toml
+lock: $(READY) ## compile the lock files from pyproject.toml and evaluation/requirements.in
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 evaluation/requirements.in -o evaluation/requirements.lock
 	grep -A99 '^uv==' requirements.lock | awk 'NR==1||/^ /{print;next}{exit}' > bootstrap.lock
 
 clean: ## remove .venv, outputs/ and built datasets
-	rm -rf .venv outputs datasets/*/build
+	rm -rf .venv .venv-eval outputs datasets/*/build

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
-ALLOWED = {"apriel": {"apriel"}, "preprocess": {"apriel", "preprocess"}, "training": {"apriel", "training"}}
+ALLOWED = {"apriel": {"apriel"}} | {room: {"apriel", room} for room in ("preprocess", "training", "evaluation")}
 
 
 def test_readme_is_short_and_its_targets_and_files_exist():
@@ -44,9 +44,13 @@ def test_the_lock_names_no_host_and_pins_what_pyproject_asks_for():
     lock = (ROOT / "requirements.lock").read_text()
     assert "http" not in re.sub(r"^[a-z0-9._-]+==.*$", "", lock, flags=re.M)
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    for line in wanted:
-        name, version = re.match(r"([\w-]+)(?:\[\w+\])?==(\S+)", line).groups()
-        assert re.search(rf"^{name}==({re.escape(version)})[ ;\\]", lock, re.M), line
+    room = ROOT / "evaluation"
+    asked = [line for line in (room / "requirements.in").read_text().splitlines() if not line.startswith("#")]
+    for lines, text in ((wanted, lock), (asked, (room / "requirements.lock").read_text())):
+        assert "://" not in text
+        for line in lines:
+            name, version = re.match(r"([\w-]+)(?:\[\w+\])?==(\S+)", line).groups()
+            assert re.search(rf"^{name}==({re.escape(version)})[ ;\\]", text, re.M), line
 
 
 def test_no_stray_files():
