@@ -5,9 +5,12 @@
 PYTHON ?= python3.11
 PY := .venv/bin/python
 READY := .venv/.ready
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+TARGET ?= train
+LOCKS ?= $(wildcard *.lock */*.lock)
 BASE_ARG = $(if $(BASE),--base $(BASE))
 
-.PHONY: help setup train check merge data pin bench test lint lock clean
+.PHONY: help setup train check merge data pin bench test lint audit sbom image image-test lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,12 +42,33 @@ pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 test: $(READY) ## run the tests, the end-to-end run included
 	$(PY) -m pytest -q tests
 
-lint: $(READY) ## ruff, and the checks of the house
+lint: $(READY) .venv-tools/.ready audit ## ruff, hadolint, and known bad versions
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	.venv-tools/bin/hadolint docker/Dockerfile
+
+audit: ## look for known bad versions (docker/known-bad.txt) in every lock
+	@awk 'NR==FNR{bad[$$1]=$$0;next} $$1 in bad{print FILENAME":"FNR": "bad[$$1]"; choose another version";n++} END{exit n>0}' docker/known-bad.txt $(LOCKS)
+
+sbom: .venv-tools/.ready ## write sbom/: what the locks install, as CycloneDX
+	mkdir -p sbom && for lock in $(LOCKS); do .venv-tools/bin/cyclonedx-py requirements $$lock --output-reproducible -o sbom/$$(basename $$lock .lock).cdx.json; done
+
+.venv-tools/.ready: docker/tools.lock $(READY)
+	.venv/bin/uv venv --quiet --clear --python $(PY) .venv-tools
+	.venv/bin/uv pip install --quiet --python .venv-tools/bin/python --require-hashes -r docker/tools.lock && touch $@
+
+image: ## build the image with docker or podman; TARGET=serve the one with vLLM; BUILD_FLAGS= passed on
+	BUILDAH_FORMAT=docker $(ENGINE) build -f docker/Dockerfile --target $(TARGET) -t aether:$(TARGET) $(BUILD_FLAGS) \
+	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum requirements.lock | cut -c-64) .
+
+image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
+	ENGINE=$(ENGINE) IMAGE=aether:train BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -rA tests/test_image.py
 
 lock: $(READY) ## compile requirements.lock and bootstrap.lock from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
 	grep -A99 '^uv==' requirements.lock | awk 'NR==1||/^ /{print;next}{exit}' > bootstrap.lock
 
+docker/%.lock: docker/%.in $(READY) ## compile the locks of docker/: Linux on x86-64, Python 3.11
+	.venv/bin/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_36 $(if $(filter %flash-attn.in,$<),--no-deps) $< -o $@
+
 clean: ## remove .venv, outputs/ and built datasets
-	rm -rf .venv outputs datasets/*/build
+	rm -rf .venv .venv-tools outputs datasets/*/build
