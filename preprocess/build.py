@@ -39,7 +39,10 @@ def build(folder: Path, hub: Path | None = None) -> str:
 
     `hub`: a folder with the public data sets; None takes them from the hub.
     """
-    mix, final, old = mixes.load(folder / "mix.yaml"), folder / "build", folder / ".build-old"
+    mix, final = mixes.load(folder / "mix.yaml"), (folder / "build").resolve()
+    place = final.parent  # in the image build is a link to the volume: what is renamed must lie beside its target
+    old = place / ".build-old"
+    place.mkdir(parents=True, exist_ok=True)
     with (folder / "mix.yaml").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,12 +50,12 @@ def build(folder: Path, hub: Path | None = None) -> str:
             raise BuildError(f"{folder}: another build of it is running") from None
         if old.exists() and not final.exists():  # a build that was killed between its two renames
             old.rename(final)
-        for stale in folder.glob(".build-*"):
+        for stale in place.glob(".build-*"):
             shutil.rmtree(stale)
         manifest, inputs = _intact(final), inputs_sha256(folder, hub)
         if manifest.get("inputs_sha256") == inputs:
             return f"{_summary(final, manifest)}, unchanged"
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=place) as work:
             (aside := Path(work, "build")).mkdir()
             (aside / "images").mkdir()
             manifest = _make(folder, aside, mix, hub) | {"inputs_sha256": inputs, "commit": commit(folder)}
@@ -183,6 +186,6 @@ def _sha256(path: Path) -> str:
 
 
 def commit(folder: Path) -> str | None:
-    """The code's commit, with `-dirty` where the tree differs from it; None outside git."""
+    """The code's commit, with `-dirty` where the tree differs from it; None outside git and the image."""
     describe = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or None
+    return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or os.environ.get("AETHER_COMMIT") or None

@@ -18,7 +18,11 @@ FILE = "run.json"
 
 
 def git_state(root: Path = ROOT) -> dict:
-    """The commit, and whether tracked files differ from it; None outside git."""
+    """The commit, and whether files differ from it; None outside git. The image holds no git but the commit and its files' hashes."""
+    if not (root / ".git").exists() and os.environ.get("AETHER_COMMIT"):
+        commit, _, dirty = os.environ["AETHER_COMMIT"].partition("-")
+        same = subprocess.run(["sha256sum", "--check", "--status", ".commit.sha256"], cwd=root).returncode == 0
+        return {"commit": commit, "dirty": bool(dirty) or not same}
 
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
@@ -62,7 +66,7 @@ def record(recipe: Recipe, base: str, revision: str | None, data_sha256: str) ->
         **git_state(),
         "lock_sha256": hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "image_digest": os.environ.get("IMAGE_DIGEST"),
+        "image_digest": os.environ.get("IMAGE_DIGEST") or None,
         "device": device(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "running",
