@@ -7,13 +7,15 @@ PY := .venv/bin/python
 READY := .venv/.ready
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 TARGET ?= train
+IMAGE ?= aether:$(TARGET)
+LOCK = $(if $(filter serve,$(TARGET)),docker/serve.lock,requirements.lock)
 LOCKS ?= $(wildcard *.lock */*.lock)
 BASE_ARG = $(if $(BASE),--base $(BASE))
 
 .PHONY: help setup train check merge data pin bench test lint audit sbom image image-test lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv from requirements.lock (every target does this first)
 
@@ -57,11 +59,11 @@ sbom: .venv-tools/.ready ## write sbom/: what the locks install, as CycloneDX
 	.venv/bin/uv pip install --quiet --python .venv-tools/bin/python --require-hashes -r docker/tools.lock && touch $@
 
 image: ## build the image with docker or podman; TARGET=serve the one with vLLM; BUILD_FLAGS= passed on
-	BUILDAH_FORMAT=docker $(ENGINE) build -f docker/Dockerfile --target $(TARGET) -t aether:$(TARGET) $(BUILD_FLAGS) \
-	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum requirements.lock | cut -c-64) .
+	BUILDAH_FORMAT=docker $(ENGINE) build -f docker/Dockerfile --target $(TARGET) -t $(IMAGE) $(BUILD_FLAGS) \
+	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum $(LOCK) | cut -c-64) .
 
 image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
-	ENGINE=$(ENGINE) IMAGE=aether:train BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -rA tests/test_image.py
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -rA tests/test_image.py
 
 lock: $(READY) ## compile requirements.lock and bootstrap.lock from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
