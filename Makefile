@@ -52,7 +52,7 @@ audit: ## look for known bad versions (docker/known-bad.txt) in every lock
 	@awk 'NR==FNR{bad[$$1]=$$0;next} $$1 in bad{print FILENAME":"FNR": "bad[$$1]"; choose another version";n++} END{exit n>0}' docker/known-bad.txt $(LOCKS)
 
 sbom: .venv-tools/.ready ## write sbom/: what the locks install, as CycloneDX
-	mkdir -p sbom && for lock in $(LOCKS); do .venv-tools/bin/cyclonedx-py requirements $$lock --output-reproducible -o sbom/$$(basename $$lock .lock).cdx.json; done
+	mkdir -p sbom && for lock in $(LOCKS); do .venv-tools/bin/cyclonedx-py requirements $$lock --output-reproducible -o sbom/$$(echo $$lock | tr / -).cdx.json || exit; done
 
 .venv-tools/.ready: docker/tools.lock $(READY)
 	.venv/bin/uv venv --quiet --clear --python $(PY) .venv-tools
@@ -63,7 +63,7 @@ image: ## build the image with docker or podman; TARGET=serve the one with vLLM;
 	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum $(LOCK) | cut -c-64) .
 
 image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
-	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -rA tests/test_image.py
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -s tests/test_image.py
 
 lock: $(READY) ## compile requirements.lock and bootstrap.lock from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock

@@ -3,6 +3,7 @@ trained in it, without a network, and a search for planted keys in all that the 
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT, message, row, some_rows, write_dataset
+from conftest import ROOT
 
 from training import provenance
 
@@ -94,7 +95,9 @@ def test_the_context_is_a_list_of_what_is_wanted():
     assert not wanted & {".git", "outputs", ".venv", "tests", "wandb"}
     assert {"datasets/*/build", "datasets/*/conversations", "datasets/*/clips", "**/.env*"} <= set(lines)
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("datasets/")]
-    assert {line.replace("build-work-*", "build-*") for line in ignored} <= set(lines), "what git ignores must not be in the image"
+    assert {line.replace("build-work-*", "build-*") for line in ignored} <= set(lines), (
+        "what git ignores must not be in the image"
+    )
 
 
 def test_compose_names_the_volume_of_the_image_and_no_key():
@@ -143,20 +146,19 @@ def test_a_known_bad_version_stops_the_audit(tmp_path):
     assert done.returncode and "x.lock:3: litellm==1.82.8  stole credentials" in done.stdout and "1.82.6" not in done.stdout
 
 
-def test_the_sbom_lists_every_package_of_the_lock(tmp_path):
+def test_the_sbom_lists_every_package_of_a_lock_with_its_hashes(tmp_path):
     if not (ROOT / ".venv-tools" / ".ready").exists():
         pytest.skip("make lint or make sbom makes .venv-tools, which is not there")
-    tree = tmp_path / "tree"
-    shutil.copytree(ROOT, tree, ignore=lambda _, names: {n for n in names if n.startswith((".", "outputs", "datasets"))})
-    for name in (".venv", ".venv-tools"):
-        (tree / name).symlink_to(ROOT / name)
-    command = ["make", "-o", ".venv/.ready", "-o", ".venv-tools/.ready", "sbom"]
-    subprocess.run(command, cwd=tree, check=True, capture_output=True)
-    bill = json.loads((tree / "sbom" / "requirements.cdx.json").read_text())
-    lock = (ROOT / "requirements.lock").read_text()
+    for name in ("Makefile", "docker", ".venv", ".venv-tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    lock = (DOCKER / "nvcc.lock").read_text()
+    command = ["make", "-o", ".venv/.ready", "-o", ".venv-tools/.ready", "sbom", "LOCKS=docker/nvcc.lock"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    bill = json.loads((tmp_path / "sbom" / "docker-nvcc.lock.cdx.json").read_text())
     wanted = {tuple(pin.split("==")) for pin in re.findall(r"^[a-z0-9][a-z0-9._-]*==[^\s;\\]+", lock, re.M)}
-    assert {(part["name"], part["version"]) for part in bill["components"]} == wanted
-    assert bill["bomFormat"] == "CycloneDX" and all(part["externalReferences"] for part in bill["components"])
+    assert {(part["name"], part["version"]) for part in bill["components"]} == wanted and bill["bomFormat"] == "CycloneDX"
+    assert sum(len(r["hashes"]) for part in bill["components"] for r in part["externalReferences"]) == lock.count("sha256:")
 
 
 def test_without_git_the_commit_is_that_of_the_image(tmp_path, monkeypatch):
@@ -178,8 +180,13 @@ def test_a_dataset_is_built_through_a_link_to_a_volume(tmp_path):
 
     folder, volume = tmp_path / "datasets" / "small", tmp_path / "workspace" / "datasets" / "small"
     folder.mkdir(parents=True)
-    said = [{"user": f"What fills queue {n}?", "reasoning": f"Work arrives, {n}.", "answer": f"Slow reader {n}."} for n in range(9)]
-    seeds = [{"id": f"async-{n:03d}", "domain": "games", "level": "expert", "mood": "neutral", "turns": [t]} for n, t in enumerate(said)]
+    said = [
+        {"user": f"What fills queue {n}?", "reasoning": f"Work arrives, {n}.", "answer": f"Slow reader {n}."} for n in range(9)
+    ]
+    seeds = [
+        {"id": f"async-{n:03d}", "domain": "games", "level": "expert", "mood": "neutral", "turns": [t]}
+        for n, t in enumerate(said)
+    ]
     (folder / "seeds.yaml").write_text(yaml.safe_dump(seeds))
     (folder / "system.md").write_text("You are AetherAI.")
     sources = [{"kind": "seeds", "path": "seeds.yaml", "category": "async", "system": "system.md"}]
@@ -191,3 +198,155 @@ def test_a_dataset_is_built_through_a_link_to_a_volume(tmp_path):
         assert "9" in build.build(folder) and (folder / "build").is_symlink()
         assert text in (volume / "build" / "train.jsonl").read_text()
     assert [path.name for path in volume.iterdir()] == ["build"]
+
+
+# ---- the image itself ----
+
+IMAGE, ENGINE, FLAGS = os.environ.get("IMAGE", ""), os.environ.get("ENGINE", "docker"), os.environ.get("BUILD_FLAGS", "")
+with_image = pytest.mark.skipif(not IMAGE, reason="no image named: make image-test")
+PLANTED = {"HF_TOKEN": "hf_plantedAtRunTime7c1e5f0a9b3d2846XyZ", "WANDB_API_KEY": "91b7e4aa0c5d3f2886aa17e5f02c4a6b8d1e3f5a"}
+STRAY = (".env", "key.pem", "outputs/key", "wandb/key", "datasets/tiny/build/key", "datasets/tiny/conversations/key")
+
+
+def engine(*words, **kwargs):
+    done = subprocess.run([ENGINE, *words], capture_output=True, **{"text": True} | kwargs)
+    assert done.returncode == 0, f"{ENGINE} {shlex.join(words)}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def built(image: str) -> dict:
+    return json.loads(engine("image", "inspect", image))[0]
+
+
+def needles() -> set[bytes]:
+    """What must be found nowhere: the planted keys, and every value handed to the build as the secret `network`."""
+    lines = [line for path in re.findall(r"id=network,src=(\S+)", FLAGS) for line in open(path)]
+    values = [line.partition("=")[2].strip() for line in lines] + list(PLANTED.values())
+    return {value.encode() for value in values if len(value) > 15 and not value.startswith("/")}
+
+
+def found_in(archive: tarfile.TarFile, wanted: set[bytes]) -> set[tuple[str, bytes]]:
+    """(file, needle) for every needle in a file of a tar, gzipped or not."""
+    found = set()
+    for member in archive:
+        if member.isfile():
+            file, tail = archive.extractfile(member), b""
+            stream = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+            while block := stream.read(2**24):
+                found |= {(member.name, needle) for needle in wanted if needle in tail + block}
+                tail = block[-100:]
+    return found
+
+
+def test_the_search_sees_into_layers():
+    """The search itself, which must not find nothing because it looks at nothing: a key in a gzipped layer, across two reads."""
+    key = PLANTED["HF_TOKEN"].encode()
+    outer = io.BytesIO()
+    with tarfile.open(fileobj=outer, mode="w") as archive:
+        for name, content in (("a.tar", bytes(2**24 - 10) + key), ("b.tar.gz", gzip.compress(b"x" + key)), ("c.tar", key[:-1])):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    outer.seek(0)
+    assert found_in(tarfile.open(fileobj=outer, mode="r|"), {key}) == {("a.tar", key), ("b.tar.gz", key)}
+
+
+def keys_in_layers(image: str) -> set[tuple[str, bytes]]:
+    """Needles in anything that `save` writes of an image: its layers, one on the other, its configuration, its history."""
+    with subprocess.Popen([ENGINE, "save", image], stdout=subprocess.PIPE) as saved:
+        found = found_in(tarfile.open(fileobj=saved.stdout, mode="r|"), needles())
+    assert saved.returncode == 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(what a training in the image printed, its whole volume as a tar): as the image's user, without a network, with keys."""
+    volume, tar = f"aether-image-test-{os.getpid()}", tmp_path_factory.mktemp("run") / "workspace.tar"
+    keys = [word for name, key in PLANTED.items() for word in ("-e", f"{name}={key}")]
+    machine = ["run", "--rm", "--no-healthcheck", "--network", "none", "-v", f"{volume}:/workspace"]
+    about = [*keys, "-e", "WANDB_MODE=offline", "-e", f"IMAGE_DIGEST={built(IMAGE)['Id']}"]
+    try:
+        started = time.monotonic()
+        printed = engine(
+            *machine, *about, IMAGE, "make", "train", "RECIPE=tiny", stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+        print(f"\nmake train RECIPE=tiny in {IMAGE}: {time.monotonic() - started:.0f} s")
+        tar.write_bytes(engine(*machine, "--entrypoint", "tar", IMAGE, "-cC", "/workspace", ".", text=False))
+    finally:
+        engine("volume", "rm", "-f", volume)
+    return printed, tar
+
+
+def read(tar, pattern: str) -> list[tuple[str, bytes]]:
+    with tarfile.open(tar) as archive:
+        return [(m.name, archive.extractfile(m).read()) for m in archive if m.isfile() and re.search(pattern, m.name)]
+
+
+@with_image
+def test_the_tiny_recipe_trains_inside(run):
+    printed, tar = run
+    assert "no GPU in this container" in printed and "tiny/v1: finished" in printed
+    [(_, text)] = read(tar, r"outputs/tiny/v1/run\.json$")
+    record, labels = json.loads(text), built(IMAGE)["Config"]["Labels"]
+    print(json.dumps({key: value for key, value in record.items() if key != "packages"}, indent=1))
+    assert record["status"] == "finished" and record["image_digest"] == built(IMAGE)["Id"]
+    assert record["commit"] == labels["org.opencontainers.image.revision"].partition("-")[0]
+    assert record["lock_sha256"] == labels["aether.lock.sha256"]
+    assert read(tar, r"outputs/tiny/v1/adapter_model\.safetensors$") and read(tar, r"datasets/tiny/build/manifest\.json$")
+    with tarfile.open(tar) as archive:
+        assert {(m.uid, m.gid) for m in archive} == {(1000, 1000)}
+    losses = [
+        log
+        for _, text in read(tar, r"outputs/tiny/v1/checkpoint-\d+/trainer_state.json$")
+        for log in json.loads(text)["log_history"]
+    ]
+    held_out = {log["step"]: log["eval_loss"] for log in losses if "eval_loss" in log}
+    print("held-out loss by step:", held_out)
+    assert held_out[max(held_out)] < held_out[min(held_out)]
+
+
+@with_image
+def test_the_run_left_no_key(run):
+    printed, tar = run
+    assert read(tar, r"\.wandb$"), "no offline W&B run to look into"
+    with tarfile.open(tar) as archive:
+        assert not found_in(archive, needles())
+    assert not [needle for needle in needles() if needle.decode() in printed]
+
+
+@with_image
+def test_the_container_is_not_root_and_cannot_change_the_code():
+    script = "id -u; touch /aether/Makefile /aether/.venv/x /aether/training/x 2>&1 | grep -c 'Permission denied'"
+    printed = engine("run", "--rm", "--no-healthcheck", "--network", "none", IMAGE, "bash", "-c", script)
+    assert printed.split()[-2:] == ["1000", "3"]
+    other = [ENGINE, "run", "--rm", "--no-healthcheck", "--network", "none", "--user", "4242", IMAGE, "true"]
+    done = subprocess.run(other, capture_output=True, text=True)
+    assert done.returncode and "error: /workspace cannot be written by user 4242" in done.stderr
+
+
+@with_image
+def test_a_line_of_code_is_rebuilt_in_seconds_and_no_layer_holds_a_key(tmp_path):
+    """A copy of the tree with stray keys in it and one line changed, built again as somebody else would."""
+    tree = tmp_path / "tree"
+    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+    for name in STRAY:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(PLANTED["HF_TOKEN"])
+    with (tree / "training" / "train.py").open("a") as file:
+        file.write(f"# {time.time()}\n")
+    again = f"{IMAGE}-again"
+    started = time.monotonic()
+    command = ["make", "image", f"ENGINE={ENGINE}", f"IMAGE={again}", f"BUILD_FLAGS={FLAGS}"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, env=os.environ | PLANTED)
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr[-2000:]
+    print(f"\nrebuilt after a change of one line in {seconds:.1f} s; {built(again)['Size'] / 1e9:.2f} GB")
+    try:
+        assert seconds < 30 and built(again)["Id"] != built(IMAGE)["Id"]
+        assert built(again)["RootFS"]["Layers"][:-3] == built(IMAGE)["RootFS"]["Layers"][:-3]
+        assert not keys_in_layers(again)
+    finally:
+        engine("rmi", again)
