@@ -8,7 +8,6 @@ READY := .venv/.ready
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 TARGET ?= train
 IMAGE ?= aether:$(TARGET)
-LOCK = $(if $(filter serve,$(TARGET)),docker/serve.lock,requirements.lock)
 LOCKS ?= $(wildcard *.lock */*.lock)
 BASE_ARG = $(if $(BASE),--base $(BASE))
 
@@ -60,7 +59,7 @@ sbom: .venv-tools/.ready ## write sbom/: what the locks install, as CycloneDX
 
 image: ## build the image with docker or podman; TARGET=serve the one with vLLM; BUILD_FLAGS= passed on
 	BUILDAH_FORMAT=docker $(ENGINE) build -f docker/Dockerfile --target $(TARGET) -t $(IMAGE) $(BUILD_FLAGS) \
-	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum $(LOCK) | cut -c-64) .
+	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum requirements.lock | cut -c-64) .
 
 image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
 	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -s tests/test_image.py

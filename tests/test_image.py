@@ -208,9 +208,9 @@ PLANTED = {"HF_TOKEN": "hf_plantedAtRunTime7c1e5f0a9b3d2846XyZ", "WANDB_API_KEY"
 STRAY = (".env", "key.pem", "outputs/key", "wandb/key", "datasets/tiny/build/key", "datasets/tiny/conversations/key")
 
 
-def engine(*words, **kwargs):
-    done = subprocess.run([ENGINE, *words], capture_output=True, **{"text": True} | kwargs)
-    assert done.returncode == 0, f"{ENGINE} {shlex.join(words)}: {done.stderr[-2000:]}"
+def engine(*words, stderr=subprocess.PIPE, text=True):
+    done = subprocess.run([ENGINE, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=text)
+    assert done.returncode == 0, f"{ENGINE} {shlex.join(words)}: {(done.stderr or done.stdout)[-3000:]}"
     return done.stdout
 
 
@@ -268,9 +268,7 @@ def run(tmp_path_factory):
     about = [*keys, "-e", "WANDB_MODE=offline", "-e", f"IMAGE_DIGEST={built(IMAGE)['Id']}"]
     try:
         started = time.monotonic()
-        printed = engine(
-            *machine, *about, IMAGE, "make", "train", "RECIPE=tiny", stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
+        printed = engine(*machine, *about, IMAGE, "make", "train", "RECIPE=tiny", stderr=subprocess.STDOUT)
         print(f"\nmake train RECIPE=tiny in {IMAGE}: {time.monotonic() - started:.0f} s")
         tar.write_bytes(engine(*machine, "--entrypoint", "tar", IMAGE, "-cC", "/workspace", ".", text=False))
     finally:
@@ -292,7 +290,7 @@ def test_the_tiny_recipe_trains_inside(run):
     print(json.dumps({key: value for key, value in record.items() if key != "packages"}, indent=1))
     assert record["status"] == "finished" and record["image_digest"] == built(IMAGE)["Id"]
     assert record["commit"] == labels["org.opencontainers.image.revision"].partition("-")[0]
-    assert record["lock_sha256"] == labels["aether.lock.sha256"]
+    assert record["lock_sha256"] == labels["aether.requirements.lock.sha256"]
     assert read(tar, r"outputs/tiny/v1/adapter_model\.safetensors$") and read(tar, r"datasets/tiny/build/manifest\.json$")
     with tarfile.open(tar) as archive:
         assert {(m.uid, m.gid) for m in archive} == {(1000, 1000)}
