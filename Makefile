@@ -43,9 +43,9 @@ pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 test: $(READY) ## run the tests, the end-to-end run included
 	$(PY) -m pytest -q tests
 
-lint: $(READY) .venv-tools/.ready audit ## ruff, hadolint, and known bad versions
+lint: $(READY) .venv-tools/.ready audit ## ruff, hadolint, shellcheck, and known bad versions in the locks
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
-	.venv-tools/bin/hadolint docker/Dockerfile
+	.venv-tools/bin/hadolint docker/Dockerfile && .venv-tools/bin/shellcheck $$(grep -l "^#!/bin/bash" docker/*)
 
 audit: ## look for known bad versions (docker/known-bad.txt) in every lock
 	@awk 'NR==FNR{bad[$$1]=$$0;next} $$1 in bad{print FILENAME":"FNR": "bad[$$1]"; choose another version";n++} END{exit n>0}' docker/known-bad.txt $(LOCKS)
