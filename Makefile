@@ -8,14 +8,18 @@ READY := .venv/.ready
 EVAL := .venv-eval/bin/python
 EVAL_READY := .venv-eval/.ready
 HELDOUT := datasets/aether/heldout/manifest.json
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+TARGET ?= train
+IMAGE ?= aether:$(TARGET)
+LOCKS ?= $(wildcard *.lock */*.lock)
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge data expand eval serve pin bench test lint lock clean
+.PHONY: help setup train check merge data expand eval serve pin bench test lint audit sbom image image-test lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv from requirements.lock (every target does this first)
 
@@ -60,13 +64,34 @@ pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 test: $(READY) $(EVAL_READY) ## run the tests, the end-to-end run included
 	$(PY) -m pytest -q tests --ignore-glob='tests/test_evaluation*' && $(EVAL) -m pytest -q --noconftest tests/test_evaluation*.py
 
-lint: $(READY) ## ruff, and the checks of the house
+lint: $(READY) .venv-tools/.ready audit ## ruff, hadolint, shellcheck, and known bad versions in the locks
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	.venv-tools/bin/hadolint docker/Dockerfile && .venv-tools/bin/shellcheck $$(grep -l "^#!/bin/bash" docker/*)
+
+audit: ## look for known bad versions (docker/known-bad.txt) in every lock
+	@awk 'NR==FNR{bad[$$1]=$$0;next} $$1 in bad{print FILENAME":"FNR": "bad[$$1]"; choose another version";n++} END{exit n>0}' docker/known-bad.txt $(LOCKS)
+
+sbom: .venv-tools/.ready ## write sbom/: what the locks install, as CycloneDX
+	mkdir -p sbom && for lock in $(LOCKS); do .venv-tools/bin/cyclonedx-py requirements $$lock --output-reproducible -o sbom/$$(echo $$lock | tr / -).cdx.json || exit; done
+
+.venv-tools/.ready: docker/tools.lock $(READY)
+	.venv/bin/uv venv --quiet --clear --python $(PY) .venv-tools
+	.venv/bin/uv pip install --quiet --python .venv-tools/bin/python --require-hashes -r docker/tools.lock && touch $@
+
+image: ## build the image with docker or podman; TARGET=serve the one with vLLM; BUILD_FLAGS= passed on
+	BUILDAH_FORMAT=docker $(ENGINE) build -f docker/Dockerfile --target $(TARGET) -t $(IMAGE) $(BUILD_FLAGS) \
+	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum requirements.lock | cut -c-64) .
+
+image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -s tests/test_image.py
 
 lock: $(READY) ## compile the lock files from pyproject.toml and evaluation/requirements.in
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 evaluation/requirements.in -o evaluation/requirements.lock
 	grep -A99 '^uv==' requirements.lock | awk 'NR==1||/^ /{print;next}{exit}' > bootstrap.lock
 
+docker/%.lock: docker/%.in $(READY) ## compile the locks of docker/: Linux on x86-64, Python 3.11
+	.venv/bin/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_36 $(if $(filter %flash-attn.in,$<),--no-deps) $< -o $@
+
 clean: ## remove .venv, outputs/ and built datasets
-	rm -rf .venv .venv-eval outputs datasets/*/build
+	rm -rf .venv .venv-eval .venv-tools outputs datasets/*/build datasets/*/heldout

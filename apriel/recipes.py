@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,11 @@ def find(name: str, root: Path = ROOT) -> Recipe:
 
 
 def git_state(root: Path = ROOT) -> dict:
-    """The commit, and whether tracked files differ from it; None outside git."""
+    """The commit, and whether files differ from it; None outside git. The image holds no git but the commit and its files' hashes."""
+    if not (root / ".git").exists() and os.environ.get("AETHER_COMMIT"):
+        commit, _, dirty = os.environ["AETHER_COMMIT"].partition("-")
+        same = subprocess.run(["sha256sum", "--check", "--status", ".commit.sha256"], cwd=root).returncode == 0
+        return {"commit": commit, "dirty": bool(dirty) or not same}
 
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)

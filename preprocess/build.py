@@ -42,8 +42,10 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
     `hub`: a folder with the public data sets; None takes them from the hub. `heldout`: only the rows kept for evaluation, into
     heldout/; they need no public set, and are those of build/heldout.jsonl.
     """
-    mix, final = mixes.load(folder / "mix.yaml"), folder / ("heldout" if heldout else "build")
-    old, hub = folder / f".build-old-{final.name}", None if heldout else hub
+    mix, final = mixes.load(folder / "mix.yaml"), (folder / ("heldout" if heldout else "build")).resolve()
+    place = final.parent  # in the image build is a link to the volume: what is renamed must lie beside its target
+    place.mkdir(parents=True, exist_ok=True)
+    old, hub = place / f".build-old-{final.name}", None if heldout else hub
     if heldout and not any(getattr(source, "heldout", 0) for source in mix.sources):
         raise BuildError(f"{folder / 'mix.yaml'}: no source has `heldout: <rows>`, so there is nothing to keep for evaluation")
     with (folder / "mix.yaml").open("rb") as lock:
@@ -53,12 +55,12 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
             raise BuildError(f"{folder}: another build of it is running") from None
         if old.exists() and not final.exists():  # a build that was killed between its two renames
             old.rename(final)
-        for stale in [*folder.glob(".build-work-*"), old]:
+        for stale in [*place.glob(".build-work-*"), old]:
             shutil.rmtree(stale, ignore_errors=True)
         manifest, inputs = _intact(final), inputs_sha256(folder, hub)
         if manifest.get("inputs_sha256") == inputs:
             return f"{_summary(final, manifest)}, unchanged"
-        with tempfile.TemporaryDirectory(prefix=".build-work-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix=".build-work-", dir=place) as work:
             (aside := Path(work, final.name)).mkdir()
             (aside / "images").mkdir()
             tasks = [Task(number, mix, source, folder, aside, hub) for number, source in enumerate(mix.sources)]
@@ -227,6 +229,6 @@ def _sha256(path: Path) -> str:
 
 
 def commit(folder: Path) -> str | None:
-    """The code's commit, with `-dirty` where the tree differs from it; None outside git."""
+    """The code's commit, with `-dirty` where the tree differs from it; None outside git and the image."""
     describe = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or None
+    return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or os.environ.get("AETHER_COMMIT") or None

@@ -30,9 +30,9 @@ def is_hub_id(base_model: str) -> bool:
 
 
 def main() -> int:
+    from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
-    from requests.exceptions import RequestException
 
     models = sorted({r.data["base_model"] for r in all_recipes() if is_hub_id(r.data.get("base_model", ""))})
     try:
@@ -40,7 +40,7 @@ def main() -> int:
             "models": {name: HfApi().model_info(name).sha for name in models},
             "datasets": {name: HfApi().dataset_info(name).sha for name in DATASETS},
         }
-    except (HfHubHTTPError, RequestException, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OSError) as error:
         print(f"error: the hub cannot be reached, {LOCK.name} is unchanged: {error}", file=sys.stderr)
         return 1
     LOCK.write_text(json.dumps(pins, indent=1) + "\n")

@@ -42,7 +42,7 @@ def record(recipe: Recipe, base: str, revision: str | None, data_sha256: str) ->
         **git_state(),
         "lock_sha256": hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "image_digest": os.environ.get("IMAGE_DIGEST"),
+        "image_digest": os.environ.get("IMAGE_DIGEST") or None,
         "device": device(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "running",
