@@ -7,7 +7,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 BASE_ARG = $(if $(BASE),--base $(BASE))
 
-.PHONY: help setup train check merge data pin bench test lint lock clean
+.PHONY: help setup train check merge compare data pin bench test lint lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ check: $(READY) ## everything about RECIPE= that can be known without training; 
 merge: $(READY) ## merge RECIPE='s adapter into its base, with proof
 	$(PY) -m training.merge $(RECIPE) $(BASE_ARG)
 
+compare: $(READY) ## what differs between RUNS="a b", and what came of it: folders, recipes, or entity/project/run of W&B
+	$(PY) -m training.compare $(RUNS) $(if $(JSON),--json)
+
 data: $(READY) ## build DATASET=<folder under datasets/>
-	$(PY) -m preprocess $(DATASET)
+	$(PY) -m preprocess $(DATASET) && $(PY) -m training.tracking $(DATASET)
 
 bench: $(READY) ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
 	$(PY) -m training.bench $(if $(GPU),--gpu)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -11,7 +13,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training.recipe import ROOT, Recipe
+from training.recipe import ROOT, Recipe, RecipeError
 
 PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate", "datasets", "liger-kernel", "wandb")
 FILE = "run.json"
@@ -80,3 +82,30 @@ def write(folder: Path, run: dict) -> None:
     aside = folder / f".{FILE}"
     aside.write_text(json.dumps(run, indent=1) + "\n")
     aside.replace(folder / FILE)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path):
+    """Hold a run's folder for this process; the system lets go of it however the process ends. Raises RecipeError when another has it."""
+    _lock(folder).parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder).open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RecipeError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+        yield
+
+
+def is_written(folder: Path) -> bool:
+    """Whether a process is training in a run's folder now."""
+    if not _lock(folder).exists():
+        return False
+    try:
+        with only_writer(folder):
+            return False
+    except RecipeError:
+        return True

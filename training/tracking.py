@@ -1,0 +1,123 @@
+"""What W&B is told of a run: python -m training.tracking DATASET   (make data: the dataset's manifest, as a run of type `data`)
+
+Offline without a key, online with one. A run's name is its recipe, its group the recipe and the data's hash, so that training, merge and
+evaluation stand together; its config holds run.json, the recipe and the data's counts; recipe and manifest are artifacts. The rows are
+not, unless WANDB_LOG_ROWS=1. `Meter` measures the figures of a training step that Axolotl does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from apriel.facts import Shape
+from training.recipe import ROOT, Recipe
+
+
+def start(job: str, record: dict, recipe: Recipe | None, data: Path, folder: Path):
+    """Begin (or, under the record's wandb_id, continue) the W&B run of a job (data, train, merge) and log what it stands on."""
+    import wandb
+
+    name = recipe.id if recipe else data.parent.name
+    manifest = json.loads((data / "manifest.json").read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault(
+        "WANDB_DATA_DIR", str(folder / "wandb")
+    )  # files of artifacts wait beside the offline run that names them
+    run = wandb.init(
+        project=recipe.data["wandb_project"] if recipe else os.environ.get("WANDB_PROJECT", "aether"),
+        name=name if job == "train" else f"{name} {job}",
+        group=os.environ.get("WANDB_RUN_GROUP", f"{name}-{manifest['data_sha256'][:8]}"),
+        job_type=job,
+        tags=[
+            *filter(None, os.environ.get("WANDB_TAGS", "").split(",")),
+            *([recipe.path.parent.name] if recipe else []),
+            data.parent.name,
+        ],
+        id=record.get("wandb_id") if job == "train" else None,
+        resume="allow" if job == "train" else None,
+        dir=str(folder),
+        config={"run": record, "recipe": recipe.data if recipe else None, "data": counts(manifest)},
+    )
+    artifact = wandb.Artifact(f"data-{data.parent.name}", "dataset", metadata={"data_sha256": manifest["data_sha256"]})
+    rows = ("train.jsonl", "val.jsonl") if os.environ.get("WANDB_LOG_ROWS") == "1" else ()
+    for file in ("manifest.json", *rows):
+        artifact.add_file(str(data / file), name=file)
+    run.log_artifact(artifact)
+    if recipe:
+        artifact = wandb.Artifact(f"recipe-{recipe.id.replace('/', '-')}", "recipe", metadata={"sha256": recipe.sha256})
+        artifact.add_file(str(recipe.path), name="recipe.yaml")
+        run.log_artifact(artifact)
+    return run
+
+
+def counts(manifest: dict) -> dict:
+    """The parts of a dataset's manifest that say what it holds, without the hash of every image."""
+    return {key: value for key, value in manifest.items() if key not in ("files", "images") and len(json.dumps(value)) < 20_000}
+
+
+class Meter:
+    """Speed and memory of training between two logs; evaluations and checkpoints are outside its time.
+
+    A token costs 6 N floating-point operations (QLoRA with recomputation: twice 2 forward, 2 backward through frozen weights; training
+    every weight without it: 2 forward, 4 backward), a pair of tokens that attend 16 a layer, head and channel. They are compared with
+    the matrix products this GPU does on random bf16 data at the start of the run.
+    """
+
+    def __init__(self, config: dict, capacity: int):
+        self.shape, self.capacity, self.ceiling = Shape.from_config(config), capacity, None
+        if torch.cuda.is_available():
+            from training.bench import ceiling
+
+            self.ceiling = ceiling()
+        self.reset()
+
+    def reset(self) -> None:
+        self.since, self.tokens, self.slots, self.bins = time.perf_counter(), 0, 0, 0
+        self.pairs: torch.Tensor | float = 0.0
+
+    def add(self, batch: dict) -> None:
+        """Count a micro-batch: input_ids (1, tokens), position_ids (1, tokens), and an attention_mask where anything is padding."""
+        mask = batch.get("attention_mask")
+        self.slots += batch["input_ids"].numel()
+        self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
+        self.pairs = self.pairs + (batch["position_ids"] + 1).sum()  # stays where it is: reading it would wait for the GPU
+        self.bins += 1
+
+    def read(self) -> dict[str, float]:
+        """The figures of this process since the last reading."""
+        if not self.tokens:
+            return {}
+        speed = self.tokens / (time.perf_counter() - self.since)
+        found = {
+            "speed/tokens_per_s": speed,
+            "speed/padding": 1 - self.tokens / self.slots,
+            "speed/bin_fill": self.slots / (self.bins * self.capacity),
+            "memory/host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        }
+        if self.ceiling:
+            attention = 16 * self.shape.layers * self.shape.heads * self.shape.head_dim * float(self.pairs) / self.tokens
+            found["speed/share_of_ceiling"] = speed * (6 * self.shape.parameters + attention) / self.ceiling
+            found["memory/gpu_peak_gib"] = torch.cuda.max_memory_reserved() / 2**30
+        self.reset()
+        return found
+
+
+def main() -> int:
+    from training.train import quiet_environment
+
+    quiet_environment()
+    data = ROOT / "datasets" / sys.argv[1] / "build"
+    manifest = json.loads((data / "manifest.json").read_text())
+    start("data", {"data_sha256": manifest["data_sha256"]}, None, data, ROOT / "outputs" / "data" / sys.argv[1]).finish()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Axolotl's trainer with our loss, a held-out loss by category, speed figures, and checkpoints that survive what ends a run."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from axolotl.core.trainers.base import AxolotlTrainer
+from transformers import TrainerCallback
+from transformers.trainer_utils import rotate_checkpoints
+
+from training import checkpoints
+from training.data import Collator
+from training.failures import Diverged, Interrupted, StopRequest, leave_signals_to_the_trainer
+from training.render import IGNORE
+from training.tracking import Meter
+
+
+def off_the_clock(method):
+    """What evaluating and saving take is not training time."""
+
+    @functools.wraps(method)
+    def timed(self, *args, **kwargs):
+        started = time.perf_counter()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            if self.meter:
+                self.meter.since += time.perf_counter() - started
+
+    return timed
+
+
+class AetherTrainer(AxolotlTrainer):
+    """The loss is averaged over trained tokens, in training and in evaluation; `stop` and `meter` are set by the plugin."""
+
+    stop: StopRequest | None = None
+    meter: Meter | None = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
+        self.model_accepts_loss_kwargs = True
+
+    def evaluated(self, step: int) -> bool | None:
+        """Whether the sealed checkpoint of a step was evaluated as far as it should be; None where there is no such checkpoint."""
+        return checkpoints.sealed(Path(self.args.output_dir) / f"checkpoint-{step}").get("evaluated")
+
+    def get_train_dataloader(self):
+        loader = super().get_train_dataloader()
+        seed = loader.worker_init_fn
+        loader.worker_init_fn = lambda n: (leave_signals_to_the_trainer(n), seed and seed(n))
+        return loader
+
+    def _run_epoch(self, *args, epoch, **kwargs):
+        if self.state.global_step >= self.state.max_steps:  # resumed from the last step's checkpoint: stock code takes one more
+            self.control.should_training_stop = True
+            return None
+        # accelerate tells the dataset its epoch only on one rank and only in an epoch that was not resumed.
+        self.train_dataset.set_epoch(epoch)
+        return super()._run_epoch(*args, epoch=epoch, **kwargs)
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        if self.meter:
+            self.meter.add(inputs)
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def log(self, logs, *args, **kwargs):
+        if self.meter and "loss" in logs:
+            logs |= self.meter.read()
+        return super().log(logs, *args, **kwargs)
+
+    def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
+        """Look at loss and gradient before they are logged or, worse, their weights saved."""
+        if self.control.should_log or self.control.should_save:
+            for name, value in (("loss", tr_loss), ("gradient", grad_norm)):
+                if value is not None and not math.isfinite(float(value)):
+                    raise Diverged(
+                        f"the {name} is {float(value)} at step {self.state.global_step} of {self.state.max_steps}, nothing was saved "
+                        "of it; going on repeats it: make a new version with a lower learning_rate, or look at the rows before this step"
+                    )
+        return super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
+
+    @off_the_clock
+    def _save_checkpoint(self, model, trial, evaluated: bool = True):
+        """Save, verify and seal; only then remove older ones, copy to the mirror, and stop where a signal asked to.
+
+        `evaluated` is false when the evaluation of this step was cut short: a resumed run makes it up.
+        """
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        (folder / checkpoints.SEAL).unlink(missing_ok=True)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                checkpoints.seal(folder, evaluated=evaluated)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # half of it would only keep a full disk full
+            raise
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            rotate_checkpoints(str(folder.parent), limit, self.state.best_model_checkpoint)
+            checkpoints.push(folder.parent, folder.name, limit)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self):
+        if self.stop and self.stop.signal:
+            step = self.state.global_step
+            raise Interrupted(self.stop.signal, f"at step {step} of {self.state.max_steps}, checkpoint-{step} is saved")
+
+    @off_the_clock
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Held-out loss in nats a trained token: over all rows, and of each category."""
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(dataset, range(rank, len(dataset), ranks)),
+            batch_size=1,
+            collate_fn=Collator(with_rows=True),
+            num_workers=self.args.dataloader_num_workers,
+            worker_init_fn=leave_signals_to_the_trainer,
+        )
+        names = np.unique(dataset.index.categories[dataset.chosen])
+        sums = np.zeros((2, len(names)))  # nats, tokens
+        was_training = self.model.training
+        self.model.eval()
+        for batch in loader:
+            if self.stop and self.stop.signal:
+                if self.evaluated(self.state.global_step) is not False:  # else this is the evaluation that is being made up
+                    self._save_checkpoint(self.model, None, evaluated=False)
+                self._stop_if_asked()
+            owners = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
+            categories = np.searchsorted(names, batch.pop("categories"))[owners.numpy()]
+            with torch.no_grad(), self.compute_loss_context_manager():
+                values = self.model(**self._prepare_inputs(batch), token_nll=True).logits.double().cpu().numpy()
+            sums += [np.bincount(categories, weights, len(names)) for weights in (values, np.ones_like(values))]
+        self.model.train(was_training)
+        nats, tokens = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
+        metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
+        if len(names) > 1:
+            metrics |= {f"{metric_key_prefix}_loss_{n}": float(s / t) for n, s, t in zip(names, nats, tokens, strict=True) if t}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class Watch(TrainerCallback):
+    """Takes signals over when training begins, and has the step at hand saved when one came."""
+
+    def __init__(self, trainer: AetherTrainer, capacity: int):
+        self.trainer, self.capacity = trainer, capacity
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trainer.meter = Meter(self.trainer.model.config.to_dict(), self.capacity)
+        if self.trainer.stop:
+            self.trainer.stop.defer()
+        if state.global_step and self.trainer.evaluated(state.global_step) is False:
+            self.trainer.evaluate()  # before the random state is restored, so that it changes nothing after it
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.trainer.stop and self.trainer.stop.signal:
+            control.should_save = control.should_log = True
