@@ -37,7 +37,9 @@ def seal(folder: Path, wanted: tuple[str, ...] = WANTED, **facts: object) -> Non
     from safetensors import safe_open
 
     files = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (SEAL, provenance.FILE) and p.name[0] != "."):
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        if path.name in (SEAL, provenance.FILE) or path.name[0] == "." or path.suffix == ".log":
+            continue  # what is written to afterwards
         with path.open("rb") as file:
             files[path.name] = [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
             os.fsync(file.fileno())
