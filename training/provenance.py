@@ -9,34 +9,14 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from apriel.recipes import git_state, weights_hash
 from training.recipe import ROOT, Recipe, RecipeError
 
 PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate", "datasets", "liger-kernel", "wandb")
 FILE = "run.json"
-
-
-def git_state(root: Path = ROOT) -> dict:
-    """The commit, and whether tracked files differ from it; None outside git."""
-
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no")) if commit else None}
-
-
-def weights_hash(folder: Path) -> str:
-    """A hash of a local model's weights and tokenizer. The 29.7 GB of a real base are read once: at the speed of the disk."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json"), *folder.glob("chat_template*")]):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def device() -> str:

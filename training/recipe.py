@@ -6,7 +6,6 @@ A recipe is complete and standalone. Axolotl drops unknown keys in silence, at e
 from __future__ import annotations
 
 import difflib
-import hashlib
 import types
 import typing
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from pathlib import Path
 import yaml
 from pydantic import AliasChoices, BaseModel
 
-ROOT = Path(__file__).resolve().parents[1]
+from apriel import recipes
+from apriel.recipes import ROOT, RecipeError
+
 # The seven sections in their order, and the order of keys within each. A key that is not listed may stand anywhere.
 SECTIONS = {
     "model": ("base_model", "processor_type", "trust_remote_code", "plugins"),
@@ -42,27 +43,8 @@ SECTIONS = {
 }  # fmt: skip
 
 
-class RecipeError(ValueError):
-    """A recipe that cannot be found or must not be run."""
-
-
 @dataclass(frozen=True)
-class Recipe:
-    path: Path
-
-    @cached_property
-    def id(self) -> str:
-        """`<name>/v<N>`: the path below recipes/, without its suffix."""
-        return f"{self.path.parent.name}/{self.path.stem}"
-
-    @cached_property
-    def text(self) -> str:
-        return self.path.read_text(encoding="utf-8")
-
-    @cached_property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
-
+class Recipe(recipes.Recipe):
     @cached_property
     def data(self) -> dict:
         try:
@@ -75,25 +57,12 @@ class Recipe:
 
 
 def all_recipes(root: Path = ROOT) -> list[Recipe]:
-    def order(path: Path) -> tuple[str, int]:
-        return path.parent.name, int(path.stem[1:])
-
-    return [Recipe(path) for path in sorted(root.glob("recipes/*/v[0-9]*.yaml"), key=order)]
+    return [Recipe(recipe.path) for recipe in recipes.all_recipes(root)]
 
 
 def find(name: str, root: Path = ROOT) -> Recipe:
-    """The recipe of `name`, `name/v2` or a path to a YAML file; a bare name is its newest version. Raises RecipeError."""
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name).resolve()
-        if path.is_file():
-            return Recipe(path)
-    ids = [recipe.id for recipe in all_recipes(root)]
-    found = [recipe for recipe in all_recipes(root) if name in (recipe.id, recipe.path.parent.name)]
-    if not found:
-        close = difflib.get_close_matches(name, ids + [i.split("/")[0] for i in ids], 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise RecipeError(f"no recipe {name!r}{hint} There are: {', '.join(ids)}")
-    return found[-1]
+    """As `apriel.recipes.find`."""
+    return Recipe(recipes.find(name, root).path)
 
 
 def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
