@@ -105,7 +105,7 @@ class AetherPlugin(BasePlugin):
         return AetherTrainer
 
     def add_callbacks_post_trainer(self, cfg, trainer):
-        return [Watch(trainer, cfg.sequence_len * cfg.micro_batch_size)]
+        return [Watch(trainer)]
 
     def pre_model_load(self, cfg):
         set_seed(cfg.seed or 0)  # the adapter is drawn when the model loads, before the Trainer seeds anything

@@ -57,35 +57,27 @@ def read(folder: Path) -> dict | None:
 
 
 def write(folder: Path, run: dict) -> None:
-    """Write run.json, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{FILE}"
-    aside.write_text(json.dumps(run, indent=1) + "\n")
-    aside.replace(folder / FILE)
+    replace(folder / FILE, run)
 
 
-def _lock(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.lock")
+def replace(path: Path, value: dict) -> None:
+    """Write a JSON file so that it is there whole or as it was, also when the machine stops."""
+    aside = path.with_name(f".{path.name}")
+    with aside.open("w") as file:
+        file.write(json.dumps(value, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 @contextlib.contextmanager
 def only_writer(folder: Path):
     """Hold a run's folder for this process; the system lets go of it however the process ends. Raises RecipeError when another has it."""
-    _lock(folder).parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder).open("a") as file:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RecipeError(f"{folder} is being trained by another process; wait for it, or stop it") from None
         yield
-
-
-def is_written(folder: Path) -> bool:
-    """Whether a process is training in a run's folder now."""
-    if not _lock(folder).exists():
-        return False
-    try:
-        with only_writer(folder):
-            return False
-    except RecipeError:
-        return True

@@ -27,33 +27,28 @@ def start(job: str, record: dict, recipe: Recipe | None, data: Path, folder: Pat
     name = recipe.id if recipe else data.parent.name
     manifest = json.loads((data / "manifest.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault(
-        "WANDB_DATA_DIR", str(folder / "wandb")
-    )  # files of artifacts wait beside the offline run that names them
+    # Files of artifacts wait beside the offline run that names them.
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
+    tags = os.environ.get("WANDB_TAGS", "").split(",") + [recipe.path.parent.name if recipe else "", data.parent.name]
     run = wandb.init(
         project=recipe.data["wandb_project"] if recipe else os.environ.get("WANDB_PROJECT", "aether"),
         name=name if job == "train" else f"{name} {job}",
         group=os.environ.get("WANDB_RUN_GROUP", f"{name}-{manifest['data_sha256'][:8]}"),
         job_type=job,
-        tags=[
-            *filter(None, os.environ.get("WANDB_TAGS", "").split(",")),
-            *([recipe.path.parent.name] if recipe else []),
-            data.parent.name,
-        ],
+        tags=[tag for tag in tags if tag],
         id=record.get("wandb_id") if job == "train" else None,
         resume="allow" if job == "train" else None,
         dir=str(folder),
         config={"run": record, "recipe": recipe.data if recipe else None, "data": counts(manifest)},
     )
-    artifact = wandb.Artifact(f"data-{data.parent.name}", "dataset", metadata={"data_sha256": manifest["data_sha256"]})
     rows = ("train.jsonl", "val.jsonl") if os.environ.get("WANDB_LOG_ROWS") == "1" else ()
-    for file in ("manifest.json", *rows):
-        artifact.add_file(str(data / file), name=file)
-    run.log_artifact(artifact)
-    if recipe:
-        artifact = wandb.Artifact(f"recipe-{recipe.id.replace('/', '-')}", "recipe", metadata={"sha256": recipe.sha256})
-        artifact.add_file(str(recipe.path), name="recipe.yaml")
-        run.log_artifact(artifact)
+    files = {"dataset": [data / file for file in ("manifest.json", *rows)], "recipe": [recipe.path] if recipe else []}
+    for kind, paths in files.items():
+        artifact = wandb.Artifact(f"{kind}-{data.parent.name if kind == 'dataset' else name}".replace("/", "-"), kind)
+        for path in paths:
+            artifact.add_file(str(path), name=path.name)
+        if paths:
+            run.log_artifact(artifact)
     return run
 
 
@@ -70,8 +65,11 @@ class Meter:
     the matrix products this GPU does on random bf16 data at the start of the run.
     """
 
-    def __init__(self, config: dict, capacity: int):
-        self.shape, self.capacity, self.ceiling = Shape.from_config(config), capacity, None
+    def __init__(self, config: dict):
+        self.shape, self.ceiling = Shape.from_config(config), None
+        self.reset()
+
+    def begin(self) -> None:
         if torch.cuda.is_available():
             from training.bench import ceiling
 
@@ -79,8 +77,7 @@ class Meter:
         self.reset()
 
     def reset(self) -> None:
-        self.since, self.tokens, self.slots, self.bins = time.perf_counter(), 0, 0, 0
-        self.pairs: torch.Tensor | float = 0.0
+        self.since, self.tokens, self.slots, self.pairs = time.perf_counter(), 0, 0, 0
 
     def add(self, batch: dict) -> None:
         """Count a micro-batch: input_ids (1, tokens), position_ids (1, tokens), and an attention_mask where anything is padding."""
@@ -88,23 +85,23 @@ class Meter:
         self.slots += batch["input_ids"].numel()
         self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
         self.pairs = self.pairs + (batch["position_ids"] + 1).sum()  # stays where it is: reading it would wait for the GPU
-        self.bins += 1
 
     def read(self) -> dict[str, float]:
         """The figures of this process since the last reading."""
         if not self.tokens:
             return {}
-        speed = self.tokens / (time.perf_counter() - self.since)
         found = {
-            "speed/tokens_per_s": speed,
+            "speed/tokens_per_s": self.tokens / (time.perf_counter() - self.since),
             "speed/padding": 1 - self.tokens / self.slots,
-            "speed/bin_fill": self.slots / (self.bins * self.capacity),
             "memory/host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
         if self.ceiling:
             attention = 16 * self.shape.layers * self.shape.heads * self.shape.head_dim * float(self.pairs) / self.tokens
-            found["speed/share_of_ceiling"] = speed * (6 * self.shape.parameters + attention) / self.ceiling
-            found["memory/gpu_peak_gib"] = torch.cuda.max_memory_reserved() / 2**30
+            flops = found["speed/tokens_per_s"] * (6 * self.shape.parameters + attention)
+            found |= {
+                "speed/share_of_ceiling": flops / self.ceiling,
+                "memory/gpu_peak_gib": torch.cuda.max_memory_reserved() / 2**30,
+            }
         self.reset()
         return found
 

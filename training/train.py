@@ -183,7 +183,7 @@ def record_of(recipe: Recipe, data: Path, base: str, revision: str | None, folde
     figures = {"seconds": round(time.monotonic() - started, 1), "peak_host_gib": round(peak, 2)}
     provenance.write(folder, record | {"status": "finished"} | figures)
     tracked.summary.update(figures)
-    checkpoints.push(folder)
+    checkpoints.push(folder, keep=0)
     print(f"{recipe.id}: finished in {figures['seconds']} s, {peak:.1f} GiB of host memory: {folder.relative_to(ROOT)}")
     return 0
 

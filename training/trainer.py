@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import shutil
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +20,14 @@ from training.render import IGNORE
 from training.tracking import Meter
 
 
-def off_the_clock(method):
-    """What evaluating and saving take is not training time."""
-
-    @functools.wraps(method)
-    def timed(self, *args, **kwargs):
-        started = time.perf_counter()
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            if self.meter:
-                self.meter.since += time.perf_counter() - started
-
-    return timed
-
-
 class AetherTrainer(AxolotlTrainer):
-    """The loss is averaged over trained tokens, in training and in evaluation; `stop` and `meter` are set by the plugin."""
+    """The loss is averaged over trained tokens, in training and in evaluation."""
 
     stop: StopRequest | None = None
-    meter: Meter | None = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.meter = Meter(self.model.config.to_dict())
         # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
         self.model_accepts_loss_kwargs = True
 
@@ -66,12 +50,11 @@ class AetherTrainer(AxolotlTrainer):
         return super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     def training_step(self, model, inputs, *args, **kwargs):
-        if self.meter:
-            self.meter.add(inputs)
+        self.meter.add(inputs)
         return super().training_step(model, inputs, *args, **kwargs)
 
     def log(self, logs, *args, **kwargs):
-        if self.meter and "loss" in logs:
+        if "loss" in logs:
             logs |= self.meter.read()
         return super().log(logs, *args, **kwargs)
 
@@ -86,7 +69,6 @@ class AetherTrainer(AxolotlTrainer):
                     )
         return super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
-    @off_the_clock
     def _save_checkpoint(self, model, trial, evaluated: bool = True):
         """Save, verify and seal; only then remove older ones, copy to the mirror, and stop where a signal asked to.
 
@@ -107,7 +89,8 @@ class AetherTrainer(AxolotlTrainer):
             self.args.save_total_limit = limit
         if self.args.should_save:
             rotate_checkpoints(str(folder.parent), limit, self.state.best_model_checkpoint)
-            checkpoints.push(folder.parent, folder.name, limit)
+            checkpoints.push(folder.parent, folder.name, limit or sys.maxsize)
+        self.meter.reset()
         self._stop_if_asked()
 
     def _stop_if_asked(self):
@@ -115,7 +98,6 @@ class AetherTrainer(AxolotlTrainer):
             step = self.state.global_step
             raise Interrupted(self.stop.signal, f"at step {step} of {self.state.max_steps}, checkpoint-{step} is saved")
 
-    @off_the_clock
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Held-out loss in nats a trained token: over all rows, and of each category."""
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
@@ -142,6 +124,7 @@ class AetherTrainer(AxolotlTrainer):
                 values = self.model(**self._prepare_inputs(batch), token_nll=True).logits.double().cpu().numpy()
             sums += [np.bincount(categories, weights, len(names)) for weights in (values, np.ones_like(values))]
         self.model.train(was_training)
+        self.meter.reset()
         nats, tokens = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
         metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
         if len(names) > 1:
@@ -154,15 +137,15 @@ class AetherTrainer(AxolotlTrainer):
 class Watch(TrainerCallback):
     """Takes signals over when training begins, and has the step at hand saved when one came."""
 
-    def __init__(self, trainer: AetherTrainer, capacity: int):
-        self.trainer, self.capacity = trainer, capacity
+    def __init__(self, trainer: AetherTrainer):
+        self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.trainer.meter = Meter(self.trainer.model.config.to_dict(), self.capacity)
         if self.trainer.stop:
             self.trainer.stop.defer()
         if state.global_step and self.trainer.evaluated(state.global_step) is False:
             self.trainer.evaluate()  # before the random state is restored, so that it changes nothing after it
+        self.trainer.meter.begin()
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.trainer.stop and self.trainer.stop.signal:
