@@ -24,9 +24,9 @@ import yaml
 from training import failures, provenance
 from training.checkpoints import number
 from training.recipe import ROOT, RecipeError
-from training.tracking import counts
 
 CODE = ("commit", "dirty", "lock_sha256", "image_digest", "device")
+SIDES = ("base", "tuned", "difference")
 SERIES = {"training loss": "train/loss", "held-out loss": "eval/loss"}
 
 
@@ -38,7 +38,7 @@ class Run:
     recipe: dict
     data: dict  # the manifest's counts
     history: dict[int, dict[str, float]]  # by step, under W&B's names
-    metrics: dict[str, dict] = field(default_factory=dict)  # of result.json: {name: {base: {value, n, interval}, tuned: …}}
+    metrics: dict[str, dict] = field(default_factory=dict)  # {suite/prompt/name: {side: {value, interval, n}}}
 
     def series(self, key: str) -> list[tuple[int, float]]:
         return [(step, row[key]) for step, row in sorted(self.history.items()) if key in row]
@@ -73,10 +73,18 @@ def local(folder: Path) -> Run:
         parse = json.loads if name.endswith(".json") else yaml.safe_load
         return parse((folder / name).read_text()) if (folder / name).exists() else {}
 
-    metrics = read("eval/result.json").get("metrics", {})
+    suites = read("eval/result.json").get("suites", {})
+    cells = {f"{suite}/{prompt}": cell for suite, about in suites.items() for prompt, cell in about["prompts"].items()}
+    metrics = {f"{cell}/{name}": sides(about) for cell, found in cells.items() for name, about in found["measurements"].items()}
     name = str(folder.relative_to(ROOT / "outputs")) if folder.is_relative_to(ROOT / "outputs") else str(folder)
     history = local_history(folder, record.get("wandb_id") or "")
-    return Run(name, status, record, read("recipe.yaml"), counts(read("data.json")), history, metrics)
+    return Run(name, status, record, read("recipe.yaml"), provenance.counts(read("data.json")), history, metrics)
+
+
+def sides(about: dict) -> dict:
+    """A measurement of result.json as {side: {value, interval, n}}."""
+    both = {side: about[side] | {"n": about["n"]} for side in ("base", "tuned")}
+    return both | {"difference": {"value": about["difference"], "interval": about["interval"], "n": about["n"]}}
 
 
 def local_history(folder: Path, wandb_id: str) -> dict[int, dict[str, float]]:
@@ -117,7 +125,10 @@ def online(path: str) -> Run:
     metrics: dict[str, dict] = {}
     if run.group:
         for other in api.runs("/".join(path.split("/")[:2]), filters={"group": run.group, "jobType": "eval"}, lazy=False):
-            metrics |= other.summary.get("metrics") or {}
+            for key, value in other.summary_metrics.items():
+                name, _, side = key.rpartition("/")
+                if side in SIDES:
+                    metrics.setdefault(name, {})[side] = {"value": value}
     config = run.config
     name = f"{run.name} ({run.id})"
     return Run(
@@ -178,11 +189,10 @@ def outcome(letter: str, run: Run) -> list:
 
 def measured(value: dict | None) -> str | None:
     """`0.71 [0.65, 0.77], n 200`."""
-    if not isinstance(value, dict):
-        return None if value is None else cell(value)
-    text, interval = cell(value.get("value")), value.get("interval")
-    text += f" [{', '.join(cell(float(bound)) for bound in interval)}]" if interval else ""
-    return text + (f", n {value['n']}" if "n" in value else "")
+    if value is None:
+        return None
+    interval = f" [{', '.join(cell(float(bound)) for bound in value['interval'])}]" if "interval" in value else ""
+    return cell(float(value["value"])) + interval + (f", n {value['n']}" if "n" in value else "")
 
 
 def page(runs: list[Run], letters: str) -> str:
@@ -196,10 +206,9 @@ def page(runs: list[Run], letters: str) -> str:
             lines += ["", f"### {section}", "", *table(["", *letters], [[key, *values] for key, values in keys.items()])]
     if same := [section for section, keys in found.items() if not keys]:
         lines += ["", f"The same in all: {', '.join(same)}."]
-    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    names = dict.fromkeys((name, side) for run in runs for name, found in run.metrics.items() for side in SIDES if side in found)
     if names:
-        sides = [(n, side) for n in names for side in ("base", "tuned") if any((r.metrics.get(n) or {}).get(side) for r in runs)]
-        rows = [[f"{n}, {side}", *(measured((run.metrics.get(n) or {}).get(side)) for run in runs)] for n, side in sides]
+        rows = [[f"{n}, {side}", *(measured(run.metrics.get(n, {}).get(side)) for run in runs)] for n, side in names]
         lines += ["", "## Metrics, with 95 % intervals", "", *table(["", *letters], rows)]
     return "\n".join(lines) + "\n"
 

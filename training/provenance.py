@@ -56,6 +56,11 @@ def read(folder: Path) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def counts(manifest: dict) -> dict:
+    """The parts of a dataset's manifest that say what it holds, without the hash of every file and image."""
+    return {key: value for key, value in manifest.items() if key not in ("files", "images") and len(json.dumps(value)) < 20_000}
+
+
 def write(folder: Path, run: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     replace(folder / FILE, run)
