@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from transformers import set_seed
 
 from training import model as patches
+from training.checkpoints import sealed
 from training.data import Bins, Collator, index, select
 from training.recipe import RecipeError
 from training.render import Renderer
@@ -91,7 +92,10 @@ class AetherPlugin(BasePlugin):
         return Collator, {}
 
     def get_training_args(self, cfg):
-        return {
+        resumed = cfg.get("resume_from_checkpoint")
+        # Axolotl evaluates at the start of every run; a resumed one only makes up the evaluation that a signal cut short.
+        again = {"eval_on_start": not sealed(Path(resumed)).get("evaluated", True)} if resumed else {}
+        return again | {
             "sample_packing": False,  # the items are already bins: no multipack sampler on top
             "eval_sample_packing": False,
             "remove_unused_columns": False,

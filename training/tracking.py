@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from apriel.facts import Shape
+from training import provenance
 from training.recipe import ROOT, Recipe
 
 
@@ -39,7 +40,7 @@ def start(job: str, record: dict, recipe: Recipe | None, data: Path, folder: Pat
         id=record.get("wandb_id") if job == "train" else None,
         resume="allow" if job == "train" else None,
         dir=str(folder),
-        config={"run": record, "recipe": recipe.data if recipe else None, "data": counts(manifest)},
+        config={"run": record, "recipe": recipe.data if recipe else None, "data": provenance.counts(manifest)},
     )
     rows = ("train.jsonl", "val.jsonl") if os.environ.get("WANDB_LOG_ROWS") == "1" else ()
     files = {"dataset": [data / file for file in ("manifest.json", *rows)], "recipe": [recipe.path] if recipe else []}
@@ -50,11 +51,6 @@ def start(job: str, record: dict, recipe: Recipe | None, data: Path, folder: Pat
         if paths:
             run.log_artifact(artifact)
     return run
-
-
-def counts(manifest: dict) -> dict:
-    """The parts of a dataset's manifest that say what it holds, without the hash of every image."""
-    return {key: value for key, value in manifest.items() if key not in ("files", "images") and len(json.dumps(value)) < 20_000}
 
 
 class Meter:

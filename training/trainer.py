@@ -31,10 +31,6 @@ class AetherTrainer(AxolotlTrainer):
         # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
         self.model_accepts_loss_kwargs = True
 
-    def evaluated(self, step: int) -> bool | None:
-        """Whether the sealed checkpoint of a step was evaluated as far as it should be; None where there is no such checkpoint."""
-        return checkpoints.sealed(Path(self.args.output_dir) / f"checkpoint-{step}").get("evaluated")
-
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
         seed = loader.worker_init_fn
@@ -74,7 +70,7 @@ class AetherTrainer(AxolotlTrainer):
 
         `evaluated` is false when the evaluation of this step was cut short: a resumed run makes it up.
         """
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = self._checkpoint()
         (folder / checkpoints.SEAL).unlink(missing_ok=True)
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -93,10 +89,19 @@ class AetherTrainer(AxolotlTrainer):
         self.meter.reset()
         self._stop_if_asked()
 
+    def _checkpoint(self) -> Path:
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+
     def _stop_if_asked(self):
         if self.stop and self.stop.signal:
-            step = self.state.global_step
-            raise Interrupted(self.stop.signal, f"at step {step} of {self.state.max_steps}, checkpoint-{step} is saved")
+            saved = f"{self._checkpoint().name} is saved" if self.state.global_step else "nothing to save yet"
+            raise Interrupted(self.stop.signal, f"at step {self.state.global_step} of {self.state.max_steps}, {saved}")
+
+    def _leave_evaluation(self):
+        """Save this step, unless it is saved and its evaluation is being made up, and stop."""
+        if self.state.global_step and checkpoints.sealed(self._checkpoint()).get("evaluated", True):
+            self._save_checkpoint(self.model, None, evaluated=False)
+        self._stop_if_asked()
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Held-out loss in nats a trained token: over all rows, and of each category."""
@@ -115,9 +120,7 @@ class AetherTrainer(AxolotlTrainer):
         self.model.eval()
         for batch in loader:
             if self.stop and self.stop.signal:
-                if self.evaluated(self.state.global_step) is not False:  # else this is the evaluation that is being made up
-                    self._save_checkpoint(self.model, None, evaluated=False)
-                self._stop_if_asked()
+                self._leave_evaluation()
             owners = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
             categories = np.searchsorted(names, batch.pop("categories"))[owners.numpy()]
             with torch.no_grad(), self.compute_loss_context_manager():
@@ -143,8 +146,6 @@ class Watch(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if self.trainer.stop:
             self.trainer.stop.defer()
-        if state.global_step and self.trainer.evaluated(state.global_step) is False:
-            self.trainer.evaluate()  # before the random state is restored, so that it changes nothing after it
         self.trainer.meter.begin()
 
     def on_step_end(self, args, state, control, **kwargs):
