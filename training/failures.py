@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -19,20 +18,13 @@ from training.recipe import RecipeError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
-WAYS = (  # what the text of a failure holds, what is said
-    (
-        r"Errno (28|122)\]|No space left|os error 28|PytorchStreamWriter|inline_container",
-        "the disk is full ({free:.2f} GiB free); make room",
+KNOWN = {  # what the text of a failure holds: what is said
+    r"Errno (28|122)\]|No space left|os error 28|PytorchStreamWriter|inline_container": "the disk is full; make room",
+    r"^(torch\.)?(cuda\.)?OutOfMemoryError": "the GPU is out of memory; lower sequence_len in a new version, or free what else runs there",
+    r"^MemoryError|Errno 12\]|can't allocate memory|DataLoader worker .*(killed|exited unexpectedly|bus error)": (
+        "out of host memory; lower dataloader_num_workers or give the machine more"
     ),
-    (
-        r"^(torch\.)?(cuda\.)?OutOfMemoryError",
-        "the GPU is out of memory; lower sequence_len in a new version, or free what else runs there",
-    ),
-    (
-        r"^MemoryError|Errno 12\]|can't allocate memory|DataLoader worker .*(killed|exited unexpectedly|bus error)",
-        "out of host memory; lower dataloader_num_workers or give the machine more",
-    ),
-)
+}
 
 
 class Interrupted(BaseException):  # passes every `except Exception` on its way out
@@ -78,15 +70,14 @@ def explain(error: BaseException | None, folder: str) -> str | None:
     """One line for a failure that is known, or whose cause is; None for any other."""
     if error is None:
         return None
-    if isinstance(error, Interrupted | Diverged | RecipeError | RowError):
+    if isinstance(error, Interrupted | Diverged | RecipeError | RowError) or type(error).__name__ == "RenderError":
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if type(error).__module__.startswith("wandb."):
         return f"W&B: {text}; mend WANDB_API_KEY or the network, or set WANDB_MODE=offline"
-    for sign, said in WAYS:
+    for sign, said in KNOWN.items():
         if re.search(sign, text, re.I):
-            free = shutil.disk_usage(folder if os.path.exists(folder) else ".").free / 2**30
-            return f"{folder}: {said.format(free=free)} ({text[:200]})"
+            return f"{folder}: {said} ({text[:200]})"
     return explain(error.__cause__ or error.__context__, folder)
 
 

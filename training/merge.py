@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from training import pins, provenance, tracking
+from training import pins, tracking
 from training.checkpoints import damage
 from training.recipe import ROOT, RecipeError, find
 from training.train import quiet_environment
@@ -86,7 +86,7 @@ def main() -> int:
         proven = merge(options.base or base_folder(recipe.data["base_model"]), trained, trained / "merged")
         print(f"proven: {proven}")
         quiet_environment()
-        with tracking.start("merge", provenance.read(trained), recipe, ROOT / recipe.data["rows"]["path"], trained) as run:
+        with tracking.start("merge", trained) as run:
             run.summary["proven"] = proven
     except (RecipeError, MergeError) as error:
         print(f"error: {error}", file=sys.stderr)

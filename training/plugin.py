@@ -22,7 +22,7 @@ from training.checkpoints import sealed
 from training.data import Bins, Collator, index, select
 from training.recipe import RecipeError
 from training.render import Renderer
-from training.trainer import AetherTrainer, Watch
+from training.trainer import AetherTrainer
 
 LOG = logging.getLogger("training")
 NAME = "training.plugin.AetherPlugin"
@@ -92,7 +92,7 @@ class AetherPlugin(BasePlugin):
         return Collator, {}
 
     def get_training_args(self, cfg):
-        resumed = cfg.get("resume_from_checkpoint")
+        resumed = getattr(cfg, "resume_from_checkpoint", None)
         # Axolotl evaluates at the start of every run; a resumed one only makes up the evaluation that a signal cut short.
         again = {"eval_on_start": not sealed(Path(resumed)).get("evaluated", True)} if resumed else {}
         return again | {
@@ -107,9 +107,6 @@ class AetherPlugin(BasePlugin):
 
     def get_trainer_cls(self, cfg):
         return AetherTrainer
-
-    def add_callbacks_post_trainer(self, cfg, trainer):
-        return [Watch(trainer)]
 
     def pre_model_load(self, cfg):
         set_seed(cfg.seed or 0)  # the adapter is drawn when the model loads, before the Trainer seeds anything

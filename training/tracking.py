@@ -10,46 +10,47 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import torch
+import yaml
 
 from apriel.facts import Shape
 from training import provenance
-from training.recipe import ROOT, Recipe
+from training.recipe import ROOT
 
 
-def start(job: str, record: dict, recipe: Recipe | None, data: Path, folder: Path):
-    """Begin (or, under the record's wandb_id, continue) the W&B run of a job (data, train, merge) and log what it stands on."""
+def start(job: str, folder: Path):
+    """Begin the W&B run of a job (data, train, merge) on the run.json, recipe.yaml and data.json of a folder; a training goes on in its own."""
     import wandb
 
-    name = recipe.id if recipe else data.parent.name
-    manifest = json.loads((data / "manifest.json").read_text())
-    folder.mkdir(parents=True, exist_ok=True)
+    record, manifest = provenance.read(folder) or {}, json.loads((folder / "data.json").read_text())
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) if job != "data" else {}
+    rows = ROOT / recipe["rows"]["path"] if recipe else ROOT / "datasets" / folder.name / "build"
+    name = recipe.get("wandb_name", folder.name)
     # Files of artifacts wait beside the offline run that names them.
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
-    tags = os.environ.get("WANDB_TAGS", "").split(",") + [recipe.path.parent.name if recipe else "", data.parent.name]
     run = wandb.init(
-        project=recipe.data["wandb_project"] if recipe else os.environ.get("WANDB_PROJECT", "aether"),
+        project=recipe.get("wandb_project", "aether"),
         name=name if job == "train" else f"{name} {job}",
         group=os.environ.get("WANDB_RUN_GROUP", f"{name}-{manifest['data_sha256'][:8]}"),
         job_type=job,
-        tags=[tag for tag in tags if tag],
-        id=record.get("wandb_id") if job == "train" else None,
+        tags=[tag for tag in (*os.environ.get("WANDB_TAGS", "").split(","), name.split("/")[0], rows.parent.name) if tag],
+        id=record["wandb_id"] if job == "train" else None,
         resume="allow" if job == "train" else None,
         dir=str(folder),
-        config={"run": record, "recipe": recipe.data if recipe else None, "data": provenance.counts(manifest)},
+        config={"run": record, "recipe": recipe, "data": provenance.counts(manifest)},
     )
-    rows = ("train.jsonl", "val.jsonl") if os.environ.get("WANDB_LOG_ROWS") == "1" else ()
-    files = {"dataset": [data / file for file in ("manifest.json", *rows)], "recipe": [recipe.path] if recipe else []}
-    for kind, paths in files.items():
-        artifact = wandb.Artifact(f"{kind}-{data.parent.name if kind == 'dataset' else name}".replace("/", "-"), kind)
-        for path in paths:
-            artifact.add_file(str(path), name=path.name)
-        if paths:
-            run.log_artifact(artifact)
+    asked = ("train.jsonl", "val.jsonl") if os.environ.get("WANDB_LOG_ROWS") == "1" else ()
+    logged = {f"data-{rows.parent.name}": ["data.json", *asked]} | ({f"recipe-{name}": ["recipe.yaml"]} if recipe else {})
+    for title, files in logged.items():
+        artifact = wandb.Artifact(title.replace("/", "-"), title.split("-")[0])
+        for file in files:
+            artifact.add_file(str((rows if file in asked else folder) / file), name=file)
+        run.log_artifact(artifact)
     return run
 
 
@@ -106,9 +107,10 @@ def main() -> int:
     from training.train import quiet_environment
 
     quiet_environment()
-    data = ROOT / "datasets" / sys.argv[1] / "build"
-    manifest = json.loads((data / "manifest.json").read_text())
-    start("data", {"data_sha256": manifest["data_sha256"]}, None, data, ROOT / "outputs" / "data" / sys.argv[1]).finish()
+    folder = ROOT / "outputs" / "data" / sys.argv[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "datasets" / sys.argv[1] / "build" / "manifest.json", folder / "data.json")
+    start("data", folder).finish()
     return 0
 
 

@@ -148,7 +148,7 @@ def attempt(name: str, fresh: bool, override: str | None) -> int:
                 return 0
             if wrong := problems(recipe):
                 raise RecipeError("\n".join(wrong))
-            return record_of(recipe, data, base, revision, folder, record, stop)
+            return recorded(recipe, data, base, revision, folder, record, stop)
     except (Exception, failures.Interrupted) as error:
         line = failures.explain(error, str(folder.relative_to(ROOT)))
         if line is None:
@@ -157,9 +157,9 @@ def attempt(name: str, fresh: bool, override: str | None) -> int:
         return 128 + error.signal if isinstance(error, failures.Interrupted) else 1
 
 
-def record_of(recipe: Recipe, data: Path, base: str, revision: str | None, folder: Path, record: dict, stop) -> int:
+def recorded(recipe: Recipe, data: Path, base: str, revision: str | None, folder: Path, record: dict, stop) -> int:
     """Train, keeping run.json true to how it went."""
-    from training import tracking
+    from training import tracking  # needs torch
 
     checkpoint = checkpoints.newest(folder)
     if checkpoint:
@@ -169,15 +169,14 @@ def record_of(recipe: Recipe, data: Path, base: str, revision: str | None, folde
     shutil.copyfile(data / "manifest.json", folder / "data.json")
     started = time.monotonic()
     try:
-        tracked = tracking.start("train", record, recipe, data, folder)
+        tracked = tracking.start("train", folder)
         train(recipe, base, revision, checkpoint, stop)
         checkpoints.seal(folder, ("*model*.safetensors",))
     except BaseException as error:
         ended = "stopped" if isinstance(error, failures.Interrupted) else "failed"
         with contextlib.suppress(OSError):  # a full disk keeps the record it had
-            provenance.write(
-                folder, record | {"status": ended, "ended_by": failures.explain(error, str(folder)) or repr(error)[:300]}
-            )
+            said = failures.explain(error, recipe.data["output_dir"]) or repr(error)[:300]
+            provenance.write(folder, record | {"status": ended, "ended_by": said})
         raise
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures = {"seconds": round(time.monotonic() - started, 1), "peak_host_gib": round(peak, 2)}

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
-from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from training import checkpoints
@@ -30,6 +29,12 @@ class AetherTrainer(AxolotlTrainer):
         self.meter = Meter(self.model.config.to_dict())
         # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
         self.model_accepts_loss_kwargs = True
+
+    def train(self, *args, **kwargs):
+        if self.stop:
+            self.stop.defer()
+        self.meter.begin()
+        return super().train(*args, **kwargs)
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
@@ -55,13 +60,15 @@ class AetherTrainer(AxolotlTrainer):
         return super().log(logs, *args, **kwargs)
 
     def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
-        """Look at loss and gradient before they are logged or, worse, their weights saved."""
+        """Save where a signal asks for it; look at loss and gradient before they are logged or, worse, their weights saved."""
+        if self.stop and self.stop.signal:
+            self.control.should_save = self.control.should_log = True
         if self.control.should_log or self.control.should_save:
             for name, value in (("loss", tr_loss), ("gradient", grad_norm)):
                 if value is not None and not math.isfinite(float(value)):
+                    said = f"the {name} is {float(value)} at step {self.state.global_step} of {self.state.max_steps} and was not saved"
                     raise Diverged(
-                        f"the {name} is {float(value)} at step {self.state.global_step} of {self.state.max_steps}, nothing was saved "
-                        "of it; going on repeats it: make a new version with a lower learning_rate, or look at the rows before this step"
+                        f"{said}; going on would repeat it: lower learning_rate in a new version, or look at the last rows"
                     )
         return super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
@@ -135,19 +142,3 @@ class AetherTrainer(AxolotlTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-
-class Watch(TrainerCallback):
-    """Takes signals over when training begins, and has the step at hand saved when one came."""
-
-    def __init__(self, trainer: AetherTrainer):
-        self.trainer = trainer
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if self.trainer.stop:
-            self.trainer.stop.defer()
-        self.trainer.meter.begin()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.trainer.stop and self.trainer.stop.signal:
-            control.should_save = control.should_log = True
