@@ -173,12 +173,12 @@ def test_a_signal_before_training_ends_at_once():
 
 def test_a_signal_while_training_waits_for_the_step():
     body = "stop.defer(); os.kill(os.getppid(), signal.SIGINT); time.sleep(0.5); raise failures.Interrupted(stop.signal, 'at step 4')"
-    assert supervised(body)[:2] == (130, "SIGINT: saving a checkpoint, then stopping\nstopped by SIGINT at step 4\n")
+    assert supervised(body)[:2] == (130, "\nSIGINT: saving a checkpoint, then stopping\nstopped by SIGINT at step 4\n")
 
 
 def test_killed_for_want_of_memory_is_said():
     code, said, _ = supervised("os.kill(os.getpid(), signal.SIGKILL)")
-    assert code == 137 and said.startswith("error: killed by SIGKILL, by the system for want of memory") and said.count("\n") == 1
+    assert code == 137 and said.startswith("\nerror: killed by SIGKILL, by the system for want of memory") and said.count("\n") == 2
 
 
 def test_nothing_trains_on_when_its_parent_is_killed():

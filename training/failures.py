@@ -56,7 +56,7 @@ class StopRequest:
 
     def _keep(self, number: int, _frame) -> None:
         if self.signal is None:
-            print(f"{signal.Signals(number).name}: saving a checkpoint, then stopping", file=sys.stderr, flush=True)
+            print(f"\n{signal.Signals(number).name}: saving a checkpoint, then stopping", file=sys.stderr, flush=True)
         self.signal = self.signal or number
 
 
@@ -94,5 +94,5 @@ def supervise(work: Callable[[], int]) -> int:
         peak, total = usage.ru_maxrss / 2**20, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         hint = ", by the system for want of memory if nobody did" if -code == signal.SIGKILL else ""
         said = f"killed by {signal.Signals(-code).name}{hint}, after a peak of {peak:.1f} of {total:.1f} GiB"
-        print(f"error: {said}. The same command continues from the last whole checkpoint.", file=sys.stderr)
+        print(f"\nerror: {said}. The same command continues from the last whole checkpoint.", file=sys.stderr)
     return code if code >= 0 else 128 - code

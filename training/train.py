@@ -153,7 +153,7 @@ def attempt(name: str, fresh: bool, override: str | None) -> int:
         line = failures.explain(error, str(folder.relative_to(ROOT)))
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
         return 128 + error.signal if isinstance(error, failures.Interrupted) else 1
 
 
