@@ -135,7 +135,7 @@ def differences(runs: list[Run]) -> dict[str, dict[str, list]]:
     code = ("commit", "dirty", "lock_sha256", "image_digest", "device")
     base = ("base", "base_revision", "base_sha256", "seed")
     sections = {
-        "recipe": [run.recipe for run in runs],
+        "recipe": [{k: v for k, v in run.recipe.items() if k not in ("output_dir", "wandb_name")} for run in runs],  # its name
         "data": [run.data for run in runs],
         "base": [{key: run.record.get("identity", {}).get(key) for key in base} for run in runs],
         "code and machine": [{key: run.record.get(key) for key in code} for run in runs],
@@ -152,7 +152,8 @@ def differences(runs: list[Run]) -> dict[str, dict[str, list]]:
 def cell(value: object) -> str:
     text = "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     text = text[:12] if re.fullmatch("[0-9a-f]{40,64}", text) else text
-    return text.replace("|", "\\|").replace("\n", " ")[:80]
+    text = text.replace("|", "\\|").replace("\n", " ")
+    return text if len(text) < 80 else f"{text[:78]}…"
 
 
 def table(head: list[str], rows: list[list]) -> str:
@@ -207,10 +208,12 @@ def draw(runs: list[Run], letters: str, path: Path) -> None:
         for place, (letter, run) in enumerate(zip(letters, runs, strict=True)):
             curve = run.series(key)
             curve = curve.rolling(max(1, len(curve) // 50), min_periods=1).mean()  # a long run's noise would hide the others
-            unfinished = [len(curve) - 1] if len(curve) and run.status not in ("finished", "running") else []
+            unfinished = len(curve) and run.status not in ("finished", "running")
+            mark = (
+                {"marker": "X", "markersize": 9, "markevery": [-1]} if unfinished else {"marker": "."} if len(curve) < 50 else {}
+            )
             style = {"color": f"C{place % 10}", "linestyle": "--" if place >= 10 else "-", "alpha": 0.85}
-            label = f"{letter}  {run.name}, {run.status}"
-            axis.plot(curve.index, curve, label=label, marker="X", markersize=9, markevery=unfinished, **style)
+            axis.plot(curve.index, curve, label=f"{letter}  {run.name}, {run.status}", **style, **mark)
         axis.set(title=title, xlabel="step", ylabel="nats a trained token")
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
