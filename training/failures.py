@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 KNOWN = {  # what the text of a failure holds: what is said
     r"Errno (28|122)\]|No space left|os error 28|PytorchStreamWriter|inline_container": "the disk is full; make room",
     r"^(torch\.)?(cuda\.)?OutOfMemoryError": "the GPU is out of memory; lower sequence_len in a new version, or free what else runs there",
-    r"^MemoryError|Errno 12\]|can't allocate memory|DataLoader worker .*(killed|exited unexpectedly|bus error)": (
+    r"^MemoryError|Errno 12\]|can't allocate memory|DataLoader worker .*(signal: Killed|exited unexpectedly|bus error)": (
         "out of host memory; lower dataloader_num_workers or give the machine more"
     ),
 }

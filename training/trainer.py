@@ -38,8 +38,9 @@ class AetherTrainer(AxolotlTrainer):
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
-        seed = loader.worker_init_fn
-        loader.worker_init_fn = lambda n: (leave_signals_to_the_trainer(n), seed and seed(n))
+        inner = getattr(loader, "base_dataloader", loader)  # accelerate's wrapper does not pass on what is set on it
+        seed = inner.worker_init_fn
+        inner.worker_init_fn = lambda n: (leave_signals_to_the_trainer(n), seed and seed(n))
         return loader
 
     def _run_epoch(self, *args, epoch, **kwargs):
