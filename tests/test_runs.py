@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -178,7 +179,9 @@ def test_a_signal_while_training_waits_for_the_step():
 
 def test_killed_for_want_of_memory_is_said():
     code, said, _ = supervised("os.kill(os.getpid(), signal.SIGKILL)")
-    assert code == 137 and said.startswith("\nerror: killed by SIGKILL, by the system for want of memory") and said.count("\n") == 2
+    assert (
+        code == 137 and said.startswith("\nerror: killed by SIGKILL, by the system for want of memory") and said.count("\n") == 2
+    )
 
 
 def test_nothing_trains_on_when_its_parent_is_killed():
@@ -276,3 +279,21 @@ run.finish()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"run.json", "run-abcd1234.wandb"} <= {path.name for path in files} and len(files) > 8
     assert not [path for path in files for key in KEYS.values() if key.encode() in path.read_bytes()]
+
+
+def test_a_signal_to_the_group_leaves_the_loading_of_rows_alone(monkeypatch):
+    """The Trainer's loader, and the one that a resumed run skips ahead with, go on when their worker is told to end."""
+    from accelerate.data_loader import DataLoaderShard, skip_first_batches
+    from axolotl.core.trainers.base import AxolotlTrainer
+
+    from training.trainer import AetherTrainer
+
+    stock = DataLoaderShard(list(range(40)), batch_size=1, num_workers=1)
+    monkeypatch.setattr(AxolotlTrainer, "get_train_dataloader", lambda self: stock)
+    loader = AetherTrainer.__new__(AetherTrainer).get_train_dataloader()
+    for one, first in ((loader, 0), (skip_first_batches(loader, 2), 2)):
+        rows = iter(one)
+        seen = [int(next(rows))]
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGTERM)
+        assert seen + [int(row) for row in rows] == list(range(first, 40))

@@ -56,8 +56,9 @@ class StopRequest:
 
     def _keep(self, number: int, _frame) -> None:
         if self.signal is None:
-            print(f"\n{signal.Signals(number).name}: saving a checkpoint, then stopping", file=sys.stderr, flush=True)
-        self.signal = self.signal or number
+            self.signal = number
+            # Not print: Axolotl and W&B hold locks while they pass on what is printed, and a signal may come in the midst of it.
+            os.write(2, f"\n{signal.Signals(number).name}: saving a checkpoint, then stopping\n".encode())
 
 
 def leave_signals_to_the_trainer(_worker: int) -> None:
