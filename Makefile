@@ -18,7 +18,7 @@ $(READY): requirements.lock bootstrap.lock
 	$(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
 	.venv/bin/uv pip install --python $(PY) --require-hashes -r requirements.lock && touch $(READY)
 
-train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base
+train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
 	$(PY) -m training.train $(RECIPE) $(if $(FRESH),--fresh) $(BASE_ARG)
 
 check: $(READY) ## everything about RECIPE= that can be known without training; JSON=1 for one object
