@@ -77,7 +77,7 @@ def test_page_picture_and_object(tmp_path, monkeypatch, capsys):
     assert "| lora_r | 64 | 32 | 64 |" in page and "| torch | 2.13.0 | 2.12.0 | 2.13.0 |" in page
     assert "| peft | 0.20.0 | – | 0.20.0 |" in page and "optimizer" not in page
     assert "The same in all: data, base, code and machine." in page
-    assert "stopped: stopped by SIGTERM at step 8" in page and "| killed | 6 |" in page
+    assert "| stopped by SIGTERM at step 8 |" in page and "| killed | 6 |" in page
     assert "5.000 → 2.000" in page  # held-out loss, first and last
     assert "| math/serving/correct, base | 0.5 [0.43, 0.57], n 200 | – | – |" in page
     assert "| math/serving/correct, difference | -0.25 [-0.33, -0.16], n 200 | – | – |" in page

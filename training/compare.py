@@ -163,11 +163,12 @@ def table(head: list[str], rows: list[list]) -> str:
 def outcome(letter: str, run: Run) -> list:
     """A run's row in the first table."""
     train, held, speed = (run.series(key) for key in ("train/loss", "eval/loss", "train/speed/tokens_per_s"))
-    ended = f": {run.record.get('ended_by')}" if run.status in ("failed", "stopped") else ""
+    said = run.record.get("ended_by") if run.status in ("failed", "stopped") else None
+    status = said if said and run.status == "stopped" else f"{run.status}: {said}" if said else run.status
     loss = [f"{held.iloc[0]:.3f} → {held.iloc[-1]:.3f}", f"{held.min():.3f}"] if len(held) else [None, None]
     last = train.iloc[-1] if len(train) else None
     rate = f"{speed.median():,.0f}" if len(speed) else None
-    return [letter, run.name, run.status + ended, max(run.history, default=0), run.record.get("seconds"), last, *loss, rate]
+    return [letter, run.name, status, max(run.history, default=0), run.record.get("seconds"), last, *loss, rate]
 
 
 def measured(about: dict | None) -> str | None:
