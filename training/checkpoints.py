@@ -95,7 +95,8 @@ def push(run: Path, name: str = "", keep: int = sys.maxsize) -> None:
         system, root, before = _mirror(record["identity"]["recipe"])
         system.makedirs(f"{root}/{name}".rstrip("/"), exist_ok=True)
         system.put([str(run / name / file) for file in (*sealed(run / name)["files"], SEAL)], f"{root}/{name}".rstrip("/") + "/")
-        system.put_file(str(run / provenance.FILE), f"{root}/{provenance.FILE}")
+        system.put_file(str(run / provenance.FILE), f"{root}/.{provenance.FILE}")  # aside: half a record would be no run
+        system.mv(f"{root}/.{provenance.FILE}", f"{root}/{provenance.FILE}")
         for old in [n for n in before if n != name][max(keep - 1, 0) :]:
             system.rm(f"{root}/{old}", recursive=True)
     except Exception as error:  # any of a dozen clients' own; a mirror that is down must not end the training
