@@ -16,7 +16,7 @@ BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge data expand eval serve pin bench test lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand eval serve pin bench test lint audit sbom image image-test lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ $(EVAL_READY): evaluation/requirements.lock | $(READY)
 $(HELDOUT): | $(READY)
 	$(PY) -m preprocess aether --heldout
 
-train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base
+train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
 	$(PY) -m training.train $(RECIPE) $(if $(FRESH),--fresh) $(BASE_ARG)
 
 check: $(READY) ## everything about RECIPE= that can be known without training; JSON=1 for one object
@@ -43,8 +43,11 @@ check: $(READY) ## everything about RECIPE= that can be known without training; 
 merge: $(READY) ## merge RECIPE='s adapter into its base, with proof
 	$(PY) -m training.merge $(RECIPE) $(BASE_ARG)
 
+compare: $(READY) ## what differs between RUNS="a b", and what came of it: folders, recipes, or entity/project/run of W&B
+	$(PY) -m training.compare $(RUNS) $(if $(JSON),--json)
+
 data: $(READY) ## build DATASET=<folder under datasets/>
-	$(PY) -m preprocess $(DATASET)
+	$(PY) -m preprocess $(DATASET) && $(PY) -m training.tracking $(DATASET)
 
 expand: $(READY) ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
 	$(PY) -m preprocess.teacher $(DATASET) $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))

@@ -1,5 +1,6 @@
 """The one long test: make train and make merge on the tiny model, in a copy of the tree, shortened; killed half-way and resumed."""
 
+import contextlib
 import json
 import os
 import re
@@ -42,6 +43,19 @@ def tree(tmp_path_factory):
     return tree
 
 
+@contextlib.contextmanager
+def edited(tree, old, new):
+    """The tiny recipe with `old` replaced, and afterwards as it was."""
+    recipe = tree / "recipes" / "tiny" / "v1.yaml"
+    before = recipe.read_text()
+    assert old in before
+    recipe.write_text(before.replace(old, new))
+    try:
+        yield recipe
+    finally:
+        recipe.write_text(before)
+
+
 def test_train_kill_resume_merge_serve(tree):
     done = make(tree, "train", "RECIPE=tiny")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -59,16 +73,21 @@ def test_train_kill_resume_merge_serve(tree):
     again = make(tree, "train", "RECIPE=tiny")
     assert again.returncode == 0 and "is finished" in again.stdout
 
-    # Killed at the first checkpoint, with a half-written one behind it, and run again: the same adapter, tensor for tensor.
+    # Told to stop after the second checkpoint, a half-written one left behind it, and run again: the same adapter, tensor for tensor.
     shutil.rmtree(out)
     command = [".venv/bin/python", "-m", "training.train", "tiny"]
-    killed = subprocess.Popen(command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    stopped = subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 300
-    while not (out / "checkpoint-8" / "trainer_state.json").exists() and time.monotonic() < deadline:
+    while not (out / "checkpoint-8" / "sealed.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert not (out / "adapter_model.safetensors").exists()
+    os.killpg(stopped.pid, signal.SIGTERM)
+    said = stopped.communicate()[1]
+    assert stopped.returncode == 143 and re.search(
+        r"error: stopped by SIGTERM at step \d+ of 16, checkpoint-\d+ is saved\n", said
+    )
+    assert not (out / "adapter_model.safetensors").exists() and json.loads((out / "run.json").read_text())["status"] == "stopped"
     (out / "checkpoint-15").mkdir()
     (out / "checkpoint-15" / "trainer_state.json").write_text('{"global_st')
     resumed = make(tree, "train", "RECIPE=tiny")
@@ -97,11 +116,8 @@ def answer_of(tree, folder) -> str:
 
 
 def test_another_run_in_the_folder_is_not_overwritten(tree):
-    recipe = tree / "recipes" / "tiny" / "v1.yaml"
-    before = recipe.read_text()
-    recipe.write_text(before.replace("seed: 42", "seed: 43"))
-    done = make(tree, "train", "RECIPE=tiny")
-    recipe.write_text(before)
+    with edited(tree, "seed: 42", "seed: 43"):
+        done = make(tree, "train", "RECIPE=tiny")
     assert done.returncode and "holds another run (other recipe_sha256, seed)" in done.stderr and "FRESH=1" in done.stderr
     assert (tree / "outputs" / "tiny" / "v1" / "adapter_model.safetensors").exists()
 
@@ -119,22 +135,18 @@ def test_a_bad_row_stops_before_the_model_is_loaded(tree, tmp_path):
 
 
 def test_a_typo_stops_the_run_with_its_line(tree):
-    recipe = tree / "recipes" / "tiny" / "v1.yaml"
-    before = recipe.read_text()
-    recipe.write_text(before.replace("lora_alpha", "lora_alhpa"))
-    done = make(tree, "check", "RECIPE=tiny")
-    recipe.write_text(before)
+    with edited(tree, "lora_alpha", "lora_alhpa"):
+        done = make(tree, "check", "RECIPE=tiny")
     assert done.returncode and re.search(r"v1\.yaml:\d+: lora_alhpa: .*did you mean lora_alpha\?", done.stderr)
 
 
 def test_a_plugin_that_is_not_there_stops_axolotl_itself(tree):
     """Axolotl logs the missing plugin and goes on; without `datasets:` it then refuses the recipe."""
-    recipe = tree / "recipes" / "tiny" / "v1.yaml"
-    (tree / "stray.yaml").write_text(recipe.read_text().replace("training.plugin.Aether", "training.nowhere.Aether"))
-    done = subprocess.run(
-        [".venv/bin/python", "-m", "axolotl.cli.main", "train", "stray.yaml", "--launcher", "python"],
-        cwd=tree, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    with edited(tree, "training.plugin.Aether", "training.nowhere.Aether") as recipe:
+        done = subprocess.run(
+            [".venv/bin/python", "-m", "axolotl.cli.main", "train", recipe, "--launcher", "python"],
+            cwd=tree, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
     assert done.returncode and "either datasets or pretraining_dataset is required" in done.stdout + done.stderr
 
 

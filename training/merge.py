@@ -16,8 +16,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from training import pins
+from training import pins, tracking
+from training.checkpoints import damage
 from training.recipe import ROOT, RecipeError, find
+from training.train import quiet_environment
 from training.verify_merge import Checkpoint, MergeError, load_adapter, target_keys, verify
 
 
@@ -79,9 +81,13 @@ def main() -> int:
         if not recipe.data.get("adapter"):
             raise RecipeError(f"{recipe.id} trains the whole model: there is no adapter to merge")
         trained = ROOT / recipe.data["output_dir"]
-        if not (trained / "adapter_model.safetensors").exists():
-            raise RecipeError(f"{recipe.id} is not trained yet: make train RECIPE={recipe.id}")
-        print(f"proven: {merge(options.base or base_folder(recipe.data['base_model']), trained, trained / 'merged')}")
+        if wrong := damage(trained):
+            raise RecipeError(f"{recipe.id} is not trained to its end ({wrong}): make train RECIPE={recipe.id}")
+        proven = merge(options.base or base_folder(recipe.data["base_model"]), trained, trained / "merged")
+        print(f"proven: {proven}")
+        quiet_environment()
+        with tracking.start("merge", trained) as run:
+            run.summary["proven"] = proven
     except (RecipeError, MergeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,17 +11,18 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 from axolotl.common.datasets import TrainDatasetMeta
-from axolotl.core.trainers.base import AxolotlTrainer
 from axolotl.integrations.base import BasePlugin
 from axolotl.loaders import load_processor, load_tokenizer
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import set_seed
 
 from training import model as patches
+from training.checkpoints import sealed
 from training.data import Bins, Collator, index, select
-from training.render import IGNORE, Renderer
+from training.recipe import RecipeError
+from training.render import Renderer
+from training.trainer import AetherTrainer
 
 LOG = logging.getLogger("training")
 NAME = "training.plugin.AetherPlugin"
@@ -91,7 +92,10 @@ class AetherPlugin(BasePlugin):
         return Collator, {}
 
     def get_training_args(self, cfg):
-        return {
+        resumed = getattr(cfg, "resume_from_checkpoint", None)
+        # Axolotl evaluates at the start of every run; a resumed one only makes up the evaluation that a signal cut short.
+        again = {"eval_on_start": not sealed(Path(resumed)).get("evaluated", True)} if resumed else {}
+        return again | {
             "sample_packing": False,  # the items are already bins: no multipack sampler on top
             "eval_sample_packing": False,
             "remove_unused_columns": False,
@@ -116,7 +120,7 @@ class AetherPlugin(BasePlugin):
             if type(module).__name__ != "Linear4bit":
                 continue
             if "vision_tower" in name:
-                raise ValueError(f"{name} is quantised; name model.vision_tower under bnb_config_kwargs.llm_int8_skip_modules")
+                raise RecipeError(f"{name} is quantised; name model.vision_tower under bnb_config_kwargs.llm_int8_skip_modules")
             # An evaluation on a CPU with AVX-512 repacks the weights for inference, with coarser scales, and training goes on with them.
             module.support_avx512bf16_for_cpu = False
 
@@ -124,46 +128,3 @@ class AetherPlugin(BasePlugin):
 def renderer_for(processor) -> Renderer:
     """A renderer with a Pixtral processor's tokenizer and image geometry."""
     return Renderer(processor.tokenizer, processor.image_processor.size["longest_edge"], processor.patch_size)
-
-
-class AetherTrainer(AxolotlTrainer):
-    """Axolotl's trainer, with the loss averaged over trained tokens, in training and in evaluation."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
-        self.model_accepts_loss_kwargs = True
-
-    def _run_epoch(self, *args, epoch, **kwargs):
-        # accelerate tells the dataset its epoch only on one rank and only in an epoch that was not resumed.
-        self.train_dataset.set_epoch(epoch)
-        return super()._run_epoch(*args, epoch=epoch, **kwargs)
-
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Held-out loss in nats a trained token: over all rows, and of each category."""
-        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
-        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        loader = torch.utils.data.DataLoader(
-            torch.utils.data.Subset(dataset, range(rank, len(dataset), ranks)),
-            batch_size=1,
-            collate_fn=Collator(with_rows=True),
-            num_workers=self.args.dataloader_num_workers,
-        )
-        names = np.unique(dataset.index.categories[dataset.chosen])
-        sums = np.zeros((2, len(names)))  # nats, tokens
-        was_training = self.model.training
-        self.model.eval()
-        for batch in loader:
-            owners = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
-            categories = np.searchsorted(names, batch.pop("categories"))[owners.numpy()]
-            with torch.no_grad(), self.compute_loss_context_manager():
-                values = self.model(**self._prepare_inputs(batch), token_nll=True).logits.double().cpu().numpy()
-            sums += [np.bincount(categories, weights, len(names)) for weights in (values, np.ones_like(values))]
-        self.model.train(was_training)
-        nats, tokens = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
-        metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
-        if len(names) > 1:
-            metrics |= {f"{metric_key_prefix}_loss_{n}": float(s / t) for n, s, t in zip(names, nats, tokens, strict=True) if t}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics

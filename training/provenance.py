@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apriel.recipes import git_state, weights_hash
-from training.recipe import ROOT, Recipe
+from training.recipe import ROOT, Recipe, RecipeError
 
 PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate", "datasets", "liger-kernel", "wandb")
 FILE = "run.json"
@@ -54,9 +56,33 @@ def read(folder: Path) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def counts(manifest: dict) -> dict:
+    """The parts of a dataset's manifest that say what it holds, without the hash of every file and image."""
+    return {key: value for key, value in manifest.items() if key not in ("files", "images") and len(json.dumps(value)) < 20_000}
+
+
 def write(folder: Path, run: dict) -> None:
-    """Write run.json, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{FILE}"
-    aside.write_text(json.dumps(run, indent=1) + "\n")
-    aside.replace(folder / FILE)
+    replace(folder / FILE, run)
+
+
+def replace(path: Path, value: dict) -> None:
+    """Write a JSON file so that it is there whole or as it was, also when the machine stops."""
+    aside = path.with_name(f".{path.name}")
+    with aside.open("w") as file:
+        file.write(json.dumps(value, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path):
+    """Hold a run's folder for this process; the system lets go of it however the process ends. Raises RecipeError when another has it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RecipeError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+        yield

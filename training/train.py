@@ -2,12 +2,14 @@
 
 Builds what the recipe stands on when it is not there (its dataset, its base model), checks it, and hands it to Axolotl. Run again
 after a kill, it continues from the last whole checkpoint; after a finished run it does nothing. The run is recorded in
-outputs/<recipe>/v<N>/run.json and in W&B, offline where no key is set.
+outputs/<recipe>/v<N>/run.json, with the recipe beside it, and in W&B, offline where no key is set. MIRROR=<folder or URL> keeps its
+checkpoints there too, and takes the run up from there on another machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -18,8 +20,7 @@ import time
 import uuid
 from pathlib import Path
 
-from apriel.rows import RowError
-from training import pins, provenance
+from training import checkpoints, failures, pins, provenance
 from training.recipe import ROOT, Recipe, RecipeError, find, problems
 
 
@@ -78,18 +79,6 @@ def ensure_data(recipe: Recipe) -> Path:
     return folder
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint. The Trainer writes trainer_state.json last: one without it, or with half of it, is passed over."""
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-            return path
-        except (FileNotFoundError, json.JSONDecodeError):
-            print(f"{path.name} is not whole; passing it over")
-            shutil.rmtree(path)
-    return None
-
-
 def prepare(folder: Path, wanted: dict, fresh: bool) -> dict | None:
     """The record to run with, or None when this very run is already finished. Raises RecipeError when another run lies there."""
     found = provenance.read(folder)
@@ -110,17 +99,7 @@ def prepare(folder: Path, wanted: dict, fresh: bool) -> dict | None:
     return wanted | {key: found[key] for key in ("wandb_id", "started")} | {"resumed": found.get("resumed", 0) + 1}
 
 
-def track(recipe: Recipe, run_record: dict) -> None:
-    """Tell W&B what this run is, by environment."""
-    os.environ["WANDB_RUN_ID"] = run_record["wandb_id"]
-    os.environ["WANDB_RESUME"] = "allow"
-    os.environ.setdefault("WANDB_RUN_GROUP", f"{recipe.id}-{run_record['identity']['data_sha256'][:8]}")
-    os.environ.setdefault("WANDB_JOB_TYPE", "train")
-    os.environ.setdefault("WANDB_TAGS", ",".join([recipe.path.parent.name, recipe.data.get("adapter") or "full"]))
-    os.environ["WANDB_DIR"] = str(ROOT / recipe.data["output_dir"])
-
-
-def train(recipe: Recipe, base: str, revision: str | None, checkpoint: Path | None) -> None:
+def train(recipe: Recipe, base: str, revision: str | None, checkpoint: Path | None, stop: failures.StopRequest) -> None:
     """Hand the recipe to Axolotl, in this process. Exits when our plugin is not the one that loads rows and loss."""
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.cli.config import load_cfg
@@ -128,11 +107,13 @@ def train(recipe: Recipe, base: str, revision: str | None, checkpoint: Path | No
     from axolotl.integrations.base import PluginManager
 
     from training.plugin import NAME
+    from training.trainer import AetherTrainer
 
     overrides = {"base_model": base, "revision_of_model": revision, "resume_from_checkpoint": checkpoint and str(checkpoint)}
     cfg = load_cfg(str(recipe.path), **{key: value for key, value in overrides.items() if value is not None})
     if NAME not in PluginManager.get_instance().plugins:
-        sys.exit(f"error: {NAME} is not active: the loss would be on every token. Nothing was trained.")
+        raise RecipeError(f"{NAME} is not active: the loss would be on every token. Nothing was trained.")
+    AetherTrainer.stop = stop
     do_train(cfg, TrainerCliArgs())
 
 
@@ -144,34 +125,65 @@ def main() -> int:
     options = parser.parse_args()
     os.chdir(ROOT)
     quiet_environment()
+    return failures.supervise(lambda: attempt(options.recipe, options.fresh, options.base))
+
+
+def attempt(name: str, fresh: bool, override: str | None) -> int:
+    """Train until the end, a signal or a failure; the exit code."""
+    stop = failures.StopRequest()
+    folder = ROOT
     try:
-        recipe = find(options.recipe)
+        recipe = find(name)
         data = ensure_data(recipe)
-        base, revision = base_of(recipe, options.base)
+        base, revision = base_of(recipe, override)
         if revision is None:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to ask a hub for
         folder = ROOT / recipe.data["output_dir"]
-        manifest = json.loads((data / "manifest.json").read_text())
-        record = prepare(folder, provenance.record(recipe, base, revision, manifest["data_sha256"]), options.fresh)
-        if record is None:
-            print(f"{recipe.id} is finished: {folder.relative_to(ROOT)}. FRESH=1 starts over.")
-            return 0
-        if wrong := problems(recipe):
-            raise RecipeError("\n".join(wrong))
-    except (RecipeError, RowError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    checkpoint = last_checkpoint(folder)
+        with provenance.only_writer(folder):
+            manifest = json.loads((data / "manifest.json").read_text())
+            checkpoints.forget(recipe.id) if fresh else checkpoints.fetch(folder, recipe.id)
+            record = prepare(folder, provenance.record(recipe, base, revision, manifest["data_sha256"]), fresh)
+            if record is None:
+                print(f"{recipe.id} is finished: {folder.relative_to(ROOT)}. FRESH=1 starts over.")
+                return 0
+            if wrong := problems(recipe):
+                raise RecipeError("\n".join(wrong))
+            return recorded(recipe, data, base, revision, folder, record, stop)
+    except (Exception, failures.Interrupted) as error:
+        line = failures.explain(error, str(folder.relative_to(ROOT)))
+        if line is None:
+            raise
+        print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
+        return 128 + error.signal if isinstance(error, failures.Interrupted) else 1
+
+
+def recorded(recipe: Recipe, data: Path, base: str, revision: str | None, folder: Path, record: dict, stop) -> int:
+    """Train, keeping run.json true to how it went."""
+    from training import tracking  # needs torch
+
+    checkpoint = checkpoints.newest(folder)
     if checkpoint:
-        print(f"continuing from {checkpoint.relative_to(ROOT)}")
+        print(f"continuing from {checkpoint.relative_to(ROOT)}", flush=True)
     provenance.write(folder, record)
-    track(recipe, record)
+    shutil.copyfile(recipe.path, folder / "recipe.yaml")
+    shutil.copyfile(data / "manifest.json", folder / "data.json")
     started = time.monotonic()
-    train(recipe, base, revision, checkpoint)
+    try:
+        tracked = tracking.start("train", folder)
+        train(recipe, base, revision, checkpoint, stop)
+        checkpoints.seal(folder, ("*model*.safetensors",))
+    except BaseException as error:
+        ended = "stopped" if isinstance(error, failures.Interrupted) else "failed"
+        with contextlib.suppress(OSError):  # a full disk keeps the record it had
+            said = failures.explain(error, recipe.data["output_dir"]) or repr(error)[:300]
+            provenance.write(folder, record | {"status": ended, "ended_by": said})
+        raise
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    record |= {"status": "finished", "seconds": round(time.monotonic() - started, 1), "peak_host_gib": round(peak, 2)}
-    provenance.write(folder, record)
-    print(f"{recipe.id}: finished in {record['seconds']} s, {peak:.1f} GiB of host memory: {folder.relative_to(ROOT)}")
+    figures = {"seconds": round(time.monotonic() - started, 1), "peak_host_gib": round(peak, 2)}
+    provenance.write(folder, record | {"status": "finished"} | figures)
+    tracked.summary.update(figures)
+    checkpoints.push(folder, keep=0)
+    print(f"{recipe.id}: finished in {figures['seconds']} s, {peak:.1f} GiB of host memory: {folder.relative_to(ROOT)}")
     return 0
 
 
