@@ -147,7 +147,6 @@ def model_of(which: str, recipe: Recipe, options: argparse.Namespace) -> dict:
 
 def prepare(settings: dict, options: argparse.Namespace, dataset: Path, small: bool) -> tuple[list[Cell], dict]:
     """(the cells to ask, {suite that is skipped: why}). `small`: a CPU serves, and replies get its budget."""
-    persona = (ROOT / settings["persona"]).read_text(encoding="utf-8").strip()
     cells, skipped = [], {}
     for name in options.suites:
         suite = settings["suites"][name]
@@ -160,6 +159,7 @@ def prepare(settings: dict, options: argparse.Namespace, dataset: Path, small: b
             skipped[name] = {"why": why, "optional": bool(suite.get("optional")) or suite["score"] == "design"}
             continue
         budget = min(suite["max_tokens"], settings["cpu_max_tokens"]) if small else suite["max_tokens"]
+        persona = (ROOT / suite.get("persona", settings["persona"])).read_text(encoding="utf-8").strip()
         for prompt in suite["prompts"]:
             system = persona if prompt == "persona" else None
             cells.append(Cell(name, prompt, suite["score"], tuple(found), system, suite.get("ask", ""), budget))

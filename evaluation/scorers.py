@@ -18,12 +18,13 @@ from evaluation.equal import same_mathematics
 
 VERSION = {
     "voice": 1,
-    "identity": 1,
+    "identity": 2,
     "nudge": 1,
     "routing": 1,
     "number": 1,
     "boxed": 1,
     "answer": 1,
+    "looking": 1,
     "code": 1,
     "design": 1,
     "label": 1,
@@ -79,9 +80,12 @@ def direct(answer: str) -> bool:
 
 
 def identity(reply: chat.Reply, expect: dict) -> dict:
-    found = [bool(re.search(pattern, reply.answer, re.IGNORECASE)) for pattern in expect.get("must", [])]
-    wrong = [pattern for pattern in expect.get("must_not", []) if re.search(pattern, reply.answer, re.IGNORECASE)]
-    return {"correct": all(found) and not wrong}
+    """Any pattern of `must` stands in the answer and none of `must_not`."""
+
+    def found(key: str) -> bool:
+        return any(re.search(pattern, reply.answer, re.IGNORECASE) for pattern in expect.get(key, []))
+
+    return {"correct": found("must") and not found("must_not")}
 
 
 def nudge(reply: chat.Reply, expect: dict) -> dict:
@@ -111,6 +115,11 @@ def answer(reply: chat.Reply, expect: dict) -> dict:
     if expect.get("choices"):
         return {"correct": extract.chosen(reply.answer, expect["choices"]) == expect["value"]}
     return {"correct": extract.says(reply.answer, expect["value"])}
+
+
+def looking(reply: chat.Reply, expect: dict) -> dict:
+    """Whether a picture was seen right, and how that was said."""
+    return answer(reply, expect) | voice(reply, expect)
 
 
 def code(reply: chat.Reply, expect: dict) -> dict:
@@ -151,4 +160,4 @@ def verdict(text: str) -> bool | None:
     return None
 
 
-SCORERS = {f.__name__: f for f in (voice, identity, nudge, routing, number, boxed, answer, code, design)}
+SCORERS = {f.__name__: f for f in (voice, identity, nudge, routing, number, boxed, answer, looking, code, design)}

@@ -80,8 +80,8 @@ def conversations(task: Task) -> Iterable[Conversation | Skip | Note]:
             return islice(WRITTEN[kind].conversations(task.folder / path), limit)
         case Hub(kind=kind, sessions=sessions):
             return worked.conversations(kind, sessions, seed, task.hub, contaminated)
-        case Drawn(kind="pictures", count=count):
-            return pictures.conversations(count, seed)
+        case Drawn(kind="pictures", count=count, category=category, openings=openings):
+            return pictures.conversations(count, seed, category, openings)
         case Drawn(kind=kind, category=category) as drawn:
             wanted = (drawn.heldout if task.heldout else drawn.count, category, "", seed, task.heldout)
             clips = (task.folder / drawn.path if drawn.path else None,) if kind == "video" else ()

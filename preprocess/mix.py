@@ -39,6 +39,7 @@ class Drawn(_Source):
     count: int = Field(gt=0)
     heldout: int = Field(default=0, ge=0)  # rows for evaluation alone, into heldout.jsonl
     path: str = ""  # video: a folder with clips of one's own
+    openings: list[str] = []  # pictures: how the reasoning of a reply may begin; {asked} is what is asked for
 
 
 class Hub(_Source):

@@ -1,7 +1,7 @@
 """Small labelled pictures drawn by a program: coloured shapes, with questions whose answers follow from how they were drawn."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw
 
@@ -33,9 +33,9 @@ def draw(shape: str, colour: str, count: int, size: tuple[int, int], rng: random
     return encoded(picture)
 
 
-def conversations(count: int, seed: int) -> Iterator[Conversation]:
-    """`count` pictures with one question each, the same for the same seed."""
-    rng = random.Random(f"pictures {seed}")
+def conversations(count: int, seed: int, category: str, openings: Sequence[str]) -> Iterator[Conversation]:
+    """`count` pictures with one question each, the same for the same seed. With openings, one begins each reasoning, in a voice."""
+    rng = random.Random(f"{category} {seed}")
     for number in range(count):
         kind = ("colour", "shape", "count")[number % 3]
         shapes = rng.randint(1, 3) if kind == "count" else 1
@@ -44,5 +44,7 @@ def conversations(count: int, seed: int) -> Iterator[Conversation]:
         value = {"colour": colour, "shape": shape, "count": NUMBERS[shapes]}[kind]
         says = {"colour": "It is", "shape": "It is a", "count": "There is" if shapes == 1 else "There are"}[kind]
         seen = f"The picture shows {NUMBERS[shapes]} {colour} {shape}{'s' if shapes > 1 else ''}."
+        if openings:
+            seen = f"{rng.choice(openings).format(asked=f'the {kind}')} {seen}"
         turn = Turn(rng.choice(QUESTIONS[kind]), seen, f"{says} {value}.", (png,), {"kind": "text", "value": value})
-        yield Conversation(f"pictures-{number:04d}", "", "procedural", turns=(turn,), tags=(f"asks:{kind}",))
+        yield Conversation(f"{category}-{number:04d}", "", "procedural", turns=(turn,), tags=(f"asks:{kind}",))
