@@ -9,14 +9,15 @@ from evaluation import scorers, statistics
 
 WHICH = ("base", "tuned")
 STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
-ABILITIES = ("gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames", "pictures")
+ABILITIES = ("gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames", "looking", "pictures")
 Measured = dict[str, dict]  # question id: measurements
 
 
 def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(shares, means) that a kind of suite reports."""
-    if kind == "voice":
-        return (*scorers.settings()["behaviours"], "direct", "form"), ("reasoning_words", "answer_words")
+    if kind in ("voice", "looking"):
+        seen = ("correct",) * (kind == "looking")
+        return (*seen, *scorers.settings()["behaviours"], "direct", "form"), ("reasoning_words", "answer_words")
     named = {"nudge": ("nudges",), "routing": ("correct", "right_and_why"), "design": ()}
     return named.get(kind, ("correct",)), ("points",) if kind == "design" else ()
 
