@@ -24,7 +24,9 @@ _TITLES = "".join(rf"(?<!\b{title}\.)" for title in ("Mr", "Mrs", "Ms", "Dr", "S
 _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\\])")
 _FORMULA = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
 _ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
-_GIVES = re.compile(r"\d|\b(?:half|twice|double|triple|one|two|three|each|every)\b|\$")
+_NUMBERS = "one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand dozen"
+_PARTS = "half halves third quarter fourth fifth sixth eighth tenth twice thrice doubled? tripled? each every"
+_GIVES = re.compile(rf"\d|\$|\b(?:{'|'.join((_NUMBERS + ' ' + _PARTS).split())})s?\b", re.I)
 _BRACES = reduce(lambda inner, _: rf"(?:[^{{}}]|\{{{inner}*\}})", range(6), "[^{}]")  # nested up to six deep
 _BOX = re.compile(rf"\\boxed\{{({_BRACES}*)\}}")
 # What a value counts: words after it, up to the end of the sentence or the first that begins another thought.
