@@ -12,6 +12,8 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 TARGET ?= train
 IMAGE ?= aether:$(TARGET)
 LOCKS ?= $(wildcard *.lock */*.lock)
+# Threads that wait sleep: spinning, they starve each other where something else runs on the machine (LOG.md).
+export OMP_WAIT_POLICY ?= passive
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
