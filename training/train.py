@@ -42,13 +42,19 @@ def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
     """
     base = override or recipe.data["base_model"]
     if override or not pins.is_hub_id(base):
-        if not (ROOT / base / "config.json").exists():
+        if not whole(ROOT / base):
             build_base(base)
         return base, None
     revision = pins.revision_of(base)
     if revision is None:
         raise RecipeError(f"{base} has no pinned revision in {pins.LOCK.name}; run `make pin` once, or give BASE=<local folder>")
     return base, revision
+
+
+def whole(folder: Path) -> bool:
+    """Whether a model is there and done. A run of ours says so itself: its config.json is there from the first step on."""
+    run_record = provenance.read(folder)
+    return run_record["status"] == "finished" if run_record else (folder / "config.json").exists()
 
 
 def build_base(base: str) -> None:
