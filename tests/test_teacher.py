@@ -398,7 +398,7 @@ def test_bad_input_is_one_line(folder, file, keys, says):
 
 def test_no_endpoint_and_no_key(folder):
     code, out, err = finished(folder)
-    assert code == 1 and "requests in a row failed, the last with: ConnectError" in err and "Traceback" not in err
+    assert code == 1 and "requests in a row failed, the last with: ClientConnectorError" in err and "Traceback" not in err
     ours = yaml.safe_load((folder / "teacher" / "teacher.yaml").read_text())["teacher"] | {"key_env": "NO_SUCH_KEY"}
     change(folder / "teacher" / "teacher.yaml", teacher=ours)
     code, _, err = finished(folder)

@@ -50,9 +50,9 @@ def _table(run: Run) -> None:
     """What is missing and what it would cost, a line a category."""
     lines, names = list(run.estimate()), ("rows", "to write", "requests", "tokens in", "tokens out", "dollars", "minutes")
     print(f"{'category':<18}" + "".join(f"{name:>12}" for name in names))
-    for name, *counts, basis in [*lines, ["all", *map(sum, list(zip(*lines, strict=True))[1:8]), ""]]:
+    for name, *counts in [*lines, ["all", *map(sum, list(zip(*lines, strict=True))[1:])]]:
         cells = [f"{count:>12,.2f}" if of == "dollars" else f"{count:>12,.0f}" for of, count in zip(names, counts, strict=True)]
-        print(f"{name:<18}{''.join(cells)}  {basis}")
+        print(f"{name:<18}{''.join(cells)}")
     print(
         "Rejected rows are asked again, twice at most: up to three times as much. Spent so far: "
         f"${run.store.spent / DOLLAR:.4f} of ${run.settings.cap_dollars:g}, {run.store.tokens:,} of {run.settings.cap_tokens:,} tokens."

@@ -51,16 +51,9 @@ class _Wire(httpx2.AsyncBaseTransport):
             limit = aiohttp.ClientTimeout(total=self.seconds)
             self.session = aiohttp.ClientSession(connector=connector, timeout=limit, trust_env=True)
         headers = {name: request.headers[name] for name in ("authorization", "content-type", "user-agent")}
-        try:
-            async with self.session.post(str(request.url), data=request.content, headers=headers) as reply:
-                told = {name: reply.headers[name] for name in ("content-type", "retry-after") if name in reply.headers}
-                return httpx2.Response(reply.status, headers=told, content=await reply.read(), request=request)
-        except aiohttp.ClientConnectorError as error:
-            raise httpx2.ConnectError(str(error)) from error
-        except TimeoutError as error:
-            raise httpx2.ReadTimeout(f"{self.seconds:g} s") from error
-        except aiohttp.ClientError as error:
-            raise httpx2.ReadError(str(error)) from error
+        async with self.session.post(str(request.url), data=request.content, headers=headers) as reply:
+            told = {name: reply.headers[name] for name in ("content-type", "retry-after") if name in reply.headers}
+            return httpx2.Response(reply.status, headers=told, content=await reply.read(), request=request)
 
     async def aclose(self) -> None:
         if self.session:
@@ -84,10 +77,8 @@ class Endpoint:
 
     def body(self, messages: list[dict], schema: type[BaseModel] | None, longer: bool = False) -> dict:
         body = {"model": self.of.model, "messages": messages, "max_tokens": self.of.max_tokens * (1 + longer)}
-        if schema and self.of.structured == "json_object":
-            body["response_format"] = {"type": "json_object"}
-        elif schema and self.of.structured == "json_schema":
-            body["response_format"] = {"type": "json_schema", "json_schema": _schema(schema)}
+        if schema and (kind := self.of.structured) != "none":
+            body["response_format"] = {"type": kind} | ({"json_schema": _schema(schema)} if kind == "json_schema" else {})
         return body | self.of.parameters
 
     def price(self, tokens_in: float, tokens_out: float) -> float:
@@ -142,7 +133,7 @@ class Endpoint:
 
     async def _send(self, key: bytes, sent: str, worst: tuple, category: str) -> tuple[str | None, bool, float | None, str]:
         """One call: (what went wrong or None, whether it cost nothing, seconds the endpoint asks to wait, the reply)."""
-        call, started, wait, status = await self.store.reserve(category, self.role, *worst), time.monotonic(), None, 0
+        call, wait, status = await self.store.reserve(category, self.role, *worst), None, 0
         options = {"headers": {"Content-Type": "application/json"}}
         try:
             response = await self.client.post(
@@ -152,15 +143,13 @@ class Endpoint:
             status, wait = error.status_code, _retry_after(error.response.headers.get("retry-after"))
             problem, text = f"HTTP {status}", " ".join(error.response.text.split())[:200].replace(self.key, "[key]")
             free = status in BUSY or 400 <= status < 500 and status != 408
-        except openai.APIConnectionError as error:  # timeouts among them
-            problem, text = type(error.__cause__ or error).__name__, ""
-            free = problem == "ConnectError"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            problem, text, free = type(error).__name__, "", isinstance(error, aiohttp.ClientConnectorError)
         else:
             usage = _usage(response.text)  # None: nobody told what it cost
-            charge, seconds = usage and (self.price(*usage), *usage), time.monotonic() - started
-            await self.store.settle(call, "reply", seconds, charge, (key, response.text))
+            await self.store.settle(call, "reply", usage and (self.price(*usage), *usage), (key, response.text))
             return None, False, None, response.text
-        await self.store.settle(call, problem, time.monotonic() - started, (0, 0, 0) if free else None)
+        await self.store.settle(call, problem, (0, 0, 0) if free else None)
         if status in (401, 402, 403, 404):
             raise Stop(f"{self.of.url}: {problem}: {text}; look at url, model and key_env of {self.role} in teacher.yaml")
         if free and status and status not in BUSY:

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from preprocess import gates, mix
@@ -25,7 +26,7 @@ from preprocess.teacher.store import DOLLAR, Stop, Store
 
 TRIES = 3  # of a row: once, and twice more with the reason
 WORKERS = 2  # processes that look at replies
-SECONDS_A_TOKEN = 1 / 40  # of one request, until some are measured
+SECONDS_A_TOKEN = 1 / 40  # of one request, as --dry-run expects it
 SAID_ONCE = ("refused", "judge")  # how reasons begin after which a row is not asked again
 
 
@@ -79,13 +80,8 @@ class Run:
     def _chains(self) -> Iterator[Iterator[plan.Job]]:
         """One chain of each category in turn, so that a cap cuts all of them alike."""
         of = self.folder, self.settings, self.limit, self.hub
-        left = [plan.chains(name, prompt, *of) for name, prompt in self.prompts.items()]
-        while left:
-            for chains in list(left):
-                if (chain := next(chains, None)) is None:
-                    left.remove(chains)
-                else:
-                    yield chain
+        for turn in zip_longest(*(plan.chains(name, prompt, *of) for name, prompt in self.prompts.items())):
+            yield from (chain for chain in turn if chain)
 
     async def _worker(self, chains: Iterator) -> None:
         for chain in chains:
@@ -186,19 +182,20 @@ class Run:
             print(f"  {self.status()}", file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 
     def estimate(self) -> Iterator[list]:
-        """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes, what it rests on] of what is missing."""
+        """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes] of what is missing, at one try a row."""
         for name, prompt in self.prompts.items():
-            short, sums, basis = self.short[name], [0.0] * 5, set()
+            short, sums = self.short[name], [0.0] * 5
             sent = [_tokens(job.system, job.ask) + IMAGE * len(job.images) for job in self.missing[name]]
-            for role in ["base"] if prompt.replay else [role for role in ("teacher", "judge") if role in self.endpoints]:
-                of = self.judging if role == "judge" else prompt
-                measured = self.store.measured(name, role)
-                out, seconds = measured or (of.reply_tokens, of.reply_tokens * SECONDS_A_TOKEN)
-                into = _tokens(of.prompt) + prompt.reply_tokens if role == "judge" else sum(sent) / max(len(sent), 1)
-                dollars, minutes = self.endpoints[role].price(into, out) / DOLLAR, seconds / self.settings.concurrency / 60
+            asked = {"base" if prompt.replay else "teacher": (sum(sent) / max(len(sent), 1), prompt.reply_tokens)}
+            if "judge" in self.endpoints and not prompt.replay:
+                asked["judge"] = _tokens(self.judging.prompt) + prompt.reply_tokens, self.judging.reply_tokens
+            for role, (into, out) in asked.items():
+                dollars, minutes = (
+                    self.endpoints[role].price(into, out) / DOLLAR,
+                    out * SECONDS_A_TOKEN / self.settings.concurrency / 60,
+                )
                 sums = [have + short * one for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)]
-                basis.add("measured" if measured else "assumed")
-            yield [name, plan.size(prompt, self.folder, self.limit), short, *sums, " and ".join(sorted(basis))]
+            yield [name, plan.size(prompt, self.folder, self.limit), short, *sums]
 
 
 def _tokens(*texts: str) -> int:

@@ -16,8 +16,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from preprocess import build, candidates, gates, mix
-from preprocess.rows import Skip
-from preprocess.sources import diagrams, hub, problems, seeds, worked
+from preprocess.rows import Conversation
+from preprocess.sources import diagrams, problems, seeds, worked
 
 SHOWN, CLIPPED = 8, 200  # earlier questions that are shown as "not again"; characters of each
 PROGRAMS = {"problems": problems, "diagrams": diagrams}
@@ -67,7 +67,7 @@ class Prompt(mix.Part):
 
     version: int
     prompt: str
-    reply_tokens: int = Field(gt=0)  # of a reply, expected until some are measured
+    reply_tokens: int = Field(gt=0)  # of a reply, as --dry-run expects them
     seeds: str = ""  # a file of the dataset's folder
     variations: int = 0  # of each seed
     examples: list[str] = []  # ids of seeds, shown whole
@@ -225,20 +225,14 @@ def _given(first: Job, prompt: Prompt, problem: tuple[str, str, tuple, dict], nu
 def _problems(kind: str, count: int, seed: int, folder: Path, hub_dir: Path | None) -> Iterator[tuple]:
     """(name, question, pictures, known answer) of `count` problems; none that stands in a benchmark."""
     if kind in PROGRAMS:
-        for made in PROGRAMS[kind].conversations(count, f"teacher-{kind}", "", seed):
-            yield made.id, made.turns[0].user, made.turns[0].images, made.answer
-        return
-    candidates.benchmark = benchmark(folder, hub_dir)
-    known = []
-    for record in hub.read(kind, "train", hub_dir):
-        try:
-            found = worked.gsm8k(record) if kind == "gsm8k" else worked.math(record)
-            candidates.contaminated([found.problem])
-            known.append((candidates.draw(seed, found.key), found))
-        except Skip:
-            continue
-    for _, found in sorted(known, key=lambda pair: pair[0])[:count]:
-        yield f"{kind}-{found.key}", found.problem, (), found.check
+        made = PROGRAMS[kind].conversations(count, f"teacher-{kind}", "", seed)
+    else:
+        candidates.benchmark = benchmark(folder, hub_dir)
+        read = worked.conversations(kind, 0, seed, hub_dir, candidates.contaminated)
+        whole = [talk for talk in read if isinstance(talk, Conversation)]
+        made = sorted(whole, key=lambda talk: candidates.draw(seed, talk.id))[:count]
+    for talk in made:
+        yield talk.id, talk.turns[0].user, talk.turns[0].images, talk.answer or talk.turns[0].check
 
 
 def _calls(calls: list[Call]) -> Iterator[tuple]:

@@ -25,7 +25,7 @@ _SCHEMA = """
 PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32000;
 PRAGMA wal_autocheckpoint = 8000;
 CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY, category TEXT, role TEXT, picodollars INTEGER, tokens INTEGER,
-    outcome TEXT, tokens_out INTEGER, seconds REAL);
+    outcome TEXT);
 CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, call INTEGER, body TEXT);
 CREATE TABLE IF NOT EXISTS verdicts (id INTEGER PRIMARY KEY, key BLOB UNIQUE, job TEXT, category TEXT, reason TEXT,
     question TEXT, text TEXT, scores TEXT, row TEXT, signed BLOB);
@@ -92,17 +92,15 @@ class Store:
         await done
         return call
 
-    async def settle(self, call: int, outcome: str, seconds: float, charge: tuple | None, reply: tuple | None = None) -> None:
+    async def settle(self, call: int, outcome: str, charge: tuple | None, reply: tuple | None = None) -> None:
         """End a call and keep its reply, (key, body), in one step.
 
         `charge`: exact (picodollars, tokens in, tokens out); None where nobody told, and the worst case stays charged.
         """
         worst, tokens = self.open[call]
         exact, into, out = charge or (worst, tokens, 0)
-        done, row = self._begin(), (outcome, seconds, exact, into + out, out, call)
-        self.db.execute(
-            "UPDATE calls SET outcome = ?, seconds = ?, picodollars = ?, tokens = ?, tokens_out = ? WHERE id = ?", row
-        )
+        done, row = self._begin(), (outcome, exact, into + out, call)
+        self.db.execute("UPDATE calls SET outcome = ?, picodollars = ?, tokens = ? WHERE id = ?", row)
         if reply:
             self.db.execute("INSERT INTO replies VALUES (?, ?, ?)", (reply[0], call, reply[1]))
         await done
@@ -159,12 +157,6 @@ class Store:
         """The newest accepted row of each job, as it was kept, in the order of the jobs."""
         newest = "SELECT row, max(id) FROM verdicts WHERE category = ? AND reason IS NULL GROUP BY job ORDER BY job"
         return (row for row, _ in self.db.execute(newest, (category,)))
-
-    def measured(self, category: str, role: str) -> tuple[float, float] | None:
-        """Mean (tokens out, seconds) of the replies so far."""
-        means = "SELECT avg(tokens_out), avg(seconds) FROM calls WHERE category = ? AND role = ? AND outcome = 'reply'"
-        found = self.db.execute(means, (category, role)).fetchone()
-        return found if found[0] else None
 
     def outcomes(self) -> dict[str, int]:
         return dict(self.db.execute("SELECT outcome, count(*) FROM calls GROUP BY outcome ORDER BY outcome"))
