@@ -385,6 +385,7 @@ def test_a_second_run_on_the_same_store_and_a_damaged_store_are_refused(folder):
     ("file", "keys", "says"),
     [
         ("teacher/teacher.yaml", {"cap_dollar": 3}, "teacher.yaml: cap_dollar: Extra inputs"),
+        ("teacher/teacher.yaml", {"concurency": 3, "concurrency": None}, "teacher.yaml: concurency: Extra inputs"),
         ("teacher/nudge.yaml", {"examples": ["nudge-999"]}, "nudge.yaml: examples: no seed 'nudge-999'"),
         ("teacher/nudge.yaml", {"seeds": "seeds/none.yaml"}, "none.yaml: no such file"),
         ("teacher/nudge.yaml", {"replay": True}, "base: nudge collects"),
@@ -398,7 +399,7 @@ def test_bad_input_is_one_line(folder, file, keys, says):
 
 def test_no_endpoint_and_no_key(folder):
     code, out, err = finished(folder)
-    assert code == 1 and "requests in a row failed, the last with: ClientConnectorError" in err and "Traceback" not in err
+    assert code == 1 and "http://127.0.0.1:9/v1: Cannot connect" in err and "start it" in err and "Traceback" not in err
     ours = yaml.safe_load((folder / "teacher" / "teacher.yaml").read_text())["teacher"] | {"key_env": "NO_SUCH_KEY"}
     change(folder / "teacher" / "teacher.yaml", teacher=ours)
     code, _, err = finished(folder)

@@ -4,6 +4,7 @@ A killed or stopped run continues where it was; a finished one costs nothing to 
 """
 
 import argparse
+import asyncio
 import os
 import sys
 from contextlib import closing
@@ -31,7 +32,7 @@ def main() -> int | str:
     try:
         run = Run(folder, args.limit, args.hub_dir, offline=args.dry_run)
         with closing(run.store.db):
-            run.run()
+            asyncio.run(run.run())
             if args.dry_run:
                 _table(run)
             else:

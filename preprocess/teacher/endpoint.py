@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import cache
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -31,12 +32,8 @@ LONGEST_WAIT = 600  # seconds
 OVERHEAD, IMAGE = 1_000, 5_000  # tokens a template may add to a prompt; most tokens of one image
 
 
-class GaveUp(Exception):
-    """This request got no reply; the next run asks again."""
-
-
-class Unpaid(Exception):
-    """The reply is not in the store, and nothing is to be paid for."""
+class NoReply(Exception):
+    """There is no reply to this request; the next run asks again."""
 
 
 class _Wire(httpx2.AsyncBaseTransport):
@@ -46,10 +43,12 @@ class _Wire(httpx2.AsyncBaseTransport):
         self.seconds, self.session = seconds, None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self.session is None:  # which wants a running loop
+        if self.session is None:  # which wants a running loop; to let it look for a proxy costs two threads a request
+            proxy = None if proxy_bypass(request.url.host) else getproxies().get(request.url.scheme)
             connector = aiohttp.TCPConnector(limit=0, ssl=httpx2.create_ssl_context())
-            limit = aiohttp.ClientTimeout(total=self.seconds)
-            self.session = aiohttp.ClientSession(connector=connector, timeout=limit, trust_env=True)
+            self.session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=self.seconds), proxy=proxy
+            )
         headers = {name: request.headers[name] for name in ("authorization", "content-type", "user-agent")}
         async with self.session.post(str(request.url), data=request.content, headers=headers) as reply:
             told = {name: reply.headers[name] for name in ("content-type", "retry-after") if name in reply.headers}
@@ -71,6 +70,7 @@ class Endpoint:
         wire = httpx2.AsyncClient(transport=_Wire(settings.timeout_seconds))
         self.client = openai.AsyncOpenAI(base_url=of.url, api_key=self.key, max_retries=0, http_client=wire)
         self.asking: dict[bytes, asyncio.Task] = {}
+        self.heard = False  # of the endpoint, in this run
         self.picodollars = round(of.dollars_in * 10**6), round(of.dollars_out * 10**6)  # a token
         # How many may be under way: one more after each full round of replies, half as many after a 429.
         self.active, self.limit, self.until, self.failures = 0, float(settings.concurrency), 0.0, 0
@@ -86,14 +86,14 @@ class Endpoint:
         return tokens_in * self.picodollars[0] + tokens_out * self.picodollars[1]
 
     async def ask(self, body: dict, version: int, category: str) -> tuple[bytes, str]:
-        """(key, body of the reply as it came), from the store or paid for. Raises GaveUp, Stop, or Unpaid."""
+        """(key, body of the reply as it came), from the store or paid for. Raises NoReply or Stop."""
         sent = json.dumps(body, sort_keys=True)
         key = hashlib.sha256(f"{version}\n{sent}".encode()).digest()
         if key not in self.asking:  # two rows alike may be judged at once
             if (stored := self.store.body(key)) is not None:
                 return key, stored
             if self.offline:
-                raise Unpaid
+                raise NoReply("not asked yet")
             self.asking[key] = asyncio.create_task(self._pay(key, sent, self._worst(body, len(sent)), category))
             self.asking[key].add_done_callback(lambda _: self.asking.pop(key))
         return key, await asyncio.shield(self.asking[key])
@@ -134,7 +134,7 @@ class Endpoint:
     async def _send(self, key: bytes, sent: str, worst: tuple, category: str) -> tuple[str | None, bool, float | None, str]:
         """One call: (what went wrong or None, whether it cost nothing, seconds the endpoint asks to wait, the reply)."""
         call, wait, status = await self.store.reserve(category, self.role, *worst), None, 0
-        options = {"headers": {"Content-Type": "application/json"}}
+        options = {"headers": {"Content-Type": "application/json"}, "idempotency_key": key.hex()}
         try:
             response = await self.client.post(
                 "/chat/completions", content=sent.encode(), cast_to=httpx2.Response, options=options
@@ -144,14 +144,18 @@ class Endpoint:
             problem, text = f"HTTP {status}", " ".join(error.response.text.split())[:200].replace(self.key, "[key]")
             free = status in BUSY or 400 <= status < 500 and status != 408
         except (aiohttp.ClientError, TimeoutError) as error:
-            problem, text, free = type(error).__name__, "", isinstance(error, aiohttp.ClientConnectorError)
+            problem, text, free = type(error).__name__, str(error), isinstance(error, aiohttp.ClientConnectorError)
         else:
             usage = _usage(response.text)  # None: nobody told what it cost
             await self.store.settle(call, "reply", usage and (self.price(*usage), *usage), (key, response.text))
+            self.heard = True
             return None, False, None, response.text
         await self.store.settle(call, problem, (0, 0, 0) if free else None)
         if status in (401, 402, 403, 404):
             raise Stop(f"{self.of.url}: {problem}: {text}; look at url, model and key_env of {self.role} in teacher.yaml")
+        if free and not status and not self.heard:
+            raise Stop(f"{self.of.url}: {text}; start it, or look at url of {self.role} in teacher.yaml")
+        self.heard = True
         if free and status and status not in BUSY:
             self._gave_up(f"{problem}: {text}")
         return problem, free, wait, ""
@@ -160,7 +164,7 @@ class Endpoint:
         self.failures += 1
         if self.failures >= IN_A_ROW:
             raise Stop(f"{self.of.url}: {self.failures} requests in a row failed, the last with: {problem}")
-        raise GaveUp(problem.partition(":")[0])
+        raise NoReply(problem.partition(":")[0])
 
 
 @cache

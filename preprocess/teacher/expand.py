@@ -4,16 +4,12 @@ Memory does not grow with the number of requests: a chain holds its last questio
 """
 
 import asyncio
-import ctypes
-import multiprocessing
 import signal
 import sqlite3
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -21,11 +17,10 @@ from pathlib import Path
 
 from preprocess import gates, mix
 from preprocess.teacher import plan, proof
-from preprocess.teacher.endpoint import IMAGE, Endpoint, GaveUp, Unpaid
+from preprocess.teacher.endpoint import IMAGE, Endpoint, NoReply
 from preprocess.teacher.store import DOLLAR, Stop, Store
 
 TRIES = 3  # of a row: once, and twice more with the reason
-WORKERS = 2  # processes that look at replies
 SECONDS_A_TOKEN = 1 / 40  # of one request, as --dry-run expects it
 SAID_ONCE = ("refused", "judge")  # how reasons begin after which a row is not asked again
 
@@ -50,16 +45,8 @@ class Run:
         self.short: Counter[str] = Counter()  # rows behind those
         self.stopped, self.started, self.paid_before = "", time.monotonic(), self.store.tokens
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Run all chains. Raises MixError; `stopped` and `short` say why not all of them went to their end."""
-        gates.tokenizer()  # read once, here: the processes are forked and share it
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, which reaches them too, is answered here
-        end_with_parent = partial(ctypes.CDLL(None).prctl, 1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork"), end_with_parent) as self.pool:
-            self.pool.submit(int).result()  # forked before there are connections
-            asyncio.run(self._all())
-
-    async def _all(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop, "interrupted; what was in flight is stored")
         chains, show = self._chains(), asyncio.create_task(self._progress())
@@ -91,7 +78,7 @@ class Run:
                     return
                 try:
                     question, why = await self._row(job, told)
-                except (Unpaid, GaveUp) as error:  # the chain ends here: what comes after depends on this reply
+                except NoReply as error:  # the chain ends here: what comes after depends on this reply
                     self.missing[job.category].append(job)
                     left = 1 + sum(1 for _ in chain)
                     self.short[job.category] += left
@@ -99,7 +86,7 @@ class Run:
                     break
                 except Stop as error:
                     return self._stop(str(error))
-                except (sqlite3.Error, BrokenProcessPool) as error:
+                except sqlite3.Error as error:
                     return self._stop(
                         f"{self.store.path}: {error}; what was paid for before is stored, make room and run it again"
                     )
@@ -127,7 +114,8 @@ class Run:
     async def _decide(self, job: plan.Job, key: bytes, reply: str, by: plan.Endpoint) -> tuple[str | None, str, str]:
         """(why it is rejected or None, its first question, its text), kept in the store."""
         look = partial(proof.judge_reply, job, reply, self.mix.gates, job.system if job.replay else self.system, by)
-        verdict, scores = await asyncio.get_running_loop().run_in_executor(self.pool, look), ""
+        # To run Python takes seconds, all else less than to hand it to another thread or process.
+        verdict, scores = await asyncio.to_thread(look) if "```py" in reply else look(), ""
         if reason := verdict.reason or self._twin(job, verdict):
             pass
         elif not job.replay and "judge" in self.endpoints:
@@ -185,10 +173,10 @@ class Run:
         """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes] of what is missing, at one try a row."""
         for name, prompt in self.prompts.items():
             short, sums = self.short[name], [0.0] * 5
-            sent = [_tokens(job.system, job.ask) + IMAGE * len(job.images) for job in self.missing[name]]
+            sent = [gates._tokens(job.system) + gates._tokens(job.ask) + IMAGE * len(job.images) for job in self.missing[name]]
             asked = {"base" if prompt.replay else "teacher": (sum(sent) / max(len(sent), 1), prompt.reply_tokens)}
             if "judge" in self.endpoints and not prompt.replay:
-                asked["judge"] = _tokens(self.judging.prompt) + prompt.reply_tokens, self.judging.reply_tokens
+                asked["judge"] = gates._tokens(self.judging.prompt) + prompt.reply_tokens, self.judging.reply_tokens
             for role, (into, out) in asked.items():
                 dollars, minutes = (
                     self.endpoints[role].price(into, out) / DOLLAR,
@@ -196,7 +184,3 @@ class Run:
                 )
                 sums = [have + short * one for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)]
             yield [name, plan.size(prompt, self.folder, self.limit), short, *sums]
-
-
-def _tokens(*texts: str) -> int:
-    return sum(map(gates._tokens, texts))

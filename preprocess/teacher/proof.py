@@ -1,4 +1,4 @@
-"""Whether a reply is a row: its structure, the gates of every row, and its proof. Runs in processes of its own.
+"""Whether a reply is a row: its structure, the gates of every row, and its proof.
 
 A reply that fails says why in words that a teacher can act on; what stands before the colon is what is counted.
 """

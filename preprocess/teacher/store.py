@@ -20,7 +20,7 @@ from preprocess.gates import PERMUTATIONS
 from preprocess.mix import MixError
 
 DOLLAR = 10**12  # picodollars
-GATHER = 0.004  # seconds of writes in one commit
+GATHER = 0.005  # seconds of writes in one commit
 _SCHEMA = """
 PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32000;
 PRAGMA wal_autocheckpoint = 8000;
@@ -159,4 +159,4 @@ class Store:
         return (row for row, _ in self.db.execute(newest, (category,)))
 
     def outcomes(self) -> dict[str, int]:
-        return dict(self.db.execute("SELECT outcome, count(*) FROM calls GROUP BY outcome ORDER BY outcome"))
+        return dict(self.db.execute("SELECT coalesce(outcome, 'in flight'), count(*) FROM calls GROUP BY outcome ORDER BY outcome"))
