@@ -116,9 +116,8 @@ class Run:
         look = partial(proof.judge_reply, job, reply, self.mix.gates, job.system if job.replay else self.system, by)
         # To run Python takes seconds, all else less than to hand it to another thread or process.
         verdict, scores = await asyncio.to_thread(look) if "```py" in reply else look(), ""
-        if reason := verdict.reason or self._twin(job, verdict):
-            pass
-        elif not job.replay and "judge" in self.endpoints:
+        reason = verdict.reason or self._twin(job, verdict)
+        if not reason and not job.replay and "judge" in self.endpoints:
             reason, scores = await self._judged(job, verdict)
             reason = reason or self._twin(job, verdict)  # another may have come in meanwhile
         await self.store.decide(key, job.id, job.category, replace(verdict, reason=reason), scores)
@@ -171,6 +170,7 @@ class Run:
 
     def estimate(self) -> Iterator[list]:
         """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes] of what is missing, at one try a row."""
+        seconds = SECONDS_A_TOKEN / self.settings.concurrency
         for name, prompt in self.prompts.items():
             short, sums = self.short[name], [0.0] * 5
             sent = [gates._tokens(job.system) + gates._tokens(job.ask) + IMAGE * len(job.images) for job in self.missing[name]]
@@ -178,9 +178,6 @@ class Run:
             if "judge" in self.endpoints and not prompt.replay:
                 asked["judge"] = gates._tokens(self.judging.prompt) + prompt.reply_tokens, self.judging.reply_tokens
             for role, (into, out) in asked.items():
-                dollars, minutes = (
-                    self.endpoints[role].price(into, out) / DOLLAR,
-                    out * SECONDS_A_TOKEN / self.settings.concurrency / 60,
-                )
+                dollars, minutes = self.endpoints[role].price(into, out) / DOLLAR, out * seconds / 60
                 sums = [have + short * one for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)]
             yield [name, plan.size(prompt, self.folder, self.limit), short, *sums]

@@ -95,8 +95,8 @@ def json_object(text: str) -> str:
 
 def scores(body: str) -> Scores | None:
     """What a judge's reply gives, where it is one."""
-    with suppress(ValueError, KeyError, TypeError, IndexError):  # a ValidationError is a ValueError
-        return Scores.model_validate_json(json_object(json.loads(body)["choices"][0]["message"]["content"]))
+    with suppress(_Failed, ValidationError):
+        return Scores.model_validate_json(json_object(_said(body)[1]))
     return None
 
 

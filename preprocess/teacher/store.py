@@ -130,7 +130,7 @@ class Store:
         )
         done = self._begin()
         number = self.db.execute(
-            "INSERT INTO verdicts (key, job, category, reason, question, text, scores, row, signed)"
+            "INSERT OR REPLACE INTO verdicts (key, job, category, reason, question, text, scores, row, signed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             row,
         ).lastrowid
@@ -159,4 +159,6 @@ class Store:
         return (row for row, _ in self.db.execute(newest, (category,)))
 
     def outcomes(self) -> dict[str, int]:
-        return dict(self.db.execute("SELECT coalesce(outcome, 'in flight'), count(*) FROM calls GROUP BY outcome ORDER BY outcome"))
+        return dict(
+            self.db.execute("SELECT coalesce(outcome, 'in flight'), count(*) FROM calls GROUP BY outcome ORDER BY outcome")
+        )
