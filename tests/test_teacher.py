@@ -405,3 +405,22 @@ def test_no_endpoint_and_no_key(folder):
     code, _, err = finished(folder)
     assert code == 1 and "set the environment variable NO_SUCH_KEY" in err
     assert finished(folder, "--dry-run")[0] == 0
+
+
+@pytest.mark.parametrize("built", ["build", "heldout", None])
+def test_held_out_rows_are_kept_out_wherever_they_were_built(folder, monkeypatch, built):
+    monkeypatch.setattr(build.hubs, "BENCHMARKS", {})  # the public sets are not here
+    drawn = {"kind": "problems", "category": "problem", "system": "system/training.md", "count": 1, "heldout": 1}
+    change(folder / "mix.yaml", sources=[drawn], quotas={}, total=None)
+    asked = "How many pallets fit on the ninth dock when the tide is out and nobody is at work?"
+    said = {"system": "Be brief.", "user": asked, "assistant": "It fits nine."}
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said.items()]
+    row = {"id": "h-1", "category": "problem", "origin": "procedural", "tags": [], "messages": messages}
+    messages[-1]["weight"] = 1
+    if built is None:
+        with pytest.raises(mix.MixError, match="heldout.jsonl: not there.*run python -m preprocess small --heldout first"):
+            plan.benchmark(folder, None)
+    else:
+        (folder / built).mkdir()
+        (folder / built / "heldout.jsonl").write_text(json.dumps(row) + "\n")
+        assert plan.benchmark(folder, None).covered(asked)[0] == 1

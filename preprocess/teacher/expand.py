@@ -4,6 +4,7 @@ Memory does not grow with the number of requests: a chain holds its last questio
 """
 
 import asyncio
+import gc
 import signal
 import sqlite3
 import sys
@@ -47,6 +48,8 @@ class Run:
 
     async def run(self) -> None:
         """Run all chains. Raises MixError; `stopped` and `short` say why not all of them went to their end."""
+        gates.tokenizer()
+        gc.freeze()  # its vocabulary and the prompts stay: not to be looked through again and again
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop, "interrupted; what was in flight is stored")
         chains, show = self._chains(), asyncio.create_task(self._progress())
@@ -54,7 +57,7 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.settings.concurrency):
                     group.create_task(self._worker(chains))
-        except* (mix.MixError, OSError) as errors:
+        except* (ValueError, OSError, RuntimeError) as errors:  # MixError and RowError among them
             raise errors.exceptions[0] from None
         finally:
             show.cancel()
