@@ -64,8 +64,8 @@ class Endpoint:
         """Raises MixError where the environment lacks the key."""
         self.of, self.role, self.settings, self.offline = of, role, settings, offline
         self.store: Store  # set once everything else is known to be in order
-        self.key = (os.environ.get(of.key_env) if of.key_env else "") or "none"
-        if of.key_env and self.key == "none" and not offline:
+        self.key = (os.environ.get(of.key_env) if of.key_env else "") or "no-key"
+        if of.key_env and self.key == "no-key" and not offline:
             raise MixError(f"teacher.yaml: {role}: set the environment variable {of.key_env} to the key of {of.name}")
         wire = httpx2.AsyncClient(transport=_Wire(settings.timeout_seconds))
         self.client = openai.AsyncOpenAI(base_url=of.url, api_key=self.key, max_retries=0, http_client=wire)
