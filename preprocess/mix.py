@@ -103,7 +103,7 @@ def load(path: Path, kind: Any = Mix) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MixError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key before the one it misses
         place = list(first["loc"])
         if isinstance(raw, list) and place and isinstance(raw[place[0]], dict):
             place[0] = raw[place[0]].get("id", place[0])

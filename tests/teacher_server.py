@@ -61,7 +61,7 @@ MEMBERS = {
     "edge": "This is for the edge member",
     "self": "This stays here",
 }
-numbers, storm = count(1), {"until": 0}
+numbers, total = {True: count(1), False: count(1)}, count(1)  # of requests to a judge and to a teacher, and of all
 
 
 def prose(rng: random.Random, words: int) -> str:
@@ -119,10 +119,10 @@ async def main() -> None:
     async def reply(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         key = hashlib.sha256(f"1\n{json.dumps(body, sort_keys=True)}".encode())
-        number, rng = next(numbers), random.Random(key.digest())
         judging = "last reader" in body["messages"][0]["content"]
+        number, rng, storm = next(numbers[judging]), random.Random(key.digest()), next(total) % 200 < 12
         did = "good" if args.calm else next((what for every, what in SCHEDULE.items() if number % every == 0), "good")
-        if not args.calm and number % 200 < 12:
+        if not args.calm and storm:
             did = "429"
         if judging and did in ("wrong answer", "duplicate", "cut off", "refusal", "broken JSON"):
             did = "good"

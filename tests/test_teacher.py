@@ -5,6 +5,7 @@ STORM=1 pytest tests/test_teacher.py -k storm    # 2,000 requests and 20 kills i
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import multiprocessing
@@ -24,14 +25,14 @@ from conftest import ROOT
 
 from preprocess import build, mix
 from preprocess.rows import Note
-from preprocess.sources.seeds import Seed
+from preprocess.sources.seeds import Seed, SeedTurn
 from preprocess.teacher import accepted, plan, proof
 from preprocess.teacher.__main__ import main
 from preprocess.teacher.store import DOLLAR, Store
 
 AETHER = ROOT / "datasets" / "aether"
 SEEDS, VARIATIONS, KILLS, APART = (60, 18, 20, 130) if os.environ.get("STORM") else (6, 4, 3, 25)
-CONCURRENCY = 8
+CONCURRENCY, ALL = 8, 10**9
 PROMPT = "# This category: {}\nWrite a row."
 
 
@@ -110,7 +111,7 @@ def server(folder: Path, *options: str):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings, prompts = plan.load(folder)
-    jobs = [job for chain in plan.chains("problem", prompts["problem"], folder, settings, (None, None)) for job in chain]
+    jobs = [job for chain in plan.chains("problem", prompts["problem"], folder, settings, ALL, None) for job in chain]
     (folder / "answers.json").write_text(json.dumps({job.given[0].user: job.check["value"] for job in jobs}))
     ours = dict(yaml.safe_load((folder / "teacher" / "teacher.yaml").read_text())["teacher"], url=f"http://127.0.0.1:{port}/v1")
     change(folder / "teacher" / "teacher.yaml", teacher=ours, judge=ours)
@@ -172,9 +173,10 @@ def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was
             store = opened(folder)
             stored = {key.hex() for (key,) in store.db.execute("SELECT key FROM replies")}
             newly = {line["key"] for line in log(folder) if line["whole"]} - stored - lost
-            assert len(newly) <= store.lost <= CONCURRENCY, "more was lost than was in flight"
+            in_flight = store.outcomes().get("lost in flight", 0) - sum(in_flight_then)
+            assert len(newly) <= in_flight <= CONCURRENCY, "more was lost than was in flight"
             lost |= newly
-            in_flight_then.append(store.lost)
+            in_flight_then.append(in_flight)
             assert store.spent >= sum(map(picodollars, log(folder))), "more was spent than is charged"
             store.db.close()
         code, out, err = finished(folder)
@@ -223,7 +225,7 @@ def test_accepted_rows_reach_the_dataset_its_report_and_its_card(folder, monkeyp
         changed = SEEDS // 3 * VARIATIONS
         assert 2 * changed <= len(log(folder)) - count <= 2 * (2 * changed + 2)
     first = {path.name: path.read_bytes() for path in (folder / "teacher" / "accepted").iterdir()}
-    assert finished(folder, "--recheck")[0] == 0
+    assert finished(folder)[0] == 0
     assert {path.name: path.read_bytes() for path in (folder / "teacher" / "accepted").iterdir()} == first
     build.build(folder)
     about = json.loads((folder / "build" / "manifest.json").read_text())
@@ -254,10 +256,11 @@ def body(text: str | None = None, ended: str = "stop", **turn: str) -> str:
 
 def look(given: plan.Job, reply: str) -> proof.Verdict:
     gates = mix.Gates(max_tokens=4000, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks=False)
-    return proof.judge_reply(given, reply, gates, "You are AetherAI.")
+    return proof.judge_reply(given, reply, gates, "You are AetherAI.", SETTINGS.teacher)
 
 
 NUMBER = {"kind": "number", "value": 42, "tolerance": 1e-6}
+CALL = {"kind": "text", "value": "f", "call": {"name": "f", "arguments": {"n": 3}}}
 HALF = {"kind": "latex", "value": "\\frac{1}{2}"}
 
 
@@ -265,7 +268,7 @@ def solved(answer: str, claim: str) -> str:
     return body(json.dumps({"turns": [{"user": "", "reasoning": "Six by seven.", "answer": answer}], "claim": claim}))
 
 
-ASKED = (__import__("preprocess.sources.seeds", fromlist=["x"]).SeedTurn(user="What is it?"),)
+ASKED = (SeedTurn(user="What is it?"),)
 
 
 @pytest.mark.parametrize(
@@ -306,12 +309,12 @@ ASKED = (__import__("preprocess.sources.seeds", fromlist=["x"]).SeedTurn(user="W
         (job(replay=True, given=ASKED, check=NUMBER), body("<think>Six by six.</think>It is 36."), "wrong answer"),
         (job(replay=True, given=ASKED, check=NUMBER), body("It is 42."), "no reasoning"),
         (
-            job(replay=True, given=ASKED, call={"name": "f", "arguments": {"n": 3}}, check={"kind": "text", "value": "f"}),
+            job(replay=True, given=ASKED, check=CALL),
             body('<think>Call f.</think><tool_calls>[{"name": "f", "arguments": {"n": 3}}]</tool_calls>'),
             None,
         ),
         (
-            job(replay=True, given=ASKED, call={"name": "f", "arguments": {"n": 3}}, check={"kind": "text", "value": "f"}),
+            job(replay=True, given=ASKED, check=CALL),
             body('<think>Call f.</think><tool_calls>[{"name": "f", "arguments": {"n": "3"}}]</tool_calls>'),
             "wrong tool call",
         ),
@@ -322,9 +325,8 @@ def test_proof(given, reply, reason):
     assert (verdict.reason is None) if reason is None else str(verdict.reason).startswith(reason), verdict.reason
 
 
-SETTINGS, PROMPTS = plan.load(
-    AETHER, sorted(p.stem for p in (AETHER / "teacher").glob("*.yaml") if p.stem not in ("teacher", "judge"))
-)
+SETTINGS = plan.load(AETHER)[0]
+PROMPTS = {p.stem: mix.load(p, plan.Prompt) for p in sorted((AETHER / "teacher").glob("*.yaml")) if p.stem != "teacher"}
 
 
 def test_every_category_of_the_teacher_is_one_of_the_mix_or_left_off():
@@ -335,11 +337,11 @@ def test_every_category_of_the_teacher_is_one_of_the_mix_or_left_off():
 @pytest.mark.parametrize("name", [n for n in sorted(PROMPTS) if PROMPTS[n].seeds])
 def test_jobs_of_the_prompt_files_differ_are_the_same_every_time_and_fit_their_seeds(name):
     def jobs() -> list[plan.Job]:
-        chains = list(plan.chains(name, PROMPTS[name], AETHER, SETTINGS, (None, None)))  # all begun before any is run
+        chains = list(plan.chains(name, PROMPTS[name], AETHER, SETTINGS, ALL, None))  # all begun before any is run
         return [job for chain in chains for job in chain]
 
     made, written = jobs(), {seed.id: seed for seed in mix.load(AETHER / PROMPTS[name].seeds, list[Seed])}
-    assert made == jobs() and len(made) == plan.size(PROMPTS[name], AETHER, None)
+    assert made == jobs() and len(made) == plan.size(PROMPTS[name], AETHER, ALL)
     assert len({job.ask for job in made}) == len(made)
     for job in made:
         seed = written[job.group]
@@ -360,13 +362,13 @@ def test_the_hand_written_seeds_pass_the_proof_they_teach():
 
 def test_near_duplicates_are_found_as_they_come(tmp_path):
     store = Store(tmp_path / "s", 1, 10)
-    signed = look(job(), body(reasoning="The queue grows by five a second and the worker takes four of them.")).signed
-    assert store.twin("a", signed, 0.8) is None
-    store.decide(b"1", "a", "async", None, "", "", "row", signed)
-    assert store.twin("a", signed, 0.8) is None, "a row is no twin of itself"
-    assert store.twin("b", signed, 0.8) == "a"
-    other = look(job(), body(user="Is this the bakery?", reasoning="Bread is due at six and the oven is cold until five.")).signed
-    assert store.twin("b", other, 0.8) is None
+    one = look(job(), body(reasoning="The queue grows by five a second and the worker takes four of them."))
+    assert store.twin("a", one.signed, one.bands, 0.8) is None
+    asyncio.run(store.decide(b"1", "a", "async", one, ""))
+    assert store.twin("a", one.signed, one.bands, 0.8) is None, "a row is no twin of itself"
+    assert store.twin("b", one.signed, one.bands, 0.8) == "a"
+    other = look(job(), body(user="Is this the bakery?", reasoning="Bread is due at six and the oven is cold until five."))
+    assert store.twin("b", other.signed, other.bands, 0.8) is None
 
 
 def test_a_second_run_on_the_same_store_and_a_damaged_store_are_refused(folder):
@@ -383,6 +385,7 @@ def test_a_second_run_on_the_same_store_and_a_damaged_store_are_refused(folder):
     ("file", "keys", "says"),
     [
         ("teacher/teacher.yaml", {"cap_dollar": 3}, "teacher.yaml: cap_dollar: Extra inputs"),
+        ("teacher/teacher.yaml", {"concurency": 3, "concurrency": None}, "teacher.yaml: concurency: Extra inputs"),
         ("teacher/nudge.yaml", {"examples": ["nudge-999"]}, "nudge.yaml: examples: no seed 'nudge-999'"),
         ("teacher/nudge.yaml", {"seeds": "seeds/none.yaml"}, "none.yaml: no such file"),
         ("teacher/nudge.yaml", {"replay": True}, "base: nudge collects"),
@@ -396,9 +399,28 @@ def test_bad_input_is_one_line(folder, file, keys, says):
 
 def test_no_endpoint_and_no_key(folder):
     code, out, err = finished(folder)
-    assert code == 1 and "requests in a row failed, the last with: ConnectError" in err and "Traceback" not in err
+    assert code == 1 and "http://127.0.0.1:9/v1: Cannot connect" in err and "start it" in err and "Traceback" not in err
     ours = yaml.safe_load((folder / "teacher" / "teacher.yaml").read_text())["teacher"] | {"key_env": "NO_SUCH_KEY"}
     change(folder / "teacher" / "teacher.yaml", teacher=ours)
     code, _, err = finished(folder)
     assert code == 1 and "set the environment variable NO_SUCH_KEY" in err
     assert finished(folder, "--dry-run")[0] == 0
+
+
+@pytest.mark.parametrize("built", ["build", "heldout", None])
+def test_held_out_rows_are_kept_out_wherever_they_were_built(folder, monkeypatch, built):
+    monkeypatch.setattr(build.hubs, "BENCHMARKS", {})  # the public sets are not here
+    drawn = {"kind": "problems", "category": "problem", "system": "system/training.md", "count": 1, "heldout": 1}
+    change(folder / "mix.yaml", sources=[drawn], quotas={}, total=None)
+    asked = "How many pallets fit on the ninth dock when the tide is out and nobody is at work?"
+    said = {"system": "Be brief.", "user": asked, "assistant": "It fits nine."}
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said.items()]
+    row = {"id": "h-1", "category": "problem", "origin": "procedural", "tags": [], "messages": messages}
+    messages[-1]["weight"] = 1
+    if built is None:
+        with pytest.raises(mix.MixError, match="heldout.jsonl: not there.*run python -m preprocess small --heldout first"):
+            plan.benchmark(folder, None)
+    else:
+        (folder / built).mkdir()
+        (folder / built / "heldout.jsonl").write_text(json.dumps(row) + "\n")
+        assert plan.benchmark(folder, None).covered(asked)[0] == 1

@@ -13,11 +13,12 @@ from preprocess.rows import Conversation, Note, Turn
 NOTE = "written by "
 
 
-def line(job, turns: tuple[Turn, ...], teacher: str, system: str) -> str:
-    """A row as it is kept."""
+def line(job, turns: tuple[Turn, ...], teacher: str) -> str:
+    """A row of a plan.Job as it is kept."""
     images = [base64.b64encode(png).decode() for png in job.images]
     said = [{"user": turn.user, "reasoning": turn.reasoning, "answer": turn.answer} for turn in turns]
-    about = {"id": job.id, "group": job.group, "tags": job.tags, "teacher": teacher, "system": system, "answer": job.check}
+    about = {"id": job.id, "group": job.group, "tags": job.tags, "teacher": teacher, "answer": job.check}
+    about["system"] = job.system if job.replay else ""  # that of the mix, where it is empty
     return json.dumps(about | {"images": images, "turns": said}, ensure_ascii=False)
 
 

@@ -8,16 +8,16 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from itertools import islice, product
+from functools import cache, lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from preprocess import build, candidates, gates, mix
-from preprocess.rows import Skip
-from preprocess.sources import diagrams, hub, problems, seeds, worked
+from preprocess.rows import Conversation
+from preprocess.sources import diagrams, problems, seeds, worked
 
 SHOWN, CLIPPED = 8, 200  # earlier questions that are shown as "not again"; characters of each
 PROGRAMS = {"problems": problems, "diagrams": diagrams}
@@ -54,13 +54,12 @@ class Settings(mix.Part):
 
 
 class Call(mix.Part):
-    """A request that one tool call answers. Each list in `slots` fills `{name}` in the request and in the call's arguments."""
+    """A request that one tool call answers."""
 
     tools: str
     user: str
-    slots: dict[str, list[str | int]]
     name: str
-    arguments: dict[str, str]
+    arguments: dict[str, str | int]
 
 
 class Prompt(mix.Part):
@@ -68,7 +67,7 @@ class Prompt(mix.Part):
 
     version: int
     prompt: str
-    reply_tokens: int = Field(gt=0)  # of a reply, expected until some are measured
+    reply_tokens: int = Field(gt=0)  # of a reply, as --dry-run expects them
     seeds: str = ""  # a file of the dataset's folder
     variations: int = 0  # of each seed
     examples: list[str] = []  # ids of seeds, shown whole
@@ -118,8 +117,7 @@ class Job:
     images: tuple[bytes, ...] = ()  # PNG files
     tags: tuple[str, ...] = ()
     target: str | None = None  # routing
-    check: dict | None = None  # the known answer
-    call: dict | None = None  # the tool call that is wanted
+    check: dict | None = None  # the known answer; its `call` is the tool call that is wanted
     replay: bool = False
 
     def messages(self, told: list[str], failed: tuple[str, str] | None = None) -> list[dict]:
@@ -136,29 +134,29 @@ class Job:
         return sent
 
 
-def load(folder: Path, only: list[str] | None = None) -> tuple[Settings, dict[str, Prompt]]:
-    """teacher.yaml of a dataset's folder and the prompts of its categories. Raises MixError."""
+def load(folder: Path) -> tuple[Settings, dict[str, Prompt]]:
+    """teacher.yaml of a dataset's folder, and the prompts of its categories and of the judge. Raises MixError."""
     settings: Settings = mix.load(folder / "teacher" / "teacher.yaml", Settings)
-    names = only or settings.categories
-    prompts = {name: mix.load(folder / "teacher" / f"{name}.yaml", Prompt) for name in [*names, "judge"]}
+    prompts = {name: mix.load(folder / "teacher" / f"{name}.yaml", Prompt) for name in [*settings.categories, "judge"]}
     for name, prompt in prompts.items():
         if prompt.replay and not settings.base:
             raise mix.MixError(f"{folder}/teacher/teacher.yaml: base: {name} collects the base's replies; say where it runs")
     return settings, prompts
 
 
-def size(prompt: Prompt, folder: Path, limit: int | None) -> int:
+def size(prompt: Prompt, folder: Path, limit: int) -> int:
     """How many rows a prompt file asks for."""
     written = len(mix.load(folder / prompt.seeds, list[seeds.Seed])) if prompt.seeds else 0
-    calls = sum(len(list(product(*call.slots.values()))) for call in prompt.calls)
-    return written * min(prompt.variations, limit or 10**9) + sum(min(n, limit or n) for n in prompt.problems.values()) + calls
+    given = [*prompt.problems.values(), len(prompt.calls)]
+    return written * min(prompt.variations, limit) + sum(min(count, limit) for count in given)
 
 
-def chains(category: str, prompt: Prompt, folder: Path, settings: Settings, of: tuple) -> Iterator[Iterator[Job]]:
-    """The chains of a category; `of` is (limit, hub): most variations of a seed or problems of a kind, where public sets lie."""
-    limit, hub_dir = of
+def chains(
+    category: str, prompt: Prompt, folder: Path, settings: Settings, limit: int, hub_dir: Path | None
+) -> Iterator[Iterator[Job]]:
+    """The chains of a category, of at most `limit` variations of a seed and problems of a kind. Raises MixError."""
     voice = (folder / "teacher" / "voice.md").read_text(encoding="utf-8")
-    written = {seed.id: seed for seed in mix.load(folder / prompt.seeds, list[seeds.Seed])} if prompt.seeds else {}
+    written = mix.load(folder / prompt.seeds, list[seeds.Seed]) if prompt.seeds else []
     files = {folder / "seeds" / f"{name.rpartition('-')[0]}.yaml" for name in prompt.examples}
     shown = {seed.id: seed for file in files for seed in mix.load(file, list[seeds.Seed])}
     if missing := sorted(set(prompt.examples) - set(shown)):
@@ -166,18 +164,11 @@ def chains(category: str, prompt: Prompt, folder: Path, settings: Settings, of: 
     examples = "".join(f"\n\nA row by hand ({name}):\n{_told(shown[name])}" for name in prompt.examples)
     system = prompt.prompt.strip() if prompt.replay else f"{voice.strip()}\n\n{prompt.prompt.strip()}{examples}"
     first = Job("", category, "", prompt.version, system, "", replay=prompt.replay)
-    for seed in written.values():
-        yield map(partial(_variation, first, prompt, seed, settings.seed), range(min(prompt.variations, limit or 10**9)))
-    for kind, count in prompt.problems.items():
-        for problem in islice(_problems(kind, count, settings.seed, folder, hub_dir), limit):
-            yield iter([_given(first, prompt, problem, settings.seed)])
-    for at, call in enumerate(prompt.calls):
-        for n, values in enumerate(product(*call.slots.values())):
-            filled = dict(zip(call.slots, values, strict=True))
-            wanted = {key: filled.get(value.strip("{}"), value) for key, value in call.arguments.items()}
-            ask, called = f"{call.tools.strip()}\n\n{call.user.format(**filled)}", {"name": call.name, "arguments": wanted}
-            known = (f"call-{at}-{n:03d}", ask, (), {"kind": "text", "value": call.name})
-            yield iter([replace(_given(first, prompt, known, settings.seed), call=called)])
+    for seed in written:
+        yield map(partial(_variation, first, prompt, seed, settings.seed), range(min(prompt.variations, limit)))
+    kinds = [_problems(kind, count, settings.seed, folder, hub_dir) for kind, count in prompt.problems.items()]
+    for kind in [*kinds, _calls(prompt.calls)]:
+        yield from (iter([_given(first, prompt, problem, settings.seed)]) for problem in islice(kind, limit))
 
 
 def _told(seed: seeds.Seed) -> str:
@@ -188,11 +179,12 @@ def _told(seed: seeds.Seed) -> str:
 
 def draw(axes: dict[str, list], key: str, n: int) -> dict[str, str | int]:
     """The n-th draw: each axis runs through its values in an order of its own, anew each time it is through."""
+    return {a: values[_order(f"{key} {a} {n // len(values)}", len(values))[n % len(values)]] for a, values in axes.items()}
 
-    def order(name: str, values: list) -> list:
-        return random.Random(f"{key} {name} {n // len(values)}").sample(values, len(values))
 
-    return {name: order(name, values)[n % len(values)] for name, values in axes.items()}
+@lru_cache(maxsize=64)
+def _order(key: str, size: int) -> list[int]:
+    return random.Random(key).sample(range(size), size)
 
 
 def _variation(first: Job, prompt: Prompt, seed: seeds.Seed, number: int, n: int) -> Job:
@@ -233,22 +225,29 @@ def _given(first: Job, prompt: Prompt, problem: tuple[str, str, tuple, dict], nu
 def _problems(kind: str, count: int, seed: int, folder: Path, hub_dir: Path | None) -> Iterator[tuple]:
     """(name, question, pictures, known answer) of `count` problems; none that stands in a benchmark."""
     if kind in PROGRAMS:
-        for made in PROGRAMS[kind].conversations(count, f"teacher-{kind}", "", seed):
-            yield made.id, made.turns[0].user, made.turns[0].images, made.answer
-        return
-    candidates.benchmark = benchmark(folder, hub_dir)
-    known = []
-    for record in hub.read(kind, "train", hub_dir):
-        try:
-            found = worked.gsm8k(record) if kind == "gsm8k" else worked.math(record)
-            candidates.contaminated([found.problem])
-            known.append((candidates.draw(seed, found.key), found))
-        except Skip:
-            continue
-    for _, found in sorted(known, key=lambda pair: pair[0])[:count]:
-        yield f"{kind}-{found.key}", found.problem, (), found.check
+        made = PROGRAMS[kind].conversations(count, f"teacher-{kind}", "", seed)
+    else:
+        candidates.benchmark = benchmark(folder, hub_dir)
+        read = worked.conversations(kind, 0, seed, hub_dir, candidates.contaminated)
+        whole = [talk for talk in read if isinstance(talk, Conversation)]
+        made = sorted(whole, key=lambda talk: candidates.draw(seed, talk.id))[:count]
+    for talk in made:
+        yield talk.id, talk.turns[0].user, talk.turns[0].images, talk.answer or talk.turns[0].check
+
+
+def _calls(calls: list[Call]) -> Iterator[tuple]:
+    """Requests that a tool call answers, as problems."""
+    for number, call in enumerate(calls):
+        check = {"kind": "text", "value": call.name, "call": {"name": call.name, "arguments": call.arguments}}
+        yield f"call-{number:03d}", f"{call.tools.strip()}\n\n{call.user}", (), check
 
 
 @cache
 def benchmark(folder: Path, hub_dir: Path | None) -> gates.Benchmark:
-    return gates.Benchmark(build._problems(folder / "build" / "heldout.jsonl", hub_dir))
+    """What is kept for evaluation. Raises MixError where a dataset has held-out rows and they are not built yet."""
+    built = [folder / name / "heldout.jsonl" for name in ("build", "heldout")]
+    heldout = next((path for path in built if path.exists()), None)
+    if not heldout and any(getattr(source, "heldout", 0) for source in mix.load(folder / "mix.yaml").sources):
+        make = f"python -m preprocess {folder.name} --heldout"
+        raise mix.MixError(f"{built[1]}: not there, so its problems could not be kept out of the rows; run {make} first")
+    return gates.Benchmark(build._problems(heldout or built[0], hub_dir))

@@ -1,12 +1,14 @@
-"""Whether a reply is a row: its structure, the gates of every row, and its proof. Runs in processes of its own.
+"""Whether a reply is a row: its structure, the gates of every row, and its proof.
 
-A reply that fails says why in words that a teacher can act on; `final` ones are not asked again.
+A reply that fails says why in words that a teacher can act on; what stands before the colon is what is counted.
 """
 
 import ast
+import hashlib
 import json
 import re
 import textwrap
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +17,9 @@ from pydantic import ValidationError
 from apriel import behaviour, chat, rows, sandbox
 from preprocess import gates, mix
 from preprocess.rows import Conversation, Skip, Turn, to_rows
-from preprocess.teacher.plan import Draft, Job, Scores
+from preprocess.sources import worked
+from preprocess.teacher import accepted
+from preprocess.teacher.plan import Draft, Endpoint, Job, Scores
 
 SECONDS, MEGABYTES = 10, 512  # for Python with asserts
 _PYTHON = re.compile(r"^ *```(?:python|py)\b[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
@@ -25,50 +29,61 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reason` is None where the reply may be accepted; what stands before its colon is what is counted."""
+    """`reason` is None where the reply may be accepted."""
 
     reason: str | None
     question: str = ""  # the first user turn, to be shown as "not again"
     text: str = ""  # what the reply said
-    turns: tuple[Turn, ...] = ()
+    shown: str = ""  # the row as a judge reads it
+    row: str = ""  # and as it is kept
     signed: bytes = b""  # signatures of the user's turns, where the teacher wrote them, and of the reasoning
-    final: bool = False
-    cut_off: bool = False
-    model: str = ""  # as the endpoint names it
+    bands: tuple[int, ...] = ()  # 64-bit names of the signatures' bands: rows that share none are not compared
 
 
 class _Failed(Exception):
     pass
 
 
-def judge_reply(job: Job, body: str, of: mix.Gates, prompt: str) -> Verdict:
-    """The verdict on a reply's body as it came; never raises. `prompt`: the system prompt the row will have."""
+def judge_reply(job: Job, body: str, of: mix.Gates, prompt: str, by: Endpoint) -> Verdict:
+    """The verdict on a reply's body as it came. `prompt`: the system prompt the row will have; `by`: who was asked."""
+    turns, text = (), ""
     try:
-        reply = json.loads(body)
-        choice, model = reply["choices"][0], str(reply.get("model") or "")
-        message = choice["message"]
-        text, thought = message.get("content") or "", message.get("reasoning_content") or message.get("reasoning") or ""
-        ended, refused = choice.get("finish_reason"), message.get("refusal")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return Verdict("half a reply: the body is not a chat completion")
-    if refused or ended == "content_filter":
-        return Verdict("refused", text=text, final=True)
-    if ended == "length":
-        return Verdict("cut off: it ran into max_tokens; write less", text="", cut_off=True, final=job.replay)
-    turns: tuple[Turn, ...] = ()
-    try:
-        if job.replay:
-            turns, claim = (_own(job, text, thought),), None
-        else:
-            turns, claim = _drafted(job, text)
+        reply, text, thought = _said(body)
+        turns, claim = ((_own(job, text, thought),), None) if job.replay else _drafted(job, text)
         _prove(job, turns, claim)
         _gate(job, turns, of, prompt)
     except _Failed as failed:
-        final = job.replay or str(failed) == "refused"
-        return Verdict(str(failed), turns[0].user if turns else "", text, turns, final=final, model=model)
-    users = gates.signature("\n".join(turn.user for turn in turns)) if not job.given else b""
-    signed = users + gates.signature("\n".join(turn.reasoning for turn in turns))
-    return Verdict(None, turns[0].user, text, turns, signed, model=model)
+        return Verdict(str(failed), turns[0].user if turns else "", text)
+    signed = [gates.signature("\n".join(turn.user for turn in turns))] if not job.given else []
+    signed.append(gates.signature("\n".join(turn.reasoning for turn in turns)))
+    shown = "\n\n".join(f"USER\n{t.user}\n\nREASONING\n{t.reasoning}\n\nANSWER\n{t.answer}" for t in turns)
+    row = accepted.line(job, turns, f"{by.name}, model {reply.get('model') or by.model}")
+    return Verdict(None, turns[0].user, text, shown, row, b"".join(signed), tuple(_bands(signed)))
+
+
+def _said(body: str) -> tuple[dict, str, str]:
+    """(the reply, its text, its thoughts where they stand apart)."""
+    try:
+        reply = json.loads(body)
+        choice, message = reply["choices"][0], reply["choices"][0]["message"]
+        text, thought = message.get("content") or "", message.get("reasoning_content") or message.get("reasoning") or ""
+        (text + thought).encode()  # they are text, and text that a file can hold
+        ended, refused = choice.get("finish_reason"), message.get("refusal")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise _Failed("half a reply: the body is not a chat completion") from None
+    if refused or ended == "content_filter":
+        raise _Failed("refused")
+    if ended == "length":
+        raise _Failed("cut off: it ran into max_tokens; write less")
+    return reply, text, thought
+
+
+def _bands(signed: list[bytes]) -> Iterator[int]:
+    step = 4 * gates.BAND
+    for half, text in enumerate(reversed(signed)):
+        for at in range(0, len(text), step):
+            named = f"{half} {at} ".encode() + text[at : at + step]
+            yield int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), signed=True)
 
 
 def json_object(text: str) -> str:
@@ -80,8 +95,8 @@ def json_object(text: str) -> str:
 
 def scores(body: str) -> Scores | None:
     """What a judge's reply gives, where it is one."""
-    with suppress(ValueError, KeyError, TypeError, IndexError):  # a ValidationError is a ValueError
-        return Scores.model_validate_json(json_object(json.loads(body)["choices"][0]["message"]["content"]))
+    with suppress(_Failed, ValidationError):
+        return Scores.model_validate_json(json_object(_said(body)[1]))
     return None
 
 
@@ -124,13 +139,11 @@ def _own(job: Job, text: str, thought: str) -> Turn:
 def _prove(job: Job, turns: tuple[Turn, ...], claim: str | None) -> None:
     """Raise _Failed unless the row proves what can be proved of it."""
     answer = turns[-1].answer
-    if job.call:
+    if job.check and (call := job.check.get("call")):
         called = re.search(r"<tool_calls>\s*(\[.*?\])\s*</tool_calls>", answer, re.DOTALL)
-        try:
-            right = called and json.loads(called[1]) == [job.call]
-        except ValueError:
-            right = False
-        if not right:
+        with suppress(ValueError):
+            called = called and json.loads(called[1])
+        if called != [call]:
             raise _Failed("wrong tool call")
     elif job.check and not ends_at(job.check, answer, claim):
         raise _Failed("wrong answer: the final value is not right, or `claim` and `answer` do not both say it; work it out anew")
@@ -147,7 +160,7 @@ def _prove(job: Job, turns: tuple[Turn, ...], claim: str | None) -> None:
 
 def ends_at(check: dict, answer: str, claim: str | None) -> bool:
     """Whether an answer ends at the known value: what it boxes and what it claims, where it does, and what it says."""
-    boxed = re.findall(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}", answer)
+    boxed = worked._BOX.findall(answer)
     said = [*boxed[-1:], *([claim] if claim is not None else [])]
     if check["kind"] == "number":
         return all(_is(check, text) for text in said) and gates.stands(check, answer)
