@@ -68,7 +68,7 @@ def tree(tmp_path_factory):
     tree = tmp_path_factory.mktemp("tree")
     for name in ("apriel", "evaluation", "recipes"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("system/serving.md", "mix.yaml"):
+    for name in ("system/serving.md", "system/training.md", "mix.yaml"):
         (tree / "datasets" / "aether" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "datasets" / "aether" / name, tree / "datasets" / "aether" / name)
     for name, text in QUESTIONS.items():
