@@ -224,10 +224,7 @@ def side(variant: str, recipe_name: str, gpu: bool, steps: int, warm: int, probe
         "last_loss": trainer.state.log_history[-2].get("loss"),
     }
     if gpu:
-        shape = facts.APRIEL_15B
-        # 2 passes forward (one of them recomputed) and one backward through frozen weights: 6 N a token; attention 4 a pair and pass
-        # forward, twice that backward, for queries and keys of heads x head_dim.
-        flops = 6 * shape.parameters * real + shape.layers * (4 + 4 + 8) * pairs * shape.heads * shape.head_dim
+        flops = facts.APRIEL_15B.training_flops(real, pairs)
         figures["share_of_ceiling"] = flops / seconds / figures["ceiling"]
         figures["peak_gib"] = torch.cuda.max_memory_reserved() / 2**30
         figures["peak_allocated_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -268,7 +265,7 @@ def run_side(variant: str, options: argparse.Namespace, probe: bool) -> dict:
     result.unlink(missing_ok=True)
     words = ["--side", variant, "--recipe", options.recipe, "--steps", str(options.steps), "--warm", str(options.warm)]
     words += ["--gpu"] * options.gpu + ["--probe"] * probe
-    log = (OUT / f"{variant.replace(' ', '_')}.log").open("w")
+    log = (OUT / f"{variant}.log").open("w")
     started = time.monotonic()
     code = subprocess.run([sys.executable, "-m", "training.bench", *words], cwd=ROOT, stdout=log, stderr=log).returncode
     wall = round(time.monotonic() - started)

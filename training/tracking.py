@@ -57,9 +57,7 @@ def start(job: str, folder: Path):
 class Meter:
     """Speed and memory of training between two logs; evaluations and checkpoints are outside its time.
 
-    A token costs 6 N floating-point operations (QLoRA with recomputation: twice 2 forward, 2 backward through frozen weights; training
-    every weight without it: 2 forward, 4 backward), a pair of tokens that attend 16 a layer, head and channel. They are compared with
-    the matrix products this GPU does on random bf16 data at the start of the run.
+    `Shape.training_flops` are compared with the matrix products this GPU does on random bf16 data at the start of the run.
     """
 
     def __init__(self, config: dict):
@@ -93,10 +91,9 @@ class Meter:
             "memory/host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
         if self.ceiling:
-            attention = 16 * self.shape.layers * self.shape.heads * self.shape.head_dim * float(self.pairs) / self.tokens
-            flops = found["speed/tokens_per_s"] * (6 * self.shape.parameters + attention)
+            flops = self.shape.training_flops(self.tokens, float(self.pairs))
             found |= {
-                "speed/share_of_ceiling": flops / self.ceiling,
+                "speed/share_of_ceiling": flops * found["speed/tokens_per_s"] / self.tokens / self.ceiling,
                 "memory/gpu_peak_gib": torch.cuda.max_memory_reserved() / 2**30,
             }
         self.reset()
