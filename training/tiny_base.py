@@ -107,6 +107,11 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
     )
     built = LlavaForConditionalGeneration(config)
     with torch.no_grad():
+        # Transformers draws every map with std 0.02, made for widths of thousands: at this width no layer is heard over the residual
+        # stream, and the eyes stay shut. 1/sqrt(inputs) keeps the size of what goes through (LeCun et al. 1998, Efficient BackProp).
+        for module in built.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.normal_(std=module.in_features**-0.5)
         # Tokens that the base's plain text never shows keep the rows they are drawn with, and an adapter leaves them frozen: drawn
         # this wide, the head can still tell them apart.
         for weight in (built.lm_head.weight, built.get_input_embeddings().weight):
@@ -118,10 +123,11 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
 
 
 def texts(file: Path):
+    """What a model reads of each row: its messages, and the system prompt that the chat template puts before every one."""
     for row in rows.read(file):
+        yield facts.DEFAULT_SYSTEM
         for message in row["messages"]:
             yield rows.text_of(message)
-    yield facts.DEFAULT_SYSTEM
 
 
 def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TINY) -> None:
