@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from apriel.hub import HubError
 from apriel.recipes import ROOT, Recipe, RecipeError, find, git_state, weights_hash
 from apriel.rows import RowError
 from evaluation import index, report, results, scorers, suites, track
@@ -46,7 +47,7 @@ def main() -> int:
         recipe = find(options.recipe)
         folder = ROOT / "outputs" / recipe.id / "eval"
         result, data = evaluate(recipe, options, folder)
-    except (RecipeError, RowError, SuiteError, ServeError, AskError, OSError) as error:
+    except (RecipeError, HubError, RowError, SuiteError, ServeError, AskError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     write(recipe, result, folder, data)

@@ -76,6 +76,17 @@ def chosen(answer: str, choices: list[str]) -> str | None:
     return None
 
 
+def option(answer: str, options: list[str]) -> str | None:
+    """The letter of the option an answer gives, in what it marks or else its last line: as a letter, or as the option's own text."""
+    lines = [line for line in answer[-20_000:].splitlines() if line.strip()]
+    part = (marked(answer) or (lines[-1] if lines else ""))[:LONGEST].strip(" *_`$.")
+    part = re.sub(r"\\(?:text|mathrm|textbf)\{([^{}]*)\}", r"\1", part)
+    if match := re.match(r"\(?([A-Z])(?:$|[).:,*])", part):
+        return match[1] if ord(match[1]) - 65 < len(options) else None
+    same = [chr(65 + at) for at, text in enumerate(options) if words(text) and words(text) == words(part)]
+    return same[0] if len(same) == 1 else None
+
+
 def words(text: str) -> list[str]:
     return [word for word in re.findall(r"[\w./-]+", text.lower().replace("→", " ")) if word not in ("and", "then")]
 

@@ -24,6 +24,7 @@ VERSION = {
     "number": 1,
     "boxed": 1,
     "answer": 1,
+    "exam": 1,
     "looking": 1,
     "code": 1,
     "design": 1,
@@ -117,6 +118,13 @@ def answer(reply: chat.Reply, expect: dict) -> dict:
     return {"correct": extract.says(reply.answer, expect["value"])}
 
 
+def exam(reply: chat.Reply, expect: dict) -> dict:
+    """A benchmark's question: the letter of an option where there are options, else its answer."""
+    if expect.get("options"):
+        return {"correct": extract.option(reply.answer, expect["options"]) == expect["value"]}
+    return answer(reply, expect)
+
+
 def looking(reply: chat.Reply, expect: dict) -> dict:
     """Whether a picture was seen right, and how that was said."""
     return answer(reply, expect) | voice(reply, expect)
@@ -160,4 +168,4 @@ def verdict(text: str) -> bool | None:
     return None
 
 
-SCORERS = {f.__name__: f for f in (voice, identity, nudge, routing, number, boxed, answer, looking, code, design)}
+SCORERS = {f.__name__: f for f in (voice, identity, nudge, routing, number, boxed, answer, exam, looking, code, design)}

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import yaml
 
+from apriel import hub
 from apriel.facts import SPECIAL_TOKENS
 from apriel.recipes import ROOT, Recipe, RecipeError, find
 
@@ -73,8 +74,7 @@ def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
     base = override or str(yaml.safe_load(recipe.text)["base_model"])
     if (ROOT / base / "config.json").exists():
         return str(ROOT / base), None
-    lock = ROOT / "hub.lock"
-    revision = json.loads(lock.read_text()).get("models", {}).get(base) if lock.exists() else None
+    revision = hub.revision_of(base)
     if override or base.startswith("outputs/") or not revision:
         hint = "" if override or base.startswith("outputs/") else "; run make pin once, or give BASE=<local folder>"
         raise RecipeError(f"base model {base}: no such folder with a config.json{hint}")

@@ -6,28 +6,23 @@ larger limit asks the smaller one's questions again and finds them answered.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from apriel import rows
+from apriel import hub, rows
 from apriel.recipes import ROOT
-from evaluation.extract import boxed
+from evaluation.extract import boxed, numbers
 
-SETS = {  # repository on the hub, its configurations, the name of its test split
-    "gsm_hard": ("reasoning-machines/gsm-hard", ("default",), "train"),
-    "math": (
-        "EleutherAI/hendrycks_math",
-        ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra", "precalculus"),
-        "test",
-    ),
-}
+PICTURES = ROOT / "outputs" / "hub"  # those of the hub's sets, as files
 
 
 class Absent(Exception):
@@ -143,38 +138,73 @@ def heldout(paths: list[Path], category: str) -> list[Question]:
 
 
 def public(name: str, hub_dir: Path | None) -> list[Question]:
-    """The test split of a public set, from a folder with <name>/test.jsonl or from the hub at its pinned revision."""
+    """The test split of a public set, from a folder with <name>/test.jsonl or from the hub at its pinned revision. Raises Absent."""
+
+    def load(*args, **kwargs):
+        import datasets  # slow to import, and not needed with a local folder
+
+        return datasets.load_dataset(*args, **kwargs)
+
+    def picture(value) -> Path:
+        """A file for the picture of a record: a path inside the local folder, or what the hub's library decoded."""
+        if hub_dir:
+            path = (hub_dir / name / value).resolve()
+            if not path.is_relative_to((hub_dir / name).resolve()) or not path.is_file():
+                raise SuiteError(f"{hub_dir / name / 'test.jsonl'}: {value}: no such file in {hub_dir / name}")
+            return path
+        data = io.BytesIO()
+        value.convert("RGB").save(data, "PNG")
+        path = PICTURES / name / f"{hashlib.sha256(data.getvalue()).hexdigest()}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.getvalue())
+        return path
+
     found = []
-    for number, record in enumerate(_records(name, hub_dir)):
-        if name == "math":
-            gold = boxed(record["solution"])
-            if gold is None:
-                continue
-            stratum = f"{record['type']}, {record['level']}"
-            found.append(Question(f"math-{number:04d}", (record["problem"],), {"value": gold}, stratum=stratum))
-        else:
-            expect = {"value": str(record["target"]), "tolerance": 1e-4}
-            found.append(Question(f"{name}-{number:04d}", (record["input"],), expect))
+    try:
+        for number, record in enumerate(hub.records(name, "test", hub_dir, load)):
+            found += READERS[name](f"{name}-{number:04d}", record, picture)
+    except hub.HubError as error:
+        raise Absent(str(error)) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SuiteError(f"{name}: record {len(found)}: {type(error).__name__} {error}: not a record of that set") from None
     return found
 
 
-def _records(name: str, hub_dir: Path | None) -> Iterable[dict]:
-    repository, configurations, split = SETS[name]
-    if hub_dir:
-        path = hub_dir / name / "test.jsonl"
-        if not path.exists():
-            raise Absent(f"{path} is not there")
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    lock = ROOT / "hub.lock"
-    pinned = lock.exists() and json.loads(lock.read_text()).get("datasets", {}).get(repository)
-    if not pinned:
-        raise Absent(
-            f"hub.lock pins no revision of {repository}; run make pin, or give HUB_DIR=, a folder with {name}/test.jsonl"
-        )
-    import datasets  # slow to import, and not needed with a local folder
+def _gsm_hard(id_: str, record: dict, _) -> list[Question]:
+    return [Question(id_, (record["input"],), {"value": str(record["target"]), "tolerance": 1e-4})]
 
-    try:
-        parts = [datasets.load_dataset(repository, part, split=split, revision=pinned) for part in configurations]
-    except (OSError, ValueError) as error:
-        raise Absent(f"{repository}: {' '.join(str(error).split())[:200]}; without a hub give HUB_DIR=") from None
-    return [record for part in parts for record in part]
+
+def _math(id_: str, record: dict, _) -> list[Question]:
+    gold = boxed(record["solution"])
+    return [Question(id_, (record["problem"],), {"value": gold}, stratum=f"{record['type']}, {record['level']}")] if gold else []
+
+
+def _mmmu(id_: str, record: dict, picture: Callable) -> list[Question]:
+    """A record of MMMU: up to seven pictures, named <image 1> and so on where they belong; options A to I, or an open answer."""
+    options = ast.literal_eval(record["options"]) if isinstance(record["options"], str) else record["options"]
+    images = tuple(picture(value) for n in range(1, 8) if (value := record.get(f"image_{n}")) is not None)
+    value = ast.literal_eval(record["answer"])[0] if record["answer"].startswith("[") else record["answer"]
+    letter = value if options else None
+    return [_with_options(id_, record["question"], options, letter, value, 1e-3, images, record.get("subfield", ""))]
+
+
+def _mathvista(id_: str, record: dict, picture: Callable) -> list[Question]:
+    """A record of MathVista: one picture; one of several choices, or a number rounded to `precision` places, or a text."""
+    options, value = record.get("choices") or [], str(record["answer"])
+    letter = chr(65 + options.index(value)) if options else None
+    half = 0.5 * 10.0 ** -(record.get("precision") or 0)  # of the last place
+    tolerance = half / abs(float(value)) if record["answer_type"] in ("float", "integer") and float(value) else half
+    text = record["question"] + (f" (in {record['unit']})" if record.get("unit") else "")
+    image = picture(record["decoded_image"] if "decoded_image" in record else record["image"])
+    return [_with_options(id_, text, options, letter, value, tolerance, (image,), record["answer_type"])]
+
+
+def _with_options(id_, text, options, letter, value, tolerance, images, stratum) -> Question:
+    if options:
+        text += "\n\n" + "\n".join(f"{chr(65 + at)}. {option}" for at, option in enumerate(options))
+        return Question(id_, (text,), {"value": letter, "options": options}, images, stratum)
+    kind = "number" if numbers(value) and re.fullmatch(r"[-+\d.,eE]+", value) else "text"
+    return Question(id_, (text,), {"kind": kind, "value": value.replace(",", ""), "tolerance": tolerance}, images, stratum)
+
+
+READERS = {"gsm_hard": _gsm_hard, "math": _math, "mmmu": _mmmu, "mathvista": _mathvista}

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from apriel.hub import HubError
 from apriel.rows import RowError
 from preprocess import build, report
 from preprocess.mix import MixError
@@ -31,7 +32,7 @@ def main() -> int:
             (folder / "README.md").write_bytes((folder / "build" / "README.md").read_bytes())
         if args.export:
             print(report.export(folder / "build", args.export))
-    except (MixError, RowError, build.BuildError) as error:
+    except (MixError, HubError, RowError, build.BuildError) as error:
         sys.exit(f"error: {error}")
     return 0
 

@@ -22,13 +22,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from apriel import hub as hubs
 from apriel import rows
 from preprocess import candidates, gates, report, selection
 from preprocess import mix as mixes
 from preprocess.candidates import Candidate, Result, Task, draw
-from preprocess.sources import hub as hubs
+from preprocess.sources import worked
 
 ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = {"gsm8k": "question", "gsm_hard": "input", "math": "problem"}  # the key of the problem; their test splits
 QUESTIONS = ROOT / "evaluation" / "questions"  # hand-written ones of our own benchmark: files that are only read
 
 
@@ -37,7 +39,7 @@ class BuildError(ValueError):
 
 
 def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
-    """Build the dataset of `folder` into its build/, and say in one line what was built. Raises MixError or BuildError.
+    """Build the dataset of `folder` into its build/, and say in one line what was built. Raises MixError, HubError or BuildError.
 
     `hub`: a folder with the public data sets; None takes them from the hub. `heldout`: only the rows kept for evaluation, into
     heldout/; they need no public set, and are those of build/heldout.jsonl.
@@ -166,8 +168,8 @@ def _run(tasks: list[Task]) -> list[Result]:
 
 def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]]:
     """(set, problem, whether its numbers are masked) of every problem that no row may hold."""
-    for name, key in hubs.BENCHMARKS.items():
-        for record in hubs.read(name, "test", hub):
+    for name, key in BENCHMARKS.items():
+        for record in worked.public(name, "test", hub):
             if not isinstance(record.get(key), str):
                 raise mixes.MixError(f"{name} test: a record without {key!r}; its problems could not be kept out of the rows")
             yield f"{name} test", record[key], True

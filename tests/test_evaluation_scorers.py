@@ -2,11 +2,14 @@
 
 import json
 import math
+import sys
 import time
+import types
 from fractions import Fraction
 
 import pytest
 from canned import final
+from PIL import Image
 
 from apriel import chat, rows
 from apriel.recipes import ROOT, Recipe, all_recipes
@@ -23,6 +26,7 @@ EXPECT = {
     "number": {"value": "42", "tolerance": 1e-4},
     "boxed": {"value": "\\frac{1}{2}"},
     "answer": {"kind": "choice", "value": "cache", "tolerance": 0.0, "choices": ["cache", "cache-db", "queue"]},
+    "exam": {"value": "B", "options": ["a queue", "a cache"]},
     "looking": {"kind": "text", "value": "red", "tolerance": 0.0, "choices": ["blue", "red"]},
     "code": {"tests": "assert twice(2) == 4", "entry": "twice"},
     "design": {"rubric": ["Says so."]},
@@ -34,6 +38,7 @@ RIGHT = {
     "number": "Answer: 42",
     "boxed": "\\boxed{0.5}",
     "answer": "**cache** it is",
+    "exam": "Answer: (B)",
     "looking": "It is red.",
     "code": "```python\ndef twice(x):\n    return 2 * x\n```",
 }
@@ -299,8 +304,97 @@ def test_absent_data_is_said(tmp_path, monkeypatch):
             suites.heldout(paths, "async")
     with pytest.raises(suites.Absent, match="run make pin, or give HUB_DIR="):
         suites.public("math", None)
-    with pytest.raises(suites.Absent, match="test.jsonl is not there"):
+    with pytest.raises(suites.Absent, match="test.jsonl: .*HUB_DIR is a folder with"):
         suites.public("gsm_hard", tmp_path)
+
+
+def png(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), "red").save(path)
+
+
+MMMU = {
+    "id": "validation_Math_1",
+    "question": "Which is <image 1>?",
+    "options": "['a circle', 'a square']",
+    "answer": "B",
+    "question_type": "multiple-choice",
+    "subfield": "Geometry",
+    "image_1": "images/1.png",
+    "image_2": None,
+}
+MATHVISTA = {
+    "question": "How long is it?",
+    "image": "images/1.png",
+    "choices": None,
+    "unit": "cm",
+    "precision": 1.0,
+    "answer": "2.5",
+    "answer_type": "float",
+}
+
+
+def test_benchmarks_with_pictures_are_read(tmp_path):
+    for name, records in (
+        ("mmmu", [MMMU, MMMU | {"id": "validation_Math_2", "options": "[]", "answer": "['2,000', '2000']"}]),
+        ("mathvista", [MATHVISTA, MATHVISTA | {"choices": ["Yes", "No"], "answer": "No", "answer_type": "text"}]),
+    ):
+        png(tmp_path / name / "images" / "1.png")
+        (tmp_path / name / "test.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    chosen, opened = suites.public("mmmu", tmp_path)
+    assert chosen.turns == ("Which is <image 1>?\n\nA. a circle\nB. a square",) and chosen.stratum == "Geometry"
+    assert chosen.images == (tmp_path / "mmmu" / "images" / "1.png",)
+    assert opened.expect == {"kind": "number", "value": "2000", "tolerance": 1e-3}
+    length, yes = suites.public("mathvista", tmp_path)
+    assert length.turns == ("How long is it? (in cm)",) and yes.expect["value"] == "B"
+    for said, right in (("Answer: 2.54", True), ("Answer: 2.56", False), ("It is **2.5**.", True)):
+        assert scorers.measure("exam", final(said), "stop", length.expect)["correct"] is right, said
+    for escape in ("../mathvista/images/1.png", "/etc/passwd", "images/2.png"):
+        (tmp_path / "mmmu" / "test.jsonl").write_text(json.dumps(MMMU | {"image_1": escape}) + "\n")
+        with pytest.raises(suites.SuiteError, match="no such file in"):
+            suites.public("mmmu", tmp_path)
+    (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"}\n')
+    with pytest.raises(suites.SuiteError, match="mmmu: record 0: KeyError .*not a record of that set"):
+        suites.public("mmmu", tmp_path)
+
+
+def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monkeypatch):
+    asked = []
+
+    def load_dataset(repository, configuration, *, split, revision):
+        asked.append((repository, configuration, split, revision))
+        return [MATHVISTA | {"decoded_image": Image.new("RGB", (32, 32), "blue")}]
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(suites, "PICTURES", tmp_path / "pictures")
+    monkeypatch.setattr(suites.hub, "LOCK", tmp_path / "hub.lock")
+    with pytest.raises(suites.Absent, match="pins no revision of AI4Math/MathVista; run make pin"):
+        suites.public("mathvista", None)
+    (tmp_path / "hub.lock").write_text(json.dumps({"datasets": {"AI4Math/MathVista": "a" * 40}}))
+    (question,) = suites.public("mathvista", None)
+    assert asked == [("AI4Math/MathVista", "default", "testmini", "a" * 40)]
+    assert Image.open(question.images[0]).getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("said", "letter"),
+    [
+        ("Answer: B", "B"),
+        ("**Answer: (B)**", "B"),
+        ("Answer: B. a square", "B"),
+        (r"So \boxed{\text{B}}", "B"),
+        ("It follows that\nB)", "B"),
+        ("Answer: a square", "B"),
+        ("Answer: A Square.", "B"),
+        ("Answer: D", None),
+        ("Answer: a hexagon", None),
+        ("Answer:", None),
+        ("", None),
+        ("B" * 1_000_000, None),
+    ],
+)
+def test_options(said, letter):
+    assert extract.option(said, ["a circle", "a square", "a triangle"]) == letter
 
 
 def test_the_table_of_recipes_is_as_rendered(tmp_path):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from apriel import hub
 from preprocess import gates
 from preprocess.mix import MixError
 from preprocess.rows import Conversation, Note, Skip, Turn, to_rows
-from preprocess.sources import exports, hub, masking, worked
+from preprocess.sources import exports, masking, worked
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 GSM = {
@@ -117,13 +118,13 @@ def test_sessions_hold_four_to_six_problems(public):
 
 def test_hub_errors_are_one_line(public, monkeypatch):
     (public / "gsm8k" / "train.jsonl").write_text('{"question": 1}\n{broken\n')
-    with pytest.raises(MixError, match=r"train.jsonl:2: not a JSON object"):
+    with pytest.raises(hub.HubError, match=r"train.jsonl:2: not a JSON object"):
         list(worked.conversations("gsm8k", 0, 7, public, nothing))
-    with pytest.raises(MixError, match=r"math/test.jsonl: .*No such file.*HUB_DIR is a folder with"):
-        list(hub.read("math", "test", public))
+    with pytest.raises(hub.HubError, match=r"math/test.jsonl: .*No such file.*HUB_DIR is a folder with"):
+        list(worked.public("math", "test", public))
     monkeypatch.setattr(hub, "LOCK", public / "hub.lock")
-    with pytest.raises(MixError, match="run make pin, or give HUB_DIR="):
-        list(hub.read("gsm8k", "train", None))
+    with pytest.raises(hub.HubError, match="run make pin, or give HUB_DIR="):
+        list(worked.public("gsm8k", "train", None))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the public sets are not beside the repository")

@@ -6,7 +6,8 @@ import re
 import pytest
 from conftest import ROOT
 
-from training import memory, pins
+from apriel import hub
+from training import memory
 from training.check import check, validate
 from training.recipe import SECTIONS, Recipe, RecipeError, all_recipes, find, problems
 
@@ -109,11 +110,11 @@ def test_the_estimate_follows_the_recipe():
 def test_a_hub_model_without_a_pin_is_refused(monkeypatch, tmp_path):
     from training.train import base_of
 
-    monkeypatch.setattr(pins, "LOCK", tmp_path / "hub.lock")
+    monkeypatch.setattr(hub, "LOCK", tmp_path / "hub.lock")
     with pytest.raises(RecipeError, match="make pin"):
         base_of(find("qlora_r128"), None)
     (tmp_path / "hub.lock").write_text(json.dumps({"models": {"ServiceNow-AI/Apriel-1.5-15b-Thinker": "main"}}))
     with pytest.raises(ValueError, match="not a 40-hex revision"):
-        pins.revision_of("ServiceNow-AI/Apriel-1.5-15b-Thinker")
+        hub.revision_of("ServiceNow-AI/Apriel-1.5-15b-Thinker")
     (tmp_path / "hub.lock").write_text(json.dumps({"models": {"ServiceNow-AI/Apriel-1.5-15b-Thinker": "a" * 40}}))
     assert base_of(find("qlora_r128"), None) == ("ServiceNow-AI/Apriel-1.5-15b-Thinker", "a" * 40)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from apriel import facts, rows
+from apriel import facts, hub, rows
 from apriel.facts import Shape
-from training import memory, pins
+from training import memory
 from training.recipe import ROOT, Recipe, RecipeError, find, problems
 from training.render import IGNORE, Renderer, RenderError
 
@@ -29,12 +29,12 @@ GREEN, DIM, PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
 def model_files(recipe: Recipe, base: str | None) -> tuple[Path | None, str]:
     """(folder with the base model's configuration and tokenizer, or None; a sentence on where they come from)."""
     name = base or recipe.data["base_model"]
-    if base or not pins.is_hub_id(name):
+    if base or not hub.is_hub_id(name):
         folder = ROOT / name
         return (folder, f"{name} (local)") if (folder / "config.json").exists() else (None, f"{name} is not built yet")
-    revision = pins.revision_of(name)
+    revision = hub.revision_of(name)
     if revision is None:
-        return None, f"{name} has no pinned revision in {pins.LOCK.name} (make pin): its files were not looked at"
+        return None, f"{name} has no pinned revision in {hub.LOCK.name} (make pin): its files were not looked at"
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -268,7 +268,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         report = check(find(options.recipe), options.base, options.gpu_gib)
-    except RecipeError as error:
+    except (RecipeError, hub.HubError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:

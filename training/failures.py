@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from apriel.hub import HubError
 from apriel.rows import RowError
 from training.recipe import RecipeError
 
@@ -71,7 +72,7 @@ def explain(error: BaseException | None, folder: str) -> str | None:
     """One line for a failure that is known, or whose cause is; None for any other."""
     if error is None:
         return None
-    if isinstance(error, Interrupted | Diverged | RecipeError | RowError) or type(error).__name__ == "RenderError":
+    if isinstance(error, Interrupted | Diverged | RecipeError | RowError | HubError) or type(error).__name__ == "RenderError":
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if type(error).__module__.startswith("wandb."):

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from training import pins, tracking
+from apriel import hub
+from training import tracking
 from training.checkpoints import damage
 from training.recipe import ROOT, RecipeError, find
 from training.train import quiet_environment
@@ -59,9 +60,9 @@ def merge(base_folder: Path, adapter_folder: Path, out: Path) -> str:
 
 def base_folder(base_model: str) -> Path:
     """The folder of a base model; a hub model at its pinned revision, downloaded where it is not cached. Raises RecipeError."""
-    if not pins.is_hub_id(base_model):
+    if not hub.is_hub_id(base_model):
         return ROOT / base_model
-    revision = pins.revision_of(base_model)
+    revision = hub.revision_of(base_model)
     if revision is None:
         raise RecipeError(f"{base_model} has no pinned revision; run make pin, or give BASE=<local folder>")
     from huggingface_hub import snapshot_download
@@ -88,7 +89,7 @@ def main() -> int:
         quiet_environment()
         with tracking.start("merge", trained) as run:
             run.summary["proven"] = proven
-    except (RecipeError, MergeError) as error:
+    except (RecipeError, MergeError, hub.HubError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"merged: {(trained / 'merged').relative_to(ROOT)}")

@@ -6,27 +6,10 @@ python -m training.pins        (make pin) asks the hub for the newest revisions 
 from __future__ import annotations
 
 import json
-import re
 import sys
 
-from training.recipe import ROOT, all_recipes
-
-LOCK = ROOT / "hub.lock"
-DATASETS = ("openai/gsm8k", "reasoning-machines/gsm-hard", "EleutherAI/hendrycks_math")
-
-
-def revision_of(repo: str) -> str | None:
-    """The pinned revision of a hub repository, or None."""
-    pins = json.loads(LOCK.read_text()) if LOCK.exists() else {}
-    revision = pins.get("models", {}).get(repo) or pins.get("datasets", {}).get(repo)
-    if revision and not re.fullmatch("[0-9a-f]{40}", revision):
-        raise ValueError(f"{LOCK.name}: {repo}: {revision!r} is not a 40-hex revision; run make pin")
-    return revision
-
-
-def is_hub_id(base_model: str) -> bool:
-    """Whether a base_model names a hub repository: `owner/name`, and not a folder of this repository."""
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", base_model)) and not base_model.startswith("outputs/")
+from apriel.hub import LOCK, SETS, is_hub_id
+from training.recipe import all_recipes
 
 
 def main() -> int:
@@ -38,7 +21,7 @@ def main() -> int:
     try:
         pins = {
             "models": {name: HfApi().model_info(name).sha for name in models},
-            "datasets": {name: HfApi().dataset_info(name).sha for name in DATASETS},
+            "datasets": {about.repository: HfApi().dataset_info(about.repository).sha for about in SETS.values()},
         }
     except (HfHubHTTPError, HTTPError, OSError) as error:
         print(f"error: the hub cannot be reached, {LOCK.name} is unchanged: {error}", file=sys.stderr)

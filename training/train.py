@@ -20,7 +20,8 @@ import time
 import uuid
 from pathlib import Path
 
-from training import checkpoints, failures, pins, provenance
+from apriel import hub
+from training import checkpoints, failures, provenance
 from training.recipe import ROOT, Recipe, RecipeError, find, problems
 
 
@@ -41,13 +42,13 @@ def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
     Raises RecipeError for a hub model without a pin.
     """
     base = override or recipe.data["base_model"]
-    if override or not pins.is_hub_id(base):
+    if override or not hub.is_hub_id(base):
         if not whole(ROOT / base):
             build_base(base)
         return base, None
-    revision = pins.revision_of(base)
+    revision = hub.revision_of(base)
     if revision is None:
-        raise RecipeError(f"{base} has no pinned revision in {pins.LOCK.name}; run `make pin` once, or give BASE=<local folder>")
+        raise RecipeError(f"{base} has no pinned revision in {hub.LOCK.name}; run `make pin` once, or give BASE=<local folder>")
     return base, revision
 
 

@@ -13,9 +13,9 @@ from fractions import Fraction
 from functools import cache, partial, reduce
 from pathlib import Path
 
+from apriel import hub
 from preprocess import mix
 from preprocess.rows import Conversation, Note, Skip, Turn
-from preprocess.sources import hub
 from preprocess.sources.problem_text import TextError, evaluate
 
 TEXTS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "framings" / "worked.yaml"
@@ -176,17 +176,28 @@ def _spaced(expression: str) -> str:
     return re.sub(r"(?<![\d.])\.(?=\d)", "0.", spaced)
 
 
+def public(name: str, split: str, folder: Path | None) -> Iterator[dict]:
+    """The records of a public set's split, from the hub or a folder in its place. Raises HubError."""
+
+    def load(*args, **kwargs):
+        import datasets  # slow to import, and not needed with a local folder
+
+        return datasets.load_dataset(*args, **kwargs)
+
+    return hub.records(name, split, folder, load)
+
+
 def conversations(
     kind: str, sessions: float, seed: int, folder: Path | None, contaminated: Callable[[list[str]], Note | None]
 ) -> Iterator[Conversation | Skip | Note]:
-    """One problem a conversation, in a share `sessions` of conversations 4-6 of one subject in a row. Raises MixError.
+    """One problem a conversation, in a share `sessions` of conversations 4-6 of one subject in a row. Raises HubError.
 
     `contaminated` looks at each problem before it may stand in a session: raises Skip, or returns a note.
     """
     rng = random.Random(f"{kind} {seed}")
     waiting: dict[str, tuple[int, list[Worked]]] = {}  # by subject: how many make a conversation, and those that wait
     seen = set()
-    for record in hub.read(kind, "train", folder):
+    for record in public(kind, "train", folder):
         try:
             worked = gsm8k(record) if kind == "gsm8k" else math(record)
             if note := contaminated([worked.problem]):
