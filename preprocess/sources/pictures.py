@@ -45,6 +45,6 @@ def conversations(count: int, seed: int, category: str, openings: Sequence[str])
         says = {"colour": "It is", "shape": "It is a", "count": "There is" if shapes == 1 else "There are"}[kind]
         seen = f"The picture shows {NUMBERS[shapes]} {colour} {shape}{'s' if shapes > 1 else ''}."
         if openings:
-            seen = f"{rng.choice(openings).format(asked=f'the {kind}')} {seen}"
+            seen = f"{rng.choice(openings)} {seen}"
         turn = Turn(rng.choice(QUESTIONS[kind]), seen, f"{says} {value}.", (png,), {"kind": "text", "value": value})
         yield Conversation(f"{category}-{number:04d}", "", "procedural", turns=(turn,), tags=(f"asks:{kind}",))
