@@ -7,8 +7,9 @@ every checkpointed block.
 
 A LoRA matrix's scale goes on the narrow A x and its sum into the product with B: two passes over (tokens x out) fewer a linear map.
 
-The rows of a bin are told apart by where position_ids restart. Stock sdpa turns that into a dense mask of (tokens x tokens) and then
-computes what it masks; here each row attends to itself: by PyTorch's varlen kernel on a GPU, row after row on a CPU.
+The rows of a bin, and the images of a call, are told apart by where position_ids restart. Stock sdpa turns that into a dense mask of
+(tokens x tokens) and then computes what it masks; here each attends to itself: by PyTorch's varlen kernel on a GPU, one after the
+other on a CPU.
 """
 
 from __future__ import annotations
@@ -26,12 +27,11 @@ from transformers.models.pixtral import modeling_pixtral
 
 from training.render import IGNORE
 
-PATCHES_A_CALL = 4096  # one image of 1024x1024 pixels: larger calls only grow the block mask between images
+PATCHES_A_CALL = 4096  # one image of 1024x1024 pixels: Llava keeps every layer's hidden states of a call
 _CHUNK = 2048  # positions whose logits exist at once when no gradient is wanted
 
 _stock_forward = LlavaForConditionalGeneration.forward
 _stock_image_features = LlavaModel.get_image_features
-_stock_block_mask = modeling_pixtral.generate_block_attention_mask
 _stock_sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
 _stock_sdpa_mask = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
 _stock_lora = Linear4bit.forward
@@ -85,10 +85,7 @@ def forward(self, input_ids=None, labels=None, num_items_in_batch=None, token_nl
 def get_image_features(
     self, pixel_values, vision_feature_layer=None, vision_feature_select_strategy=None, image_sizes=None, **kwargs
 ):
-    """`LlavaModel.get_image_features`, a few images at a time, and without gradient where nothing in the tower is trained.
-
-    Stock code runs all images as one sequence under a dense mask of (patches x patches).
-    """
+    """`LlavaModel.get_image_features`, a few images at a time, and without gradient where nothing in the tower is trained."""
     frozen = not any(p.requires_grad for part in (self.vision_tower, self.multi_modal_projector) for p in part.parameters())
     patch = self.vision_tower.patch_size
     patches = [(int(h) // patch) * (int(w) // patch) for h, w in image_sizes]
@@ -118,8 +115,7 @@ def get_image_features(
 
 
 def block_mask(patch_embeds_list, tensor):
-    """One image attends to itself entirely: no mask, so that attention may take its fast path."""
-    return None if len(patch_embeds_list) == 1 else _stock_block_mask(patch_embeds_list, tensor)
+    """No dense mask of (patches x patches): `attention` keeps the images apart by where their position_ids restart."""
 
 
 _bounds: tuple[torch.Tensor, torch.Tensor, int] | None = None  # (position_ids, cumulative row starts, longest row) seen last
@@ -139,18 +135,19 @@ def row_bounds(position_ids: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 def attention(module, query, key, value, attention_mask, position_ids=None, **kwargs):
-    """The "sdpa" attention function; a bin (batch of one, no mask, with position_ids) attends row by row.
+    """The "sdpa" attention function; a bin (batch of one, no mask, with position_ids) attends row by row, or image by image.
 
     query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens, heads, head_dim), None.
     """
-    is_bin = attention_mask is None and position_ids is not None and getattr(module, "is_causal", False)
-    if not is_bin or position_ids.shape[0] != 1 or query.shape[2] != key.shape[2]:
+    if attention_mask is not None or position_ids is None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         return _stock_sdpa(module, query, key, value, attention_mask, **kwargs)
     edges, longest = row_bounds(position_ids)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
-        groups = query.shape[1] // key.shape[1]
-        q, k, v = (x[0].transpose(0, 1) for x in (query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)))
-        return varlen_attn(q, k, v, edges, edges, longest, longest, window_size=(-1, 0))[None], None
+        if (groups := query.shape[1] // key.shape[1]) > 1:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        window = (-1, 0) if module.is_causal else (-1, -1)
+        return varlen_attn(q, k, v, edges, edges, longest, longest, window_size=window)[None], None
     cuts = edges.tolist()
     rows = [
         _stock_sdpa(module, query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], None, **kwargs)[0]
