@@ -96,6 +96,22 @@ def test_without_restarted_positions_rows_would_see_each_other(dataset, tiny, ti
     assert abs(right - wrong) > 1e-3
 
 
+def test_images_of_a_call_do_not_see_each_other(lora, monkeypatch):
+    tower = lora.base_model.model.model
+    sizes = torch.tensor([[64, 96], [32, 32], [96, 48]])
+    pictures = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    ask = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full", "return_dict": True}
+    with torch.no_grad():
+        together = tower.get_image_features(pixel_values=pictures, image_sizes=sizes, **ask).pooler_output
+        monkeypatch.setattr(tower.vision_tower.config, "_attn_implementation", "eager")  # plain products, one image at a time
+        for number, (found, size) in enumerate(zip(together, sizes, strict=True)):
+            alone = tower.get_image_features(
+                pixel_values=pictures[number : number + 1, :, : size[0], : size[1]], image_sizes=size[None], **ask
+            ).pooler_output[0]
+            assert found.shape == alone.shape == (size.prod() // 256, 192)
+            assert (found - alone).abs().max() < 1e-5 * alone.abs().max()
+
+
 def test_a_batch_of_two_bins_is_the_rows_of_both(dataset, tiny, tiny_renderer):
     packed = bins_of(dataset, tiny_renderer, tiny, capacity=600)
     both = Collator()([packed[0], packed[1]])

@@ -409,7 +409,7 @@ def test_no_endpoint_and_no_key(folder):
 
 @pytest.mark.parametrize("built", ["build", "heldout", None])
 def test_held_out_rows_are_kept_out_wherever_they_were_built(folder, monkeypatch, built):
-    monkeypatch.setattr(build.hubs, "BENCHMARKS", {})  # the public sets are not here
+    monkeypatch.setattr(build, "BENCHMARKS", {})  # the public sets are not here
     drawn = {"kind": "problems", "category": "problem", "system": "system/training.md", "count": 1, "heldout": 1}
     change(folder / "mix.yaml", sources=[drawn], quotas={}, total=None)
     asked = "How many pallets fit on the ninth dock when the tide is out and nobody is at work?"

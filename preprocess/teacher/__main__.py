@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from apriel.hub import HubError
 from apriel.rows import RowError
 from preprocess import build
 from preprocess.mix import MixError
@@ -40,7 +41,7 @@ def main() -> int | str:
                 print(f"dropped: {', '.join(f'{why} {n:,}' for why, n in run.dropped.most_common()) or 'none'}")
                 print(f"calls: {', '.join(f'{outcome} {n:,}' for outcome, n in run.store.outcomes().items()) or 'none'}")
                 print(run.export())
-    except (MixError, RowError) as error:
+    except (MixError, HubError, RowError) as error:
         return f"error: {error}"
     except OSError as error:
         return f"error: {error.filename or folder}: {error.strerror}"
