@@ -140,7 +140,7 @@ def model_of(which: str, recipe: Recipe, options: argparse.Namespace) -> dict:
     if id_:
         found = given(options.endpoint, id_, concurrency=scorers.settings()["concurrency"]["given"])
         return {"endpoint": found, "kind": "given", "name": f"{id_} at an endpoint", "identity": f"endpoint {id_}"}
-    where, revision = base_of(recipe, options.base) if which == "base" else (str(merged_of(recipe)), None)
+    where, revision = base_of(recipe, options.base) if which == "base" else (str(merged_of(recipe, options.base)), None)
     identity = f"{where}@{revision}" if revision else weights_hash(Path(where))
     name = where if revision else str(Path(where).relative_to(ROOT)) if Path(where).is_relative_to(ROOT) else Path(where).name
     return {"where": where, "revision": revision, "kind": command(where, revision, 0)[1], "name": name, "identity": identity}

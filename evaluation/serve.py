@@ -58,14 +58,16 @@ class Endpoint:
         return {"generation_config": json.dumps(ids | {"do_sample": True, "temperature": sampling["temperature"]})}
 
 
-def merged_of(recipe: Recipe) -> Path:
-    """The folder of the recipe's finished model. Raises RecipeError."""
+def merged_of(recipe: Recipe, base: str | None = None) -> Path:
+    """The folder of the recipe's finished model, merged first where it is not, into `base` if given. Raises RecipeError."""
     trained = ROOT / "outputs" / recipe.id
-    data = yaml.safe_load(recipe.text)
-    folder = trained / "merged" if data.get("adapter") else trained
+    folder = trained / "merged" if yaml.safe_load(recipe.text).get("adapter") else trained
+    if folder != trained and not (folder / "config.json").exists() and (trained / "adapter_model.safetensors").exists():
+        words = ["-m", "training.merge", str(recipe.path), *(["--base", base] if base else [])]
+        if subprocess.run([ROOT / ".venv" / "bin" / "python", *words], cwd=ROOT).returncode:
+            raise RecipeError(f"{folder.relative_to(ROOT)}: not merged; nothing was asked")
     if not (folder / "config.json").exists():
-        target = "merge" if data.get("adapter") else "train"
-        raise RecipeError(f"{folder.relative_to(ROOT)}: no model there; run make {target} RECIPE={recipe.id}")
+        raise RecipeError(f"{folder.relative_to(ROOT)}: no model there; run make train RECIPE={recipe.id}")
     return folder
 
 
@@ -191,7 +193,7 @@ def main() -> int:
             )
             print(f"  curl {endpoint.url}/chat/completions -H 'content-type: application/json' -d '{said}'", flush=True)
             signal.pause()
-    except (RecipeError, ServeError) as error:
+    except (RecipeError, hub.HubError, ServeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

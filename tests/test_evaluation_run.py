@@ -15,7 +15,7 @@ pytest.importorskip("inspect_ai")
 
 from canned import final, serve
 
-from apriel.recipes import ROOT, find
+from apriel.recipes import ROOT, Recipe, RecipeError, find
 
 GSM = 10
 QUESTIONS = {
@@ -257,3 +257,25 @@ def test_vllm_is_started_where_it_is_installed_and_nothing_of_it_stays(tmp_path)
     )
     broken = start("broken", "1").communicate(timeout=30)[0]
     assert "ended with code 1 before it was ready: ValueError: no such architecture (serve.log)" in broken
+
+
+def test_an_adapter_is_merged_before_it_is_served(tmp_path, monkeypatch):
+    from evaluation import serve as serving
+
+    monkeypatch.setattr(serving, "ROOT", tmp_path)
+    recipe = Recipe(tmp_path / "recipes" / "x" / "v1.yaml")
+    python, out = tmp_path / ".venv" / "bin" / "python", tmp_path / "outputs" / "x" / "v1"
+    for folder in (recipe.path.parent, python.parent, out):
+        folder.mkdir(parents=True)
+    recipe.path.write_text("adapter: qlora\n")
+    with pytest.raises(RecipeError, match="outputs/x/v1/merged: no model there; run make train RECIPE=x/v1"):
+        serving.merged_of(recipe)
+    (out / "adapter_model.safetensors").touch()
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    with pytest.raises(RecipeError, match="outputs/x/v1/merged: not merged"):
+        serving.merged_of(recipe)
+    python.write_text('#!/bin/sh\nmkdir outputs/x/v1/merged && echo "$@" > outputs/x/v1/merged/config.json\n')
+    for _ in range(2):  # once merged, nothing is done
+        assert serving.merged_of(recipe, "folder") == out / "merged"
+    assert (out / "merged" / "config.json").read_text() == f"-m training.merge {recipe.path} --base folder\n"
