@@ -3,15 +3,19 @@
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from transformers.models.pixtral import modeling_pixtral
 
 from apriel import facts
 from training import model as patches
 from training.data import Bins, Collator, collate, index, plan, select
+from training.plugin import AetherPlugin
+from training.recipe import RecipeError
 from training.render import IGNORE
 from training.tiny_base import model
 
@@ -107,6 +111,12 @@ def test_without_restarted_positions_rows_would_see_each_other(dataset, tiny, ti
     assert abs(right - wrong) > 1e-3
 
 
+def test_attention_that_knows_no_bins_is_refused():
+    wanted = types.SimpleNamespace(seed=0, attn_implementation="eager", fused_kernels=False)
+    with pytest.raises(RecipeError, match="attn_implementation: eager: bins need sdpa"):
+        AetherPlugin().pre_model_load(wanted)
+
+
 def test_images_of_a_call_do_not_see_each_other(lora, monkeypatch):
     tower = lora.base_model.model.model
     sizes = torch.tensor([[64, 96], [32, 32], [96, 48]])
@@ -114,7 +124,9 @@ def test_images_of_a_call_do_not_see_each_other(lora, monkeypatch):
     ask = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full", "return_dict": True}
     with torch.no_grad():
         together = tower.get_image_features(pixel_values=pictures, image_sizes=sizes, **ask).pooler_output
-        monkeypatch.setattr(tower.vision_tower.config, "_attn_implementation", "eager")  # plain products, one image at a time
+        # Plain products, one image at a time.
+        monkeypatch.setattr(tower.vision_tower.config, "_attn_implementation", "eager")
+        monkeypatch.setattr(modeling_pixtral, "generate_block_attention_mask", lambda patches, tensor: None)
         for number, (found, size) in enumerate(zip(together, sizes, strict=True)):
             alone = tower.get_image_features(
                 pixel_values=pictures[number : number + 1, :, : size[0], : size[1]], image_sizes=size[None], **ask

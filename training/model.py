@@ -7,12 +7,15 @@ every checkpointed block.
 
 A LoRA matrix's scale goes on the narrow A x and its sum into the product with B: two passes over (tokens x out) fewer a linear map.
 
-The rows of a bin, and the images of a call, are told apart by where position_ids restart. Stock sdpa turns that into a dense mask of
-(tokens x tokens) and then computes what it masks; here each attends to itself: by PyTorch's varlen kernel on a GPU, one after the
-other on a CPU.
+The rows of a bin are told apart by where position_ids restart. Stock sdpa turns that into a dense mask of (tokens x tokens) and then
+computes what it masks, and so it does for the images of a call; here each attends to itself: by PyTorch's varlen kernel on a GPU, one
+after the other on a CPU.
 """
 
 from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
 
 import torch
 from peft.tuners.lora.bnb import Linear4bit
@@ -114,41 +117,54 @@ def get_image_features(
     return output
 
 
-def block_mask(patch_embeds_list, tensor):
-    """No dense mask of (patches x patches): `attention` keeps the images apart by where their position_ids restart."""
+@dataclass(frozen=True)
+class Bounds:
+    """Where the sequences of a joined one begin and end."""
+
+    edges: torch.Tensor  # int32 of shape (sequences + 1,), from 0 to all tokens
+    longest: int  # tokens
 
 
-_bounds: tuple[torch.Tensor, torch.Tensor, int] | None = None  # (position_ids, cumulative row starts, longest row) seen last
+def block_mask(patches: list[int], tensor: torch.Tensor) -> Bounds:
+    """In the place of a dense mask of (patches x patches): how many patches each image of a call has."""
+    edges = torch.tensor([0, *itertools.accumulate(patches)], dtype=torch.int32, device=tensor.device)
+    return Bounds(edges, max(patches))
 
 
-def row_bounds(position_ids: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """(cumulative starts of the rows of a bin, int32 of shape (rows + 1,); tokens of the longest row).
+_rows: tuple[torch.Tensor, Bounds] | None = None  # the position_ids seen last, and theirs
+
+
+def row_bounds(position_ids: torch.Tensor) -> Bounds:
+    """Those of the rows of a bin, position_ids of shape (1, tokens).
 
     Every layer asks with the same tensor: computed once, so that the GPU is waited for once and not in every layer.
     """
-    global _bounds
-    if _bounds is None or _bounds[0] is not position_ids:
+    global _rows
+    if _rows is None or _rows[0] is not position_ids:
         starts = torch.nonzero(position_ids[0] == 0).flatten()
         edges = torch.cat([starts, starts.new_tensor([position_ids.shape[1]])]).to(torch.int32)
-        _bounds = (position_ids, edges, int(edges.diff().max()))
-    return _bounds[1], _bounds[2]
+        _rows = (position_ids, Bounds(edges, int(edges.diff().max())))
+    return _rows[1]
 
 
 def attention(module, query, key, value, attention_mask, position_ids=None, **kwargs):
-    """The "sdpa" attention function; a bin (batch of one, no mask, with position_ids) attends row by row, or image by image.
+    """The "sdpa" attention function; a bin (batch of one, no mask, with position_ids) attends row by row, the tower image by image.
 
     query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens, heads, head_dim), None.
     """
-    if attention_mask is not None or position_ids is None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
+    bounds = attention_mask if isinstance(attention_mask, Bounds) else None
+    if attention_mask is None and position_ids is not None and position_ids.shape == (1, key.shape[2]) == query.shape[::2]:
+        bounds = row_bounds(position_ids)
+    if bounds is None:
         return _stock_sdpa(module, query, key, value, attention_mask, **kwargs)
-    edges, longest = row_bounds(position_ids)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         if (groups := query.shape[1] // key.shape[1]) > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         window = (-1, 0) if module.is_causal else (-1, -1)
-        return varlen_attn(q, k, v, edges, edges, longest, longest, window_size=window)[None], None
-    cuts = edges.tolist()
+        ends, longest = (bounds.edges, bounds.edges), (bounds.longest, bounds.longest)
+        return varlen_attn(q, k, v, *ends, *longest, window_size=window)[None], None
+    cuts = bounds.edges.tolist()
     rows = [
         _stock_sdpa(module, query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], None, **kwargs)[0]
         for a, b in zip(cuts, cuts[1:], strict=False)

@@ -110,6 +110,8 @@ class AetherPlugin(BasePlugin):
 
     def pre_model_load(self, cfg):
         set_seed(cfg.seed or 0)  # the adapter is drawn when the model loads, before the Trainer seeds anything
+        if cfg.attn_implementation == "eager":  # it knows neither rows nor images of a bin
+            raise RecipeError("attn_implementation: eager: bins need sdpa; name that")
         patches.install()
         if cfg.fused_kernels:
             patches.install_fused_kernels()
