@@ -164,7 +164,8 @@ def public(name: str, hub_dir: Path | None) -> list[Question]:
         for number, record in enumerate(hub.records(name, "test", hub_dir, load)):
             found += READERS[name](f"{name}-{number:04d}", record, picture)
     except hub.HubError as error:
-        raise Absent(str(error)) from None
+        there = hub_dir and (hub_dir / name / "test.jsonl").exists()  # there and wrong is not the same as not there
+        raise (SuiteError if there else Absent)(str(error)) from None
     except (KeyError, TypeError, AttributeError) as error:
         raise SuiteError(f"{name}: record {len(found)}: {type(error).__name__} {error}: not a record of that set") from None
     return found

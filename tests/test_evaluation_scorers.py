@@ -353,6 +353,9 @@ def test_benchmarks_with_pictures_are_read(tmp_path):
         (tmp_path / "mmmu" / "test.jsonl").write_text(json.dumps(MMMU | {"image_1": escape}) + "\n")
         with pytest.raises(suites.SuiteError, match="no such file in"):
             suites.public("mmmu", tmp_path)
+    (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"\n')
+    with pytest.raises(suites.SuiteError, match="mmmu/test.jsonl:1: not a JSON object"):
+        suites.public("mmmu", tmp_path)
     (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"}\n')
     with pytest.raises(suites.SuiteError, match="mmmu: record 0: KeyError .*not a record of that set"):
         suites.public("mmmu", tmp_path)
