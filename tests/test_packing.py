@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -112,9 +111,8 @@ def test_without_restarted_positions_rows_would_see_each_other(dataset, tiny, ti
 
 
 def test_attention_that_knows_no_bins_is_refused():
-    wanted = types.SimpleNamespace(seed=0, attn_implementation="eager", fused_kernels=False)
     with pytest.raises(RecipeError, match="attn_implementation: eager: bins need sdpa"):
-        AetherPlugin().pre_model_load(wanted)
+        AetherPlugin().register({"attn_implementation": "eager"})
 
 
 def test_images_of_a_call_do_not_see_each_other(lora, monkeypatch):

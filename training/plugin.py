@@ -47,6 +47,8 @@ class AetherPlugin(BasePlugin):
     def register(self, cfg):
         if cfg.get("datasets"):
             raise ValueError(f"datasets: {NAME} reads `rows:`; a recipe that has both would train on only one of them")
+        if cfg.get("attn_implementation") == "eager":  # it knows neither rows nor images of a bin
+            raise RecipeError("attn_implementation: eager: bins need sdpa; name that")
         if isinstance(cfg.get("rows"), dict) and cfg["rows"].get("path"):
             # Axolotl wants the keys to be there, for training and for evaluating; our load_datasets takes their place.
             for key, split in (("datasets", "train"), ("test_datasets", "val")):
@@ -110,8 +112,6 @@ class AetherPlugin(BasePlugin):
 
     def pre_model_load(self, cfg):
         set_seed(cfg.seed or 0)  # the adapter is drawn when the model loads, before the Trainer seeds anything
-        if cfg.attn_implementation == "eager":  # it knows neither rows nor images of a bin
-            raise RecipeError("attn_implementation: eager: bins need sdpa; name that")
         patches.install()
         if cfg.fused_kernels:
             patches.install_fused_kernels()
