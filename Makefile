@@ -67,7 +67,7 @@ pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
 	$(PY) -m training.pins
 
 test: $(READY) $(EVAL_READY) ## run the tests, the end-to-end run included
-	$(PY) -m pytest -q tests --ignore-glob='tests/test_evaluation*' && $(EVAL) -m pytest -q --noconftest tests/test_evaluation*.py
+	$(PY) -m pytest -q tests --ignore=tests/evaluation && $(EVAL) -m pytest -q --noconftest tests/evaluation
 
 lint: $(READY) .venv-tools/.ready audit ## ruff, hadolint, shellcheck, and known bad versions in the locks
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -88,7 +88,7 @@ image: ## build the image with docker or podman; TARGET=serve the one with vLLM;
 	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum requirements.lock | cut -c-64) .
 
 image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
-	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -s tests/test_image.py
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -s tests/house/test_image.py
 
 lock: $(READY) ## compile the lock files from pyproject.toml and evaluation/requirements.in
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock

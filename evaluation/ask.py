@@ -35,7 +35,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, mean, scorer
 from inspect_ai.solver import Generate, TaskState, solver
 
-from apriel import chat
+from common import chat
 from evaluation import scorers
 from evaluation.serve import Endpoint
 from evaluation.suites import Question
@@ -65,7 +65,9 @@ class Cell:
         *earlier, last = question.turns
         said = [ChatMessageSystem(content=self.system)] if self.system else []
         for number, text in enumerate(earlier):
-            said.append(ChatMessageAssistant(content=text) if number % 2 else ChatMessageUser(content=text))
+            said.append(
+                ChatMessageAssistant(content=text) if number % 2 else ChatMessageUser(content=text)
+            )
         pictures = [ContentImage(image=str(path)) for path in question.images]
         return [*said, ChatMessageUser(content=[*pictures, ContentText(text=last + self.suffix)])]
 
@@ -99,12 +101,26 @@ class Replies:
 
 def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str:
     pictures = [hashlib.sha256(path.read_bytes()).hexdigest() for path in question.images]
-    asked = [identity, sampling, cell.system, cell.suffix, cell.max_tokens, question.turns, pictures]
+    asked = [
+        identity,
+        sampling,
+        cell.system,
+        cell.suffix,
+        cell.max_tokens,
+        question.turns,
+        pictures,
+    ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def ask(
-    cells: list[Cell], endpoint: Endpoint, identity: str, sampling: dict, replies: Replies, logs: Path, note: str
+    cells: list[Cell],
+    endpoint: Endpoint,
+    identity: str,
+    sampling: dict,
+    replies: Replies,
+    logs: Path,
+    note: str,
 ) -> dict[tuple[str, str], dict[str, dict]]:
     """{(suite, prompt): {question id: measurements with the final answer}} of every question of every cell.
 
@@ -112,7 +128,9 @@ def ask(
     """
     progress = Progress(note, sum(len(cell.questions) for cell in cells))
     body = {"extra_body": endpoint.extra(sampling)} if endpoint.extra(sampling) else {}
-    config = GenerateConfig(**sampling, **body, max_connections=endpoint.concurrency, max_retries=RETRIES)
+    config = GenerateConfig(
+        **sampling, **body, max_connections=endpoint.concurrency, max_retries=RETRIES
+    )
     key = os.environ.get(endpoint.key_variable) or "none"
     model = get_model(
         f"openai-api/served/{endpoint.model}",
@@ -123,7 +141,9 @@ def ask(
     )
     found = {(cell.suite, cell.prompt): {} for cell in cells}
     about = (identity, sampling, replies, progress)
-    tasks = [_task(cell, *about, found[cell.suite, cell.prompt]) for cell in cells if cell.questions]
+    tasks = [
+        _task(cell, *about, found[cell.suite, cell.prompt]) for cell in cells if cell.questions
+    ]
     shutil.rmtree(logs, ignore_errors=True)
     done = inspect_eval(
         tasks, model=model, log_dir=str(logs), display="none", max_tasks=8, max_samples=endpoint.concurrency * 2, log_realtime=False,
@@ -133,11 +153,15 @@ def ask(
     for log in done:
         if log.status != "success":
             said = " ".join(str(log.error.message if log.error else log.status).split())[:300]
-            raise AskError(f"{endpoint.url}: {note}: {said}; {len(replies.found)} replies are kept, run again to go on")
+            raise AskError(
+                f"{endpoint.url}: {note}: {said}; {len(replies.found)} replies are kept, run again to go on"
+            )
     return found
 
 
-def _task(cell: Cell, identity: str, sampling: dict, replies: Replies, progress: Progress, found: dict) -> Task:
+def _task(
+    cell: Cell, identity: str, sampling: dict, replies: Replies, progress: Progress, found: dict
+) -> Task:
     samples = [
         Sample(
             id=question.id, input=cell.messages(question),
@@ -159,17 +183,33 @@ def _reply(replies: Replies, progress: Progress, seed: int):
         record = replies.found.get(state.metadata["key"])
         if record is None:
             # The same seed for both models, another for each question.
-            state = await generate(state, seed=int(hashlib.sha256(str(state.sample_id).encode()).hexdigest()[:7], 16) + seed)
-            about = {"key": state.metadata["key"], "id": str(state.sample_id), "stop": state.output.stop_reason}
+            state = await generate(
+                state,
+                seed=int(hashlib.sha256(str(state.sample_id).encode()).hexdigest()[:7], 16) + seed,
+            )
+            about = {
+                "key": state.metadata["key"],
+                "id": str(state.sample_id),
+                "stop": state.output.stop_reason,
+            }
             usage = state.output.usage
-            record = about | {"text": text_of(state.output), "tokens": usage.output_tokens if usage else None}
+            record = about | {
+                "text": text_of(state.output),
+                "tokens": usage.output_tokens if usage else None,
+            }
             replies.add(record)
             progress.tick(asked=True)
         else:
-            state.output = ModelOutput.from_content(str(state.model), record["text"], record["stop"])
+            state.output = ModelOutput.from_content(
+                str(state.model), record["text"], record["stop"]
+            )
             state.messages.append(state.output.message)
             progress.tick(asked=False)
-        state.metadata["reply"] = {"text": record["text"], "stop": record["stop"], "tokens": record["tokens"]}
+        state.metadata["reply"] = {
+            "text": record["text"],
+            "stop": record["stop"],
+            "tokens": record["tokens"],
+        }
         return state
 
     return solve
@@ -181,7 +221,9 @@ def text_of(output: ModelOutput) -> str:
         return ""
     content = output.message.content
     reasoning = (
-        "".join(part.reasoning for part in content if isinstance(part, ContentReasoning)) if isinstance(content, list) else ""
+        "".join(part.reasoning for part in content if isinstance(part, ContentReasoning))
+        if isinstance(content, list)
+        else ""
     )
     text = output.message.text
     if reasoning and text.strip() and chat.BEGIN_FINAL not in text:
@@ -198,11 +240,17 @@ def measured(found: dict[str, dict]):
         reply, kind = state.metadata["reply"], state.metadata["score"]
         words = (kind, reply["text"], reply["stop"], state.metadata["expect"])
         # What runs for seconds must not hold up the replies of the others.
-        about = await asyncio.to_thread(scorers.measure, *words) if kind in ("code", "boxed") else scorers.measure(*words)
+        about = (
+            await asyncio.to_thread(scorers.measure, *words)
+            if kind in ("code", "boxed")
+            else scorers.measure(*words)
+        )
         about |= {"final": chat.split(reply["text"]).answer, "tokens": reply["tokens"]}
         found[str(state.sample_id)] = about
         shown = next((value for value in about.values() if isinstance(value, bool)), False)
-        return Score(value=float(about.get("correct", shown)), answer=about["final"], metadata=about)
+        return Score(
+            value=float(about.get("correct", shown)), answer=about["final"], metadata=about
+        )
 
     return score
 
@@ -222,9 +270,16 @@ class Progress:
         left = (self.total - self.done) * (now - self.started) / self.asked if self.asked else 0
         end = "\r" if sys.stderr.isatty() else "\n"
         print(
-            f"{self.note}: {self.done} of {self.total} replies, {left / 60:.1f} min left  ", end=end, file=sys.stderr, flush=True
+            f"{self.note}: {self.done} of {self.total} replies, {left / 60:.1f} min left  ",
+            end=end,
+            file=sys.stderr,
+            flush=True,
         )
 
     def end(self) -> None:
         seconds = time.monotonic() - self.started
-        print(f"{self.note}: {self.done} replies, {self.asked} of them asked now, {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{self.note}: {self.done} replies, {self.asked} of them asked now, {seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )

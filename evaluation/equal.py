@@ -17,7 +17,7 @@ import threading
 from fractions import Fraction
 from functools import lru_cache
 
-from apriel.recipes import ROOT
+from common.files import ROOT
 
 SECONDS = 5.0
 LONGEST = 400  # characters; no gold of MATH is longer
@@ -45,7 +45,11 @@ def same_mathematics(gold: str, found: str) -> bool:
 def _written(text: str) -> str:
     """A result without the ways LaTeX has of saying the same: spaces, dollars, sizes, text, units of degree, thousands commas."""
     text = re.sub(r"\\(?:left|right|displaystyle|quad|[,!;: %])|[\s$%]|\^\{?\\circ\}?", "", text)
-    text = re.sub(r"\\[dt]frac", r"\\frac", re.sub(r"\\(?:text|mathrm|mbox|textbf|mathbf)\{([^{}]*)\}", r"\1", text))
+    text = re.sub(
+        r"\\[dt]frac",
+        r"\\frac",
+        re.sub(r"\\(?:text|mathrm|mbox|textbf|mathbf)\{([^{}]*)\}", r"\1", text),
+    )
     text = re.sub(r"(?<=\d)(?:\{,\}|,)(?=\d{3}(?!\d))", "", text).rstrip(".")
     return text.replace("−", "-")
 
@@ -60,7 +64,9 @@ def _ask(gold: str, found: str) -> bool:
     global _worker
     if _worker is None or _worker.poll() is not None:
         words = [sys.executable, "-m", "evaluation.equal"]
-        _worker = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        _worker = subprocess.Popen(
+            words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         _exchange("1", "1", 60)  # the first comparison imports sympy
     told = _exchange(gold, found, SECONDS)
     if told is None:
@@ -89,7 +95,10 @@ def _serve() -> None:
 
     for line in sys.stdin:
         try:
-            gold, found = (math_verify.parse(f"$\\boxed{{{text}}}$", parsing_timeout=None) for text in json.loads(line))
+            gold, found = (
+                math_verify.parse(f"$\\boxed{{{text}}}$", parsing_timeout=None)
+                for text in json.loads(line)
+            )
             print(bool(math_verify.verify(gold, found, timeout_seconds=None)), flush=True)
         except Exception:  # whatever sympy raises on a text a model wrote: it is not the same
             print(False, flush=True)

@@ -6,7 +6,9 @@ import re
 from fractions import Fraction
 
 LONGEST = 400  # characters; no result is longer, and a model that loops writes a million
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d)\.?)(?:[eE][-+]?\d{1,3}(?!\d))?(?!\w*\d)")
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d)\.?)(?:[eE][-+]?\d{1,3}(?!\d))?(?!\w*\d)"
+)
 _MARKED = re.compile(r"\banswer[\s*_`]*(?:is\b[\s*_`]*[:=]?|[:=])[\s*_`]*(.*)", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
 
@@ -41,9 +43,15 @@ def marked(answer: str) -> str | None:
 def numbers(text: str) -> list[Fraction]:
     """The numbers of a text in order, exactly; thousands commas, signs, powers of ten and LaTeX's spacing are read."""
     plain = re.sub(r"\{,\}", ",", re.sub(r"\\[!,;: ]|(?<=\d)[\u2009\u202f](?=\d{3})", "", text))
-    plain = re.sub(r"\s?(?:\\times|\\cdot|×|\*)\s?10\^\{?(-?\d{1,3})\}?", r"e\1", plain.replace("−", "-").replace("–", "-"))
+    plain = re.sub(
+        r"\s?(?:\\times|\\cdot|×|\*)\s?10\^\{?(-?\d{1,3})\}?",
+        r"e\1",
+        plain.replace("−", "-").replace("–", "-"),
+    )
     tokens = [token for token in plain.split() if len(token) <= LONGEST]
-    found = [number for token in tokens for number in _NUMBER.findall(token) if re.search(r"\d", number)]
+    found = [
+        number for token in tokens for number in _NUMBER.findall(token) if re.search(r"\d", number)
+    ]
     return [Fraction(number.replace(",", "")) for number in found]
 
 
@@ -53,7 +61,9 @@ def number(answer: str) -> Fraction | None:
     if (ratio := re.match(r"\W*?(-?\d{1,50})\s?/\s?(\d{1,50})(?!\.?\d)", mark)) and int(ratio[2]):
         return Fraction(int(ratio[1]), int(ratio[2]))
     answer = answer[-20_000:]
-    found = next((found for part in (mark, *_BOLD.findall(answer)) if (found := numbers(part))), None)
+    found = next(
+        (found for part in (mark, *_BOLD.findall(answer)) if (found := numbers(part))), None
+    )
     return found[0] if found else (numbers(answer) or [None])[-1]
 
 
@@ -72,7 +82,9 @@ def chosen(answer: str, choices: list[str]) -> str | None:
     mark = marked(answer)
     for part in [mark] if mark is not None else [*_BOLD.findall(answer), answer]:
         if named := {match.lower() for match in finder.findall(part)}:
-            return next((c for c in choices if c.lower() in named), None) if len(named) == 1 else None
+            return (
+                next((c for c in choices if c.lower() in named), None) if len(named) == 1 else None
+            )
     return None
 
 
@@ -83,12 +95,20 @@ def option(answer: str, options: list[str]) -> str | None:
     part = re.sub(r"\\(?:text|mathrm|textbf)\{([^{}]*)\}", r"\1", part)
     if match := re.match(r"\(?([A-Z])(?:$|[).:,*])", part):
         return match[1] if ord(match[1]) - 65 < len(options) else None
-    same = [chr(65 + at) for at, text in enumerate(options) if words(text) and words(text) == words(part)]
+    same = [
+        chr(65 + at)
+        for at, text in enumerate(options)
+        if words(text) and words(text) == words(part)
+    ]
     return same[0] if len(same) == 1 else None
 
 
 def words(text: str) -> list[str]:
-    return [word for word in re.findall(r"[\w./-]+", text.lower().replace("→", " ")) if word not in ("and", "then")]
+    return [
+        word
+        for word in re.findall(r"[\w./-]+", text.lower().replace("→", " "))
+        if word not in ("and", "then")
+    ]
 
 
 def says(answer: str, value: str) -> bool:
@@ -97,4 +117,8 @@ def says(answer: str, value: str) -> bool:
     if mark is not None:
         return words(mark) == wanted
     found = [words(part) for part in (*_BOLD.findall(answer), answer[:20_000])]
-    return any(part[at : at + len(wanted)] == wanted for part in found for at in range(len(part) - len(wanted) + 1))
+    return any(
+        part[at : at + len(wanted)] == wanted
+        for part in found
+        for at in range(len(part) - len(wanted) + 1)
+    )

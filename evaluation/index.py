@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-from apriel.recipes import ROOT, Recipe, all_recipes
+from common.files import ROOT
+from common.recipes import Recipe, all_recipes
 
 PAGE = ROOT / "recipes" / "README.md"
 BEGIN, END = "<!-- rendered by python -m evaluation.index -->", "<!-- end of what is rendered -->"
@@ -27,7 +28,10 @@ def rendered(recipes: list[Recipe]) -> str:
 
 
 def _line(recipe: Recipe) -> list[str]:
-    header = [line.removeprefix("#").strip() for line in re.match(r"(?:#.*\n)+", recipe.text)[0].splitlines()]
+    header = [
+        line.removeprefix("#").strip()
+        for line in re.match(r"(?:#.*\n)+", recipe.text)[0].splitlines()
+    ]
     what = " ".join(header[: header.index("")]).removeprefix(f"{recipe.id}: ")
     needs = re.search(r"Needs: (.*?)(?:[;.]|$)", " ".join(header))
     path = recipe.path.with_suffix(".result.json")
@@ -57,12 +61,16 @@ def _measured(result: dict) -> str:
 def page(text: str, table: str) -> str:
     """The page with the table between its two comments. Raises ValueError when they are not there."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{PAGE}: the table's place is lost; put the lines {BEGIN} and {END} back, once each")
+        raise ValueError(
+            f"{PAGE}: the table's place is lost; put the lines {BEGIN} and {END} back, once each"
+        )
     return text[: text.index(BEGIN) + len(BEGIN)] + f"\n\n{table}\n\n" + text[text.index(END) :]
 
 
 def main() -> None:
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), rendered(all_recipes())), encoding="utf-8")
+    PAGE.write_text(
+        page(PAGE.read_text(encoding="utf-8"), rendered(all_recipes())), encoding="utf-8"
+    )
     print(f"wrote the table of {PAGE.relative_to(ROOT)}")
 
 

@@ -28,7 +28,11 @@ def write(folder: Path, result: dict, data: dict) -> None:
 def _slots(result: dict, data: dict) -> dict[str, str]:
     passed = sum(gate["verdict"] == "PASS" for gate in result["gates"])
     verdict = f"**{'PASS' if passed == len(result['gates']) else 'FAIL'}**: {passed} of {len(result['gates'])} gates."
-    quick = f"**A quick look**: at most {result['limit']} questions a suite. " if result["limit"] else ""
+    quick = (
+        f"**A quick look**: at most {result['limit']} questions a suite. "
+        if result["limit"]
+        else ""
+    )
     skipped = [[name, about["why"]] for name, about in result["skipped"].items()]
     return {
         "recipe": result["recipe"],
@@ -42,7 +46,8 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
         "trained": str(result["trained_commit"])[:12],
         "commit": str(result["commit"])[:12] + (" with changes" if result["dirty"] else ""),
         "gates": table(
-            ["gate", "verdict", "what was found"], [[g["name"], SIGNS[g["verdict"]], g["said"]] for g in result["gates"]]
+            ["gate", "verdict", "what was found"],
+            [[g["name"], SIGNS[g["verdict"]], g["said"]] for g in result["gates"]],
         ),
         "remedy": _remedy(result, data),
         "tables": "\n\n".join(_suite(name, about) for name, about in result["suites"].items()),
@@ -58,7 +63,13 @@ def _suite(name: str, suite: dict) -> str:
     for prompt, cell in suite["prompts"].items():
         for measured, about in cell["measurements"].items():
             lines.append(
-                [measured.replace("_", " "), prompt, about["n"], *(_value(about, which) for which in WHICH), *_change(about)]
+                [
+                    measured.replace("_", " "),
+                    prompt,
+                    about["n"],
+                    *(_value(about, which) for which in WHICH),
+                    *_change(about),
+                ]
             )
             lines[-1].append(_wanted(name, measured, about))
     heads = ["measurement", "prompt", "n", "base", "tuned", "tuned - base", "p", "effect", "wanted"]
@@ -72,7 +83,10 @@ def _suite(name: str, suite: dict) -> str:
 
 
 def _confusion(found: dict) -> str:
-    return "; ".join(f"{target} → {', '.join(f'{to} {n}' for to, n in row.items())}" for target, row in found.items())
+    return "; ".join(
+        f"{target} → {', '.join(f'{to} {n}' for to, n in row.items())}"
+        for target, row in found.items()
+    )
 
 
 def _value(about: dict, which: str) -> str:
@@ -85,7 +99,11 @@ def _value(about: dict, which: str) -> str:
 def _change(about: dict) -> list[str]:
     difference, (low, high) = about["difference"], about["interval"]
     share = about["kind"] == "rate"
-    said = f"{difference:+.1%} [{low:+.1%}, {high:+.1%}]" if share else f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+    said = (
+        f"{difference:+.1%} [{low:+.1%}, {high:+.1%}]"
+        if share
+        else f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+    )
     sure = low > 0 or high < 0
     p, effect = ("" if about[key] is None else f"{about[key]:.2g}" for key in ("p", "effect"))
     return [f"**{said}**" if sure else said, p, effect]
@@ -103,12 +121,20 @@ def _wanted(suite: str, measured: str, about: dict) -> str:
 
 def _replies(result: dict) -> str:
     lines = [
-        [name, prompt, which, cell["asked"], *(cell["replies"][which][key] for key in (*STATUSES, "malformed", "mean_tokens"))]
+        [
+            name,
+            prompt,
+            which,
+            cell["asked"],
+            *(cell["replies"][which][key] for key in (*STATUSES, "malformed", "mean_tokens")),
+        ]
         for name, suite in result["suites"].items()
         for prompt, cell in suite["prompts"].items()
         for which in WHICH
     ]
-    return table(["suite", "prompt", "model", "asked", *STATUSES, "malformed", "mean tokens"], lines)
+    return table(
+        ["suite", "prompt", "model", "asked", *STATUSES, "malformed", "mean tokens"], lines
+    )
 
 
 def _judge(judge: dict | None) -> str:
@@ -121,7 +147,11 @@ def _judge(judge: dict | None) -> str:
         low, high = labels["interval"]
         said += f" On the {labels['labelled']} hand-labelled items it disagrees in {wrong} of {told} [{low:.0%}, {high:.0%}]"
         said += f" ({', '.join(labels['disagree'])})" if wrong else ""
-        said += f"; {labels['unparsable']} of its replies there hold no verdict." if labels["unparsable"] else "."
+        said += (
+            f"; {labels['unparsable']} of its replies there hold no verdict."
+            if labels["unparsable"]
+            else "."
+        )
     for which in WHICH:
         if judge["unparsable"][which]:
             said += f" **{judge['unparsable'][which]} of {judge['asked'][which]} verdicts on the {which} model hold no yes or no** and are left out."
@@ -133,18 +163,49 @@ def _remedy(result: dict, data: dict) -> str:
     found = dips(result)
     if not found:
         return ""
-    heads = ["suite", "prompt", "n", "tuned - base", "lost", "gained", "newly unended", "mean tokens, base and tuned"]
+    heads = [
+        "suite",
+        "prompt",
+        "n",
+        "tuned - base",
+        "lost",
+        "gained",
+        "newly unended",
+        "mean tokens, base and tuned",
+    ]
     lines = []
     for dip in found:
-        ended = [dip["replies"][which]["truncated"] + dip["replies"][which]["unanswered"] for which in WHICH]
+        ended = [
+            dip["replies"][which]["truncated"] + dip["replies"][which]["unanswered"]
+            for which in WHICH
+        ]
         tokens = ", ".join(str(dip["replies"][which]["mean_tokens"]) for which in WHICH)
         share = dip["kind"] == "rate"
         counts = [dip["lost"], dip["gained"]] if share else ["", ""]
-        lines.append([dip["suite"], dip["prompt"], dip["n"], _change(dip)[0], *counts, ended[1] - ended[0], tokens])
+        lines.append(
+            [
+                dip["suite"],
+                dip["prompt"],
+                dip["n"],
+                _change(dip)[0],
+                *counts,
+                ended[1] - ended[0],
+                tokens,
+            ]
+        )
     rows = data.get("rows", {}).get("train", 0)
-    choices = ", ".join(f"{round(rows * share / (1 - share)):,} rows for {share:.0%}" for share in REPLAY)
-    origins = ", ".join(f"{name} {count:,}" for name, count in sorted(data.get("origins", {}).items(), key=lambda o: -o[1]))
-    have = f" The dataset has {rows:,} training rows now ({origins}); {choices} of the mix." if rows else ""
+    choices = ", ".join(
+        f"{round(rows * share / (1 - share)):,} rows for {share:.0%}" for share in REPLAY
+    )
+    origins = ", ".join(
+        f"{name} {count:,}"
+        for name, count in sorted(data.get("origins", {}).items(), key=lambda o: -o[1])
+    )
+    have = (
+        f" The dataset has {rows:,} training rows now ({origins}); {choices} of the mix."
+        if rows
+        else ""
+    )
     return (
         f"\n### An ability dipped\n\n{table(heads, lines)}\n\nThe plan's remedy is replay: mix in rows with the base's own reasoning "
         f"(its raw traces on problems of the suites that lost, train splits only) and train again.{have} When most of what was lost is "
@@ -156,10 +217,16 @@ def _remedy(result: dict, data: dict) -> str:
 def table(head: list[str], lines: list[list]) -> str:
     def cell(value: object) -> str:
         return (
-            "" if value is None else f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+            ""
+            if value is None
+            else f"{value:,}"
+            if isinstance(value, int)
+            else str(value).replace("|", "\\|").replace("\n", " ")
         )
 
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in [head, ["---"] * len(head), *lines])
+    return "\n".join(
+        f"| {' | '.join(map(cell, line))} |" for line in [head, ["---"] * len(head), *lines]
+    )
 
 
 def _cells(result: dict, kind: str) -> list[tuple[str, dict]]:
@@ -184,9 +251,12 @@ def _differences(path: Path, result: dict) -> None:
         axes.plot([low, high], [at, at], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot(100 * about["difference"], at, "o", color=colour, markersize=5)
     axes.axvline(0, color="#1f2933", linewidth=0.8)
-    axes.set_yticks(range(len(cells)), [f"{label}  n={about['n']}" for label, about in cells], fontsize=8)
+    axes.set_yticks(
+        range(len(cells)), [f"{label}  n={about['n']}" for label, about in cells], fontsize=8
+    )
     axes.set(
-        xlabel="tuned - base, points, 95 % interval (green: above zero, red: below, grey: either)", ylim=(len(cells) - 0.4, -0.6)
+        xlabel="tuned - base, points, 95 % interval (green: above zero, red: below, grey: either)",
+        ylim=(len(cells) - 0.4, -0.6),
     )
     axes.grid(axis="x", color="#e4e7eb")
     figure.savefig(path, metadata={"Software": None})
@@ -201,13 +271,30 @@ def _behaviours(path: Path, result: dict) -> None:
         measured = label.split(", ")[1].rsplit(" (")[0].replace(" ", "_")
         if label.startswith("voice,") and measured in wanted:
             low, high = wanted[measured]["share"]
-            axes.barh(at, 100 * (high - low), 0.9, 100 * low, color="#f3e3a3", label="wanted" if at == 0 else None)
+            axes.barh(
+                at,
+                100 * (high - low),
+                0.9,
+                100 * low,
+                color="#f3e3a3",
+                label="wanted" if at == 0 else None,
+            )
         for offset, which in ((-0.2, "base"), (0.2, "tuned")):
             value, (low, high) = about[which]["value"], about[which]["interval"]
-            axes.barh(at + offset, 100 * value, 0.34, color=COLOURS[which], label=which if at == 0 else None)
+            axes.barh(
+                at + offset,
+                100 * value,
+                0.34,
+                color=COLOURS[which],
+                label=which if at == 0 else None,
+            )
             axes.plot([100 * low, 100 * high], [at + offset] * 2, color="#1f2933", linewidth=0.9)
     axes.set_yticks(range(len(cells)), [label for label, _ in cells], fontsize=8)
-    axes.set(xlabel="per cent of the questions, 95 % interval", xlim=(0, 100), ylim=(len(cells) - 0.4, -0.6))
+    axes.set(
+        xlabel="per cent of the questions, 95 % interval",
+        xlim=(0, 100),
+        ylim=(len(cells) - 0.4, -0.6),
+    )
     if cells:
         figure.legend(loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     figure.savefig(path, metadata={"Software": None})

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 
-from apriel import chat
+from common import chat
 from evaluation import scorers, statistics
 
 WHICH = ("base", "tuned")
 STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
-ABILITIES = ("gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames", "looking", "pictures")
+ABILITIES = (
+    "gsm_hard",
+    "math",
+    "async_bench",
+    "async_code",
+    "async_design",
+    "diagrams",
+    "frames",
+    "looking",
+    "pictures",
+)
 Measured = dict[str, dict]  # question id: measurements
 
 
@@ -17,7 +27,10 @@ def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(shares, means) that a kind of suite reports."""
     if kind in ("voice", "looking"):
         seen = ("correct",) * (kind == "looking")
-        return (*seen, *scorers.settings()["behaviours"], "direct", "form"), ("reasoning_words", "answer_words")
+        return (*seen, *scorers.settings()["behaviours"], "direct", "form"), (
+            "reasoning_words",
+            "answer_words",
+        )
     named = {"nudge": ("nudges",), "routing": ("correct", "right_and_why"), "design": ()}
     return named.get(kind, ("correct",)), ("points",) if kind == "design" else ()
 
@@ -29,21 +42,34 @@ def compare(kind: str, base: Measured, tuned: Measured, seed: int) -> dict:
     shares, means = measurements(kind)
     found = {}
     for name in shares:
-        found[name] = statistics.paired_rates(*([bool(side[i].get(name)) for i in ids] for side in (base, tuned)))
+        found[name] = statistics.paired_rates(
+            *([bool(side[i].get(name)) for i in ids] for side in (base, tuned))
+        )
     for name in means:
         both = [i for i in ids if base[i].get(name) is not None and tuned[i].get(name) is not None]
-        found[name] = statistics.paired_means([base[i][name] for i in both], [tuned[i][name] for i in both], seed)
+        found[name] = statistics.paired_means(
+            [base[i][name] for i in both], [tuned[i][name] for i in both], seed
+        )
     replies = {which: _replies(side) for which, side in zip(WHICH, (base, tuned), strict=True)}
-    return {"asked": len(ids), "replies": replies, "measurements": {name: about for name, about in found.items() if about["n"]}}
+    return {
+        "asked": len(ids),
+        "replies": replies,
+        "measurements": {name: about for name, about in found.items() if about["n"]},
+    }
 
 
 def _replies(side: Measured) -> dict:
     """How the replies ended, and how long they were."""
     counts = Counter(found["status"] for found in side.values())
     tokens = [found["tokens"] for found in side.values() if found.get("tokens") is not None]
-    malformed = sum(found["status"] == chat.COMPLETE and not found["well_formed"] for found in side.values())
+    malformed = sum(
+        found["status"] == chat.COMPLETE and not found["well_formed"] for found in side.values()
+    )
     mean = round(sum(tokens) / len(tokens), 1) if tokens else None
-    return {status: counts[status] for status in STATUSES} | {"malformed": malformed, "mean_tokens": mean}
+    return {status: counts[status] for status in STATUSES} | {
+        "malformed": malformed,
+        "mean_tokens": mean,
+    }
 
 
 def confusion(side: Measured, targets: dict[str, str]) -> dict[str, dict[str, int]]:
@@ -54,7 +80,9 @@ def confusion(side: Measured, targets: dict[str, str]) -> dict[str, dict[str, in
     return {target: dict(sorted(row.items())) for target, row in sorted(table.items())}
 
 
-def points(side: Measured, rubric: dict[str, list[str]], verdicts: dict[str, bool | None]) -> tuple[Measured, int]:
+def points(
+    side: Measured, rubric: dict[str, list[str]], verdicts: dict[str, bool | None]
+) -> tuple[Measured, int]:
     """(measurements with `points`, the share of its rubric's points that a judge found; unparsable verdicts, which are left out).
 
     `verdicts` is keyed `<question>#<number of the point>`. A reply that is not complete makes no point.
@@ -76,7 +104,12 @@ def agreement(verdicts: dict[str, bool | None], labels: dict[str, bool]) -> dict
     told = {id_: verdicts[id_] for id_ in labels if verdicts[id_] is not None}
     wrong = sorted(id_ for id_, verdict in told.items() if verdict != labels[id_])
     interval = statistics.wilson(len(wrong), len(told))
-    return {"labelled": len(labels), "unparsable": len(labels) - len(told), "disagree": wrong, "interval": interval}
+    return {
+        "labelled": len(labels),
+        "unparsable": len(labels) - len(told),
+        "disagree": wrong,
+        "interval": interval,
+    }
 
 
 def judge_gates(gates: list[dict], result: dict) -> list[dict]:
@@ -94,12 +127,18 @@ def _gate(gate: dict, result: dict) -> dict | None:
         return (
             None
             if skipped and skipped["optional"]
-            else {"verdict": "NO DATA", "said": f"{suite}: {skipped['why'] if skipped else 'not asked'}"}
+            else {
+                "verdict": "NO DATA",
+                "said": f"{suite}: {skipped['why'] if skipped else 'not asked'}",
+            }
         )
     about = result["suites"][suite]["prompts"].get(rest[0], {}).get("measurements", {}).get(rest[1])
     n = about["n"] if about else 0
     if n < gate["least"]:
-        return {"verdict": "NO DATA", "said": f"{n} pairs; fewer than {gate['least']} decide nothing"}
+        return {
+            "verdict": "NO DATA",
+            "said": f"{n} pairs; fewer than {gate['least']} decide nothing",
+        }
     low, high = about["interval"]
     wanted = gate["more_by"] if "more_by" in gate else -gate["not_worse_by"]
     words = f"{about['difference']:+.1%} [{low:+.1%}, {high:+.1%}] of {n}; the lower end must be {wanted:+.0%} or more"
@@ -108,9 +147,15 @@ def _gate(gate: dict, result: dict) -> dict | None:
 
 def _share(gate: dict, status: str, result: dict) -> dict:
     cells = [cell for suite in result["suites"].values() for cell in suite["prompts"].values()]
-    n, count = sum(cell["asked"] for cell in cells), sum(cell["replies"]["tuned"][status] for cell in cells)
+    n, count = (
+        sum(cell["asked"] for cell in cells),
+        sum(cell["replies"]["tuned"][status] for cell in cells),
+    )
     if n < gate["least"]:
-        return {"verdict": "NO DATA", "said": f"{n} replies; fewer than {gate['least']} decide nothing"}
+        return {
+            "verdict": "NO DATA",
+            "said": f"{n} replies; fewer than {gate['least']} decide nothing",
+        }
     said = f"{count} of {n} replies ({count / n:.1%}); at most {gate['at_most']:.0%}"
     return {"verdict": "PASS" if count / n <= gate["at_most"] else "FAIL", "said": said}
 
@@ -122,6 +167,16 @@ def dips(result: dict) -> list[dict]:
     for suite in ABILITIES:
         for prompt, cell in result["suites"].get(suite, {"prompts": {}})["prompts"].items():
             for name, about in cell["measurements"].items():
-                if about["interval"][1] < 0 or (f"{suite}/{prompt}/{name}" in failed and about["difference"] < 0):
-                    found.append({"suite": suite, "prompt": prompt, "name": name, **about, "replies": cell["replies"]})
+                if about["interval"][1] < 0 or (
+                    f"{suite}/{prompt}/{name}" in failed and about["difference"] < 0
+                ):
+                    found.append(
+                        {
+                            "suite": suite,
+                            "prompt": prompt,
+                            "name": name,
+                            **about,
+                            "replies": cell["replies"],
+                        }
+                    )
     return found

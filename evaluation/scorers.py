@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 
 import yaml
 
-from apriel import behaviour, chat, sandbox
-from apriel.recipes import ROOT
+from common import behaviour, chat, sandbox
+from common.files import ROOT
 from evaluation import extract
 from evaluation.equal import same_mathematics
 
@@ -39,7 +39,11 @@ def settings() -> dict:
     """suites.yaml, with the behaviours of the voice that are seen in a single reply under `behaviours`."""
     found = yaml.safe_load((ROOT / "evaluation" / "suites.yaml").read_text(encoding="utf-8"))
     targets = yaml.safe_load((ROOT / found["targets"]).read_text(encoding="utf-8"))["targets"]
-    seen = {name: target for name, target in targets.items() if not target.get("labels") and not target.get("turns")}
+    seen = {
+        name: target
+        for name, target in targets.items()
+        if not target.get("labels") and not target.get("turns")
+    }
     return found | {"behaviours": seen}
 
 
@@ -57,7 +61,11 @@ def measure(kind: str, text: str, stop: str, expect: dict) -> dict:
     if kind == "label":  # a judge's reply, in a form of its own
         return {"status": chat.COMPLETE, "verdict": verdict(text)}
     state, reply = status(text, stop)
-    found = {"status": state, "well_formed": state == chat.COMPLETE and not reply.problems, "problems": list(reply.problems)}
+    found = {
+        "status": state,
+        "well_formed": state == chat.COMPLETE and not reply.problems,
+        "problems": list(reply.problems),
+    }
     return found | (SCORERS[kind](reply, expect) if state == chat.COMPLETE else {})
 
 
@@ -68,8 +76,13 @@ def voice(reply: chat.Reply, expect: dict) -> dict:
     for name, target in settings()["behaviours"].items():
         where = reply.reasoning if target.get("phrases_in") == "reasoning" else text
         long_enough = len(reply.reasoning.split()) >= target.get("reasoning_words", 0)
-        found[name] = long_enough and (not target.get("phrases") or any(re.search(p, where) for p in target["phrases"]))
-    words = {"reasoning_words": len(reply.reasoning.split()), "answer_words": len(reply.answer.split())}
+        found[name] = long_enough and (
+            not target.get("phrases") or any(re.search(p, where) for p in target["phrases"])
+        )
+    words = {
+        "reasoning_words": len(reply.reasoning.split()),
+        "answer_words": len(reply.answer.split()),
+    }
     return found | {"direct": direct(reply.answer), "form": not reply.problems} | words
 
 
@@ -77,14 +90,19 @@ def direct(answer: str) -> bool:
     """Whether an answer opens with a short sentence of its own, not with throat-clearing or flattery."""
     rules = settings()["direct"]
     first = re.split(r"(?<=[.!?:])\s|\n", answer.strip()[:2000], maxsplit=1)[0]
-    return not re.search(rules["not_opening"], answer[:200]) and 0 < len(first.split()) <= rules["first_sentence_words"]
+    return (
+        not re.search(rules["not_opening"], answer[:200])
+        and 0 < len(first.split()) <= rules["first_sentence_words"]
+    )
 
 
 def identity(reply: chat.Reply, expect: dict) -> dict:
     """Any pattern of `must` stands in the answer and none of `must_not`."""
 
     def found(key: str) -> bool:
-        return any(re.search(pattern, reply.answer, re.IGNORECASE) for pattern in expect.get(key, []))
+        return any(
+            re.search(pattern, reply.answer, re.IGNORECASE) for pattern in expect.get(key, [])
+        )
 
     return {"correct": found("must") and not found("must_not")}
 
@@ -101,7 +119,11 @@ def routing(reply: chat.Reply, expect: dict) -> dict:
 
 
 def number(reply: chat.Reply, expect: dict) -> dict:
-    return {"correct": extract.near(extract.number(reply.answer), str(expect["value"]), expect["tolerance"])}
+    return {
+        "correct": extract.near(
+            extract.number(reply.answer), str(expect["value"]), expect["tolerance"]
+        )
+    }
 
 
 def boxed(reply: chat.Reply, expect: dict) -> dict:
@@ -145,11 +167,18 @@ def _run(source: str) -> sandbox.Outcome:
 
 def code_block(text: str, entry: str | None) -> str | None:
     """The last fenced Python block that defines `entry`; without one, the longest. None where there is no block."""
-    blocks = [body for language, body in _FENCE.findall(text) if language.strip().lower() in ("", "python", "py", "python3")]
+    blocks = [
+        body
+        for language, body in _FENCE.findall(text)
+        if language.strip().lower() in ("", "python", "py", "python3")
+    ]
     defines = [
         b
         for b in blocks
-        if entry and re.search(rf"^(?:async +def|def|class) +{re.escape(entry)}\b|^{re.escape(entry)} *=", b, re.M)
+        if entry
+        and re.search(
+            rf"^(?:async +def|def|class) +{re.escape(entry)}\b|^{re.escape(entry)} *=", b, re.M
+        )
     ]
     return defines[-1] if defines else max(blocks, key=len, default=None)
 
@@ -163,9 +192,14 @@ def verdict(text: str) -> bool | None:
     """A judge's yes or no: the last line that holds nothing else, thinking of any kind left out. None where there is none."""
     final = chat.split(text).answer or text.rpartition("</think>")[2]
     for line in reversed(final.strip().splitlines()[-3:]):
-        if match := re.fullmatch(r"\W*(?:(?:verdict|answer)\W+)?(yes|no)\W*", line.strip(), re.IGNORECASE):
+        if match := re.fullmatch(
+            r"\W*(?:(?:verdict|answer)\W+)?(yes|no)\W*", line.strip(), re.IGNORECASE
+        ):
             return match[1].lower() == "yes"
     return None
 
 
-SCORERS = {f.__name__: f for f in (voice, identity, nudge, routing, number, boxed, answer, exam, looking, code, design)}
+SCORERS = {
+    f.__name__: f
+    for f in (voice, identity, nudge, routing, number, boxed, answer, exam, looking, code, design)
+}

@@ -17,7 +17,10 @@ def wilson(hits: int, n: int) -> list[float]:
         return [0.0, 1.0]
     share, square = hits / n, Z * Z / n
     half = Z * math.sqrt(share * (1 - share) / n + square / (4 * n))
-    return [_r(max(0.0, (share + square / 2 - half) / (1 + square))), _r(min(1.0, (share + square / 2 + half) / (1 + square)))]
+    return [
+        _r(max(0.0, (share + square / 2 - half) / (1 + square))),
+        _r(min(1.0, (share + square / 2 + half) / (1 + square))),
+    ]
 
 
 def mcnemar(gained: int, lost: int) -> float:

@@ -14,7 +14,18 @@ def log(result: dict, folder: Path, project: str) -> str:
     import wandb
 
     group = f"{result['recipe']}-{str(result['data_sha256'])[:8]}"
-    config = {key: result[key] for key in ("recipe", "recipe_sha256", "data_sha256", "commit", "limit", "models", "sampling")}
+    config = {
+        key: result[key]
+        for key in (
+            "recipe",
+            "recipe_sha256",
+            "data_sha256",
+            "commit",
+            "limit",
+            "models",
+            "sampling",
+        )
+    }
     try:
         run = wandb.init(
             project=project, name=f"{result['recipe']} eval", group=os.environ.get("WANDB_RUN_GROUP", group), job_type="eval",
@@ -23,8 +34,17 @@ def log(result: dict, folder: Path, project: str) -> str:
         for name, suite in result["suites"].items():
             for prompt, cell in suite["prompts"].items():
                 for measured, about in cell["measurements"].items():
-                    values = {"base": about["base"]["value"], "tuned": about["tuned"]["value"], "difference": about["difference"]}
-                    run.summary.update({f"{name}/{prompt}/{measured}/{key}": value for key, value in values.items()})
+                    values = {
+                        "base": about["base"]["value"],
+                        "tuned": about["tuned"]["value"],
+                        "difference": about["difference"],
+                    }
+                    run.summary.update(
+                        {
+                            f"{name}/{prompt}/{measured}/{key}": value
+                            for key, value in values.items()
+                        }
+                    )
         run.log({path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))})
         run.summary.update({f"gates/{gate['name']}": gate["verdict"] for gate in result["gates"]})
         run.finish()

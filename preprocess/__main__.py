@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from apriel.hub import HubError
-from apriel.rows import RowError
+from common.hub import HubError
+from common.rows import RowError
 from preprocess import build, report
 from preprocess.mix import MixError
 
@@ -15,14 +15,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m preprocess", description=__doc__)
     parser.add_argument("dataset", help="name of a folder under datasets/ that holds a mix.yaml")
     hub = os.environ.get("HUB_DIR") or None
-    parser.add_argument("--hub-dir", type=Path, default=hub, help="folder with the public data sets, instead of the hub")
-    parser.add_argument("--heldout", action="store_true", help="only the rows kept for evaluation, into datasets/DATASET/heldout")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write a copy that `datasets.load_dataset` reads")
-    parser.add_argument("--card", action="store_true", help="copy the built card to datasets/DATASET/README.md")
+    parser.add_argument(
+        "--hub-dir",
+        type=Path,
+        default=hub,
+        help="folder with the public data sets, instead of the hub",
+    )
+    parser.add_argument(
+        "--heldout",
+        action="store_true",
+        help="only the rows kept for evaluation, into datasets/DATASET/heldout",
+    )
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FOLDER",
+        help="write a copy that `datasets.load_dataset` reads",
+    )
+    parser.add_argument(
+        "--card", action="store_true", help="copy the built card to datasets/DATASET/README.md"
+    )
     args = parser.parse_args()
     folder = build.ROOT / "datasets" / args.dataset
     if not (folder / "mix.yaml").is_file():
-        there = ", ".join(sorted(path.parent.name for path in build.ROOT.glob("datasets/*/mix.yaml")))
+        there = ", ".join(
+            sorted(path.parent.name for path in build.ROOT.glob("datasets/*/mix.yaml"))
+        )
         sys.exit(f"no dataset {args.dataset!r}. There are: {there}")
     try:
         print(build.build(folder, args.hub_dir, args.heldout))

@@ -22,16 +22,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from apriel import hub as hubs
-from apriel import rows
+from common import hub as hubs
+from common import rows
 from preprocess import candidates, gates, report, selection
 from preprocess import mix as mixes
 from preprocess.candidates import Candidate, Result, Task, draw
 from preprocess.sources import worked
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = {"gsm8k": "question", "gsm_hard": "input", "math": "problem"}  # the key of the problem; their test splits
-QUESTIONS = ROOT / "evaluation" / "questions"  # hand-written ones of our own benchmark: files that are only read
+BENCHMARKS = {
+    "gsm8k": "question",
+    "gsm_hard": "input",
+    "math": "problem",
+}  # the key of the problem; their test splits
+QUESTIONS = (
+    ROOT / "evaluation" / "questions"
+)  # hand-written ones of our own benchmark: files that are only read
 
 
 class BuildError(ValueError):
@@ -44,12 +50,19 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
     `hub`: a folder with the public data sets; None takes them from the hub. `heldout`: only the rows kept for evaluation, into
     heldout/; they need no public set, and are those of build/heldout.jsonl.
     """
-    mix, final = mixes.load(folder / "mix.yaml"), (folder / ("heldout" if heldout else "build")).resolve()
-    place = final.parent  # in the image build is a link to the volume: what is renamed must lie beside its target
+    mix, final = (
+        mixes.load(folder / "mix.yaml"),
+        (folder / ("heldout" if heldout else "build")).resolve(),
+    )
+    place = (
+        final.parent
+    )  # in the image build is a link to the volume: what is renamed must lie beside its target
     place.mkdir(parents=True, exist_ok=True)
     old, hub = place / f".build-old-{final.name}", None if heldout else hub
     if heldout and not any(getattr(source, "heldout", 0) for source in mix.sources):
-        raise BuildError(f"{folder / 'mix.yaml'}: no source has `heldout: <rows>`, so there is nothing to keep for evaluation")
+        raise BuildError(
+            f"{folder / 'mix.yaml'}: no source has `heldout: <rows>`, so there is nothing to keep for evaluation"
+        )
     with (folder / "mix.yaml").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,10 +78,15 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
         with tempfile.TemporaryDirectory(prefix=".build-work-", dir=place) as work:
             (aside := Path(work, final.name)).mkdir()
             (aside / "images").mkdir()
-            tasks = [Task(number, mix, source, folder, aside, hub) for number, source in enumerate(mix.sources)]
+            tasks = [
+                Task(number, mix, source, folder, aside, hub)
+                for number, source in enumerate(mix.sources)
+            ]
             about = _heldout(tasks)[1] if heldout else _make(tasks)
             manifest = about | {"inputs_sha256": inputs, "commit": commit(folder)}
-            (aside / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+            (aside / "manifest.json").write_text(
+                json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+            )
             if final.exists():
                 final.rename(old)
             aside.rename(final)
@@ -80,18 +98,28 @@ def _heldout(tasks: list[Task]) -> tuple[list[Candidate], dict]:
     """Write heldout.jsonl with what the tasks draw for evaluation alone; returns its rows' entries, and the manifest of it."""
     aside = tasks[0].aside
     candidates.benchmark = None
-    drawn = [replace(t, number=t.number + len(tasks), heldout=True) for t in tasks if getattr(t.source, "heldout", 0)]
+    drawn = [
+        replace(t, number=t.number + len(tasks), heldout=True)
+        for t in tasks
+        if getattr(t.source, "heldout", 0)
+    ]
     results = _run(drawn)
     kept = [candidate for result in results for candidate in result.candidates]
     if drawn:
         _write(aside, {"heldout": kept})
-    return kept, {"rows": {"heldout": len(kept)}, "images": _prune(aside, kept), "skipped": _skipped(results)} | _files(aside)
+    return kept, {
+        "rows": {"heldout": len(kept)},
+        "images": _prune(aside, kept),
+        "skipped": _skipped(results),
+    } | _files(aside)
 
 
 def _make(tasks: list[Task]) -> dict:
     """Write everything but the manifest into the tasks' folder; returns what the manifest says of it."""
     folder, aside, hub, mix = tasks[0].folder, tasks[0].aside, tasks[0].hub, tasks[0].mix
-    public = {s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)}  # raises before any work
+    public = {
+        s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)
+    }  # raises before any work
     kept, _ = _heldout(tasks)
     splits = {"heldout": kept} if kept else {}
     if mix.gates and mix.gates.benchmarks:
@@ -123,8 +151,14 @@ def _make(tasks: list[Task]) -> dict:
         "conversations": len({c.conversation for c in chosen}),
         "verified_answers": sum(c.verified for c in chosen),
         "tokens": sum(c.tokens for c in chosen),
-        "rows_by_tokens": {f"<{2**bits}": n for bits, n in sorted(Counter(c.tokens.bit_length() for c in chosen).items())},
-        "targets": {name: {"measured": round(measured[name], 4), "wanted": t.share} for name, t in mix.targets.items()},
+        "rows_by_tokens": {
+            f"<{2**bits}": n
+            for bits, n in sorted(Counter(c.tokens.bit_length() for c in chosen).items())
+        },
+        "targets": {
+            name: {"measured": round(measured[name], 4), "wanted": t.share}
+            for name, t in mix.targets.items()
+        },
         "sources": public,
     }
     report.write(aside, folder, mix, about, chosen)
@@ -143,12 +177,25 @@ def _prune(aside: Path, kept: list[Candidate]) -> int:
 def _files(aside: Path) -> dict:
     """The hash of every file, and data_sha256 over those that are trained on: the identity of the data, not of its report."""
     files = {str(p.relative_to(aside)): _sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
-    trained = {name: digest for name, digest in files.items() if name.startswith(("train.jsonl", "val.jsonl", "images/"))}
-    return {"files": files, "data_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()}
+    trained = {
+        name: digest
+        for name, digest in files.items()
+        if name.startswith(("train.jsonl", "val.jsonl", "images/"))
+    }
+    return {
+        "files": files,
+        "data_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest(),
+    }
 
 
 def _skipped(results: list[Result]) -> Counter[str]:
-    return Counter({f"{result.name}: {why}": count for result in results for why, count in result.skipped.items()})
+    return Counter(
+        {
+            f"{result.name}: {why}": count
+            for result in results
+            for why, count in result.skipped.items()
+        }
+    )
 
 
 def _run(tasks: list[Task]) -> list[Result]:
@@ -157,11 +204,17 @@ def _run(tasks: list[Task]) -> list[Result]:
     end_with_parent = partial(
         ctypes.CDLL(None).prctl, 1, signal.SIGKILL
     )  # PR_SET_PDEATHSIG: no orphan of a killed build works on
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("fork"), end_with_parent) as pool:
+    with ProcessPoolExecutor(
+        min(os.cpu_count() or 1, 4), multiprocessing.get_context("fork"), end_with_parent
+    ) as pool:
         done = {}
         # What people wrote first, so that a mistake in it shows in seconds; the slow sources stand last in a mix and go before.
         for written in (True, False):
-            part = [task for task in reversed(tasks) if isinstance(task.source, mixes.Written) == written]
+            part = [
+                task
+                for task in reversed(tasks)
+                if isinstance(task.source, mixes.Written) == written
+            ]
             done |= zip((task.number for task in part), pool.map(candidates.run, part), strict=True)
         return [done[task.number] for task in tasks]
 
@@ -171,7 +224,9 @@ def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]
     for name, key in BENCHMARKS.items():
         for record in worked.public(name, "test", hub):
             if not isinstance(record.get(key), str):
-                raise mixes.MixError(f"{name} test: a record without {key!r}; its problems could not be kept out of the rows")
+                raise mixes.MixError(
+                    f"{name} test: a record without {key!r}; its problems could not be kept out of the rows"
+                )
             yield f"{name} test", record[key], True
     for row in rows.read(heldout) if heldout.exists() else ():
         if all(part["type"] == "text" for part in row["messages"][-2]["content"]):
@@ -179,14 +234,21 @@ def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]
     for path in sorted(QUESTIONS.glob("*.yaml")):
         for entry in mixes.load(path, list[dict]):
             said = [entry.get("prompt"), entry.get("question"), *entry.get("turns", [])]
-            said = [turn.get("text") if isinstance(turn, dict) and turn.get("role") == "user" else turn for turn in said]
-            yield from (("our own questions", text, False) for text in said if isinstance(text, str))
+            said = [
+                turn.get("text") if isinstance(turn, dict) and turn.get("role") == "user" else turn
+                for turn in said
+            ]
+            yield from (
+                ("our own questions", text, False) for text in said if isinstance(text, str)
+            )
 
 
 def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
     """Each split's lines, copied from where they wait."""
     with ExitStack() as stack:
-        spools = {path.name: stack.enter_context(path.open("rb")) for path in aside.parent.glob("spool-*")}
+        spools = {
+            path.name: stack.enter_context(path.open("rb")) for path in aside.parent.glob("spool-*")
+        }
         for name, part in splits.items():
             with (aside / f"{name}.jsonl").open("wb") as file:
                 for candidate in part:
@@ -197,12 +259,21 @@ def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
 
 def inputs_sha256(folder: Path, hub: Path | None) -> str:
     """A hash over everything a build depends on: code, pinned packages, the datasets' own files, the public sets."""
-    paths = [*ROOT.glob("preprocess/**/*.*"), *ROOT.glob("apriel/*.py"), ROOT / "requirements.lock", ROOT / "hub.lock"]
+    paths = [
+        *ROOT.glob("preprocess/**/*.*"),
+        *ROOT.glob("common/**/*.*"),
+        ROOT / "requirements.lock",
+        ROOT / "hub.lock",
+    ]
     paths += QUESTIONS.glob("*.yaml")
     # Mixes name files of other datasets too, and the texts of the sources are there: all of them count.
     for dataset in {folder, *(path.parent for path in ROOT.glob("datasets/*/mix.yaml"))}:
         made = ("build", "heldout", ".build-", ".teacher", "README.md")
-        paths += [path for path in dataset.rglob("*") if not path.relative_to(dataset).parts[0].startswith(made)]
+        paths += [
+            path
+            for path in dataset.rglob("*")
+            if not path.relative_to(dataset).parts[0].startswith(made)
+        ]
     paths += hub.glob("*/*.jsonl") if hub else []
     digest = hashlib.sha256(f"{folder.name} {hub}".encode())
     for path in sorted(path for path in paths if path.is_file() and path.suffix != ".pyc"):
@@ -214,7 +285,11 @@ def _intact(build: Path) -> dict:
     """The manifest of a whole build whose files are as it says; empty where there is none."""
     try:
         manifest = json.loads((build / "manifest.json").read_text())
-        return manifest if all(_sha256(build / name) == digest for name, digest in manifest["files"].items()) else {}
+        return (
+            manifest
+            if all(_sha256(build / name) == digest for name, digest in manifest["files"].items())
+            else {}
+        )
     except (OSError, ValueError, KeyError):
         return {}
 
@@ -232,5 +307,18 @@ def _sha256(path: Path) -> str:
 
 def commit(folder: Path) -> str | None:
     """The code's commit, with `-dirty` where the tree differs from it; None outside git and the image."""
-    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or os.environ.get("AETHER_COMMIT") or None
+    describe = [
+        "git",
+        "-C",
+        str(folder),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    return (
+        subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+        or os.environ.get("AETHER_COMMIT")
+        or None
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from apriel import behaviour, chat, rows
+from common import behaviour, chat, rows
 from preprocess import gates
 from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
@@ -60,7 +60,9 @@ class Task:
 
     @property
     def name(self) -> str:
-        return f"{self.source.category} from {self.source.kind}{', held out' if self.heldout else ''}"
+        return (
+            f"{self.source.category} from {self.source.kind}{', held out' if self.heldout else ''}"
+        )
 
 
 @dataclass
@@ -83,17 +85,31 @@ def conversations(task: Task) -> Iterable[Conversation | Skip | Note]:
         case Drawn(kind="pictures", count=count, category=category, openings=openings):
             return pictures.conversations(count, seed, category, openings)
         case Drawn(kind=kind, category=category) as drawn:
-            wanted = (drawn.heldout if task.heldout else drawn.count, category, "", seed, task.heldout)
+            wanted = (
+                drawn.heldout if task.heldout else drawn.count,
+                category,
+                "",
+                seed,
+                task.heldout,
+            )
             clips = (task.folder / drawn.path if drawn.path else None,) if kind == "video" else ()
             return PROGRAMS[kind].conversations(*wanted, *clips)
 
 
 def contaminated(texts: Iterable[str]) -> Note | None:
     """A note where a good part of a benchmark's problem stands in one of the texts. Raises Skip where nearly all of it does."""
-    share, of = max((benchmark.covered(text) for text in texts), default=(0.0, "")) if benchmark else (0.0, "")
+    share, of = (
+        max((benchmark.covered(text) for text in texts), default=(0.0, ""))
+        if benchmark
+        else (0.0, "")
+    )
     if share >= gates.DROP:
         raise Skip(f"holds a problem of {of}")
-    return Note(f"kept, though {gates.REPORT:.0%} or more of a problem of {of} stands in it") if share >= gates.REPORT else None
+    return (
+        Note(f"kept, though {gates.REPORT:.0%} or more of a problem of {of} stands in it")
+        if share >= gates.REPORT
+        else None
+    )
 
 
 def draw(seed: int, what: str) -> float:
@@ -124,13 +140,22 @@ def run(task: Task) -> Result:
                     result.skipped[str(skip)] += 1
                     continue
                 line = (json.dumps(made[0], ensure_ascii=False, sort_keys=True) + "\n").encode()
-                candidate.task, candidate.offset, candidate.size = task.number, spool.tell(), spool.write(line)
+                candidate.task, candidate.offset, candidate.size = (
+                    task.number,
+                    spool.tell(),
+                    spool.write(line),
+                )
                 result.candidates.append(candidate)
-    print(f"  {task.name}: {len(result.candidates):,} rows after {time.monotonic() - started:.0f} s", file=sys.stderr)
+    print(
+        f"  {task.name}: {len(result.candidates):,} rows after {time.monotonic() - started:.0f} s",
+        file=sys.stderr,
+    )
     return result
 
 
-def _rows(item: Conversation | Skip, task: Task, prompts: list[str]) -> Iterator[tuple[dict, dict[str, bytes]] | Skip]:
+def _rows(
+    item: Conversation | Skip, task: Task, prompts: list[str]
+) -> Iterator[tuple[dict, dict[str, bytes]] | Skip]:
     """The rows of a conversation, each with how its pictures look, by path; the pictures are stored under their hashes."""
     looks: dict[str, bytes] = {}
 
@@ -148,13 +173,20 @@ def _rows(item: Conversation | Skip, task: Task, prompts: list[str]) -> Iterator
         return
     prompt = prompts[int(draw(task.mix.seed, f"system {item.id}") * len(prompts))]
     try:
-        made = to_rows(replace(item, system=item.system or prompt, category=item.category or task.source.category), store)
+        made = to_rows(
+            replace(
+                item, system=item.system or prompt, category=item.category or task.source.category
+            ),
+            store,
+        )
         yield from ((row, looks) for row in made)
     except Skip as skip:
         yield skip
 
 
-def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Task, notes: Counter) -> Candidate:
+def _candidate(
+    row: dict, looks: dict[str, bytes], item: Conversation, task: Task, notes: Counter
+) -> Candidate:
     """The row's entry, without its place in the spool. Raises Skip when a gate stops it."""
     try:
         rows.check(row)
@@ -163,21 +195,36 @@ def _candidate(row: dict, looks: dict[str, bytes], item: Conversation, task: Tas
         raise Skip(f"breaks the row contract: {error}") from None
     names = tuple(f"images/{image.path.name}" for image in images)
     looked, length = b"".join(looks[name] for name in names), gates.tokens(row, images)
-    reply, user, signed = chat.split(rows.text_of(row["messages"][-1])), rows.text_of(row["messages"][-2]), b""
+    reply, user, signed = (
+        chat.split(rows.text_of(row["messages"][-1])),
+        rows.text_of(row["messages"][-2]),
+        b"",
+    )
     if mix.gates:
         gates.check(row, length, mix.gates)
-        program, answer = PROGRAMS.get(task.source.kind), restored(row["answer"]) if "answer" in row else None
-        if program and answer and program.recompute(answer) != answer["value"]:  # worked solutions were computed as read
+        program, answer = (
+            PROGRAMS.get(task.source.kind),
+            restored(row["answer"]) if "answer" in row else None,
+        )
+        if (
+            program and answer and program.recompute(answer) != answer["value"]
+        ):  # worked solutions were computed as read
             raise Skip("the stored answer is not what it computes to")
         # Public problems were compared before they were joined into sessions.
-        if not isinstance(task.source, Hub) and (note := contaminated(map(rows.text_of, row["messages"][1:]))):
+        if not isinstance(task.source, Hub) and (
+            note := contaminated(map(rows.text_of, row["messages"][1:]))
+        ):
             notes[note.text] += 1
         # A question is the same only about the same pictures; a short later turn ("and then?") means what stands before it.
-        salt = looked.hex() or (row["id"] if len(row["messages"]) > 3 and len(user.split()) < 20 else "")
+        salt = looked.hex() or (
+            row["id"] if len(row["messages"]) > 3 and len(user.split()) < 20 else ""
+        )
         signed = gates.signature(user, salt) + gates.signature(reply.reasoning)
     met = tuple(name for name, target in mix.targets.items() if meets(row, len(item.turns), target))
     identity = (row["id"], item.id, item.group or item.id, row["category"], row["origin"])
-    return Candidate(*identity, length, len(reply.reasoning.split()), met, looked, names, "answer" in row, signed)
+    return Candidate(
+        *identity, length, len(reply.reasoning.split()), met, looked, names, "answer" in row, signed
+    )
 
 
 def meets(row: dict, turns: int, target: Target) -> bool:

@@ -1,6 +1,6 @@
 """What a row must pass, each with a reason that is counted: length, language, repetition, contamination, near-duplicates.
 
-Schema, format and marker hygiene are the row contract's own (apriel.rows, apriel.chat) and are checked as a row is made.
+Schema, format and marker hygiene are the row contract's own (common.rows, common.chat) and are checked as a row is made.
 """
 
 import io
@@ -16,17 +16,22 @@ from datasketch import MinHash
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from PIL import Image
 
-from apriel import chat, facts, rows
+from common import chat, facts, rows
 from preprocess.mix import Gates
 from preprocess.rows import Skip
 
-PERMUTATIONS, BAND = 128, 8  # of a signature; values that must all agree before two rows are compared
+PERMUTATIONS, BAND = (
+    128,
+    8,
+)  # of a signature; values that must all agree before two rows are compared
 SHINGLE, GRAM, RUN = 5, 8, 6  # words
 DROP, REPORT = 0.8, 0.5  # share of a benchmark's problem that stands in a row
 SHORT = 40  # words under which a language or a repetition cannot be told
 _WORD = re.compile(r"\w+")
 # Code and formulas.
-_NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
+_NOT_PROSE = re.compile(
+    r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL
+)
 # Common English words that are no common words of the neighbouring languages.
 _COMMON = """the and of to is that it for are with this be by from have or which what you not can has if at each how but we they
 one its than then were she his there when would do does find let"""
@@ -56,7 +61,11 @@ def check(row: dict, length: int, gates: Gates) -> None:
     user, reply = rows.text_of(row["messages"][-2]), rows.text_of(row["messages"][-1])
     if length > gates.max_tokens:
         raise Skip(f"longer than {gates.max_tokens:,} tokens")
-    words = [word for word in _WORD.findall(_NOT_PROSE.sub(" ", f"{user} {reply}").lower()) if word.isalpha()]
+    words = [
+        word
+        for word in _WORD.findall(_NOT_PROSE.sub(" ", f"{user} {reply}").lower())
+        if word.isalpha()
+    ]
     if len(words) >= SHORT and sum(word in _ENGLISH for word in words) < gates.english * len(words):
         raise Skip("not English")
     words = _NOT_PROSE.sub(" ", reply).split()
@@ -70,10 +79,14 @@ def check(row: dict, length: int, gates: Gates) -> None:
 def stands(answer: dict, text: str) -> bool:
     """Whether a reply's final text says the value of `answer`: a number within its relative tolerance, or the very text."""
     if answer["kind"] != "number":
-        return bool(re.search(rf"(?<!\w){re.escape(str(answer['value']))}(?!\w)", text, re.IGNORECASE))
+        return bool(
+            re.search(rf"(?<!\w){re.escape(str(answer['value']))}(?!\w)", text, re.IGNORECASE)
+        )
     value = float(answer["value"])
     near = max(abs(value) * answer.get("tolerance", 0), 1e-9)
-    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text.replace("{,}", ",").replace("\\!", "").replace("−", "-"))
+    found = re.findall(
+        r"-?\d[\d,]*(?:\.\d+)?", text.replace("{,}", ",").replace("\\!", "").replace("−", "-")
+    )
     return any(abs(float(number.replace(",", "")) - value) <= near for number in found)
 
 
@@ -96,8 +109,15 @@ class Benchmark:
 
     def covered(self, text: str) -> tuple[float, str]:
         """The largest share of a problem that stands in `text`, and the set the problem is of."""
-        hits = Counter(at for run in _runs(text, True) | _runs(text, False) for at in self._holders.get(run, ()))
-        return max(((count / self._sizes[at][1], self._sizes[at][0]) for at, count in hits.items()), default=(0.0, ""))
+        hits = Counter(
+            at
+            for run in _runs(text, True) | _runs(text, False)
+            for at in self._holders.get(run, ())
+        )
+        return max(
+            ((count / self._sizes[at][1], self._sizes[at][0]) for at, count in hits.items()),
+            default=(0.0, ""),
+        )
 
 
 def _runs(text: str, masked: bool) -> set[str]:
@@ -112,7 +132,10 @@ def _runs(text: str, masked: bool) -> set[str]:
 def signature(text: str, salt: str = "") -> bytes:
     """The MinHash of a text's five-word runs, PERMUTATIONS uint32. Texts with another salt have nothing in common."""
     words = _WORD.findall(text.lower())
-    shingles = {" ".join([salt, *words[at : at + SHINGLE]]) for at in range(max(len(words) - SHINGLE + 1, 1))}
+    shingles = {
+        " ".join([salt, *words[at : at + SHINGLE]])
+        for at in range(max(len(words) - SHINGLE + 1, 1))
+    }
     minhash = _EMPTY.copy()
     minhash.update_batch([shingle.encode() for shingle in shingles])
     return minhash.hashvalues.astype(np.uint32).tobytes()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from apriel.rows import ORIGINS
+from common.rows import ORIGINS
 
 
 class MixError(ValueError):
@@ -21,7 +21,9 @@ class Part(BaseModel):
 
 class _Source(Part):
     category: str
-    system: str | list[str]  # files, relative to the dataset's folder; of several prompts each conversation draws one
+    system: (
+        str | list[str]
+    )  # files, relative to the dataset's folder; of several prompts each conversation draws one
 
 
 class Written(_Source):
@@ -39,21 +41,29 @@ class Drawn(_Source):
     count: int = Field(gt=0)
     heldout: int = Field(default=0, ge=0)  # rows for evaluation alone, into heldout.jsonl
     path: str = ""  # video: a folder with clips of one's own
-    openings: list[str] = []  # pictures: how the reasoning of a reply may begin; {asked} is what is asked for
+    openings: list[
+        str
+    ] = []  # pictures: how the reasoning of a reply may begin; {asked} is what is asked for
 
 
 class Hub(_Source):
     """The train split of a public data set, from the hub at its pinned revision or from a local folder."""
 
     kind: Literal["gsm8k", "math"]
-    sessions: float = Field(default=0, ge=0, lt=1)  # share of conversations that hold 4-6 problems instead of one
+    sessions: float = Field(
+        default=0, ge=0, lt=1
+    )  # share of conversations that hold 4-6 problems instead of one
 
 
 class Gates(Part):
     max_tokens: int = Field(gt=0)  # of a whole row, in Pixtral's vocabulary, images included
-    english: float  # least share of common English words among the words, code and formulas left out
+    english: (
+        float  # least share of common English words among the words, code and formulas left out
+    )
     repetition: float  # largest share of a reply's six-word runs that stood in it before, code and formulas left out
-    near_duplicate: float  # estimated Jaccard similarity of five-word runs from which a later row is dropped
+    near_duplicate: (
+        float  # estimated Jaccard similarity of five-word runs from which a later row is dropped
+    )
     benchmarks: bool  # drop what covers 0.8 of a problem of GSM8K test, GSM-Hard, MATH test or our own held-out ones
 
 
@@ -63,11 +73,13 @@ class Target(Part):
     share: tuple[float, float]
     what: str  # the definition in words, for the report
     reasoning_words: int = 0  # at least
-    nudges: bool = False  # the answer is a nudge by apriel.behaviour's definition
+    nudges: bool = False  # the answer is a nudge by common.behaviour's definition
     phrases: list[str] = []
     phrases_in: Literal["reply", "reasoning"] = "reply"
     labels: list[str] = []  # category or tag, any
-    turns: tuple[int, int] | None = None  # user turns of the whole conversation; the share is then one of conversations
+    turns: tuple[int, int] | None = (
+        None  # user turns of the whole conversation; the share is then one of conversations
+    )
 
 
 class Mix(Part):
@@ -86,8 +98,12 @@ class Mix(Part):
         if unknown := sorted(set(self.caps) - set(ORIGINS)):
             raise ValueError(f"caps: {unknown[0]!r} is no origin; one of {', '.join(ORIGINS)}")
         if self.quotas and sum(self.quotas.values()) != self.total:
-            raise ValueError(f"the quotas sum to {sum(self.quotas.values()):,}, total says {self.total}")
-        if self.quotas and (missing := {source.category for source in self.sources} - set(self.quotas)):
+            raise ValueError(
+                f"the quotas sum to {sum(self.quotas.values()):,}, total says {self.total}"
+            )
+        if self.quotas and (
+            missing := {source.category for source in self.sources} - set(self.quotas)
+        ):
             raise ValueError(f"no quota for category {sorted(missing)[0]!r}")
         return self
 
@@ -103,7 +119,9 @@ def load(path: Path, kind: Any = Mix) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MixError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key before the one it misses
+        first = min(
+            error.errors(), key=lambda one: one["type"] != "extra_forbidden"
+        )  # a misspelt key before the one it misses
         place = list(first["loc"])
         if isinstance(raw, list) and place and isinstance(raw[place[0]], dict):
             place[0] = raw[place[0]].get("id", place[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from apriel import rows
+from common import rows
 from preprocess.candidates import Candidate
 from preprocess.mix import Mix, MixError
 from preprocess.teacher.accepted import NOTE
@@ -17,7 +17,12 @@ from preprocess.teacher.accepted import NOTE
 TEMPLATE = Path(__file__).with_name("report.template.md")
 SAMPLES = 3  # rows of each category
 BATCH = 256  # rows in memory
-SIZES = {"n<1K": 1_000, "1K<n<10K": 10_000, "10K<n<100K": 100_000, "100K<n<1M": 10**6}  # the hub's words
+SIZES = {
+    "n<1K": 1_000,
+    "1K<n<10K": 10_000,
+    "10K<n<100K": 100_000,
+    "100K<n<1M": 10**6,
+}  # the hub's words
 
 
 def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candidate]) -> None:
@@ -36,7 +41,10 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
 
 def _slots(mix: Mix, about: dict) -> dict[str, str]:
     have = about["categories"]
-    lines = [[name, have.get(name, 0), want, max(want - have.get(name, 0), 0)] for name, want in mix.quotas.items()]
+    lines = [
+        [name, have.get(name, 0), want, max(want - have.get(name, 0), 0)]
+        for name, want in mix.quotas.items()
+    ]
     lines.append(["all", about["kept"], mix.total, sum(line[3] for line in lines)])
     targets = []
     for name, target in mix.targets.items():
@@ -45,9 +53,17 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         wanted = f"{low:.0%} or more" if high >= 1 else f"{low:.0%} to {high:.0%}"
         verdict = "below" if measured < low else "above" if measured > high else "met"
         targets.append([name.replace("_", " "), share, wanted, verdict, target.what])
-    counts = {name: sorted(about[name].items(), key=lambda line: (-line[1], line[0])) for name in ("origins", "skipped", "notes")}
-    public = [[s["repository"], s["licence"], s.get("revision") or "a local folder"] for s in about["sources"].values()]
-    numbers = {name: about[name] for name in ("kept", "read", "images", "tokens", "verified_answers")}
+    counts = {
+        name: sorted(about[name].items(), key=lambda line: (-line[1], line[0]))
+        for name in ("origins", "skipped", "notes")
+    }
+    public = [
+        [s["repository"], s["licence"], s.get("revision") or "a local folder"]
+        for s in about["sources"].values()
+    ]
+    numbers = {
+        name: about[name] for name in ("kept", "read", "images", "tokens", "verified_answers")
+    }
     numbers |= {"total": mix.total, "missing": lines[-1][3]}
     return {name: f"{number:,}" for name, number in numbers.items()} | {
         "dataset": about["dataset"],
@@ -56,7 +72,10 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         "have_want": _table(["category", "have", "want", "missing"], lines),
         "targets": _table(["target", "measured", "wanted", "", "a reply counts when"], targets),
         "origins": _table(["origin", "rows"], counts["origins"]),
-        "teachers": ", ".join(note.removeprefix(NOTE) for note in about["notes"] if note.startswith(NOTE)) or "none so far",
+        "teachers": ", ".join(
+            note.removeprefix(NOTE) for note in about["notes"] if note.startswith(NOTE)
+        )
+        or "none so far",
         "dropped": _table(["source and reason", "rows"], counts["skipped"]),
         "noted": _table(["what", "rows"], counts["notes"]) if counts["notes"] else "Nothing.",
         "sources": _table(["public set", "licence", "revision"], public),
@@ -65,9 +84,15 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
 
 def _table(head: list[str], lines: list) -> str:
     def cell(value: object) -> str:
-        return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+        return (
+            f"{value:,}"
+            if isinstance(value, int)
+            else str(value).replace("|", "\\|").replace("\n", " ")
+        )
 
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in [head, ["---"] * len(head), *lines])
+    return "\n".join(
+        f"| {' | '.join(map(cell, line))} |" for line in [head, ["---"] * len(head), *lines]
+    )
 
 
 def _picture(path: Path, about: dict, chosen: list[Candidate]) -> None:
@@ -80,7 +105,11 @@ def _picture(path: Path, about: dict, chosen: list[Candidate]) -> None:
     bars.legend()
     tokens.hist([c.tokens for c in chosen], bins=60, color="#44607a")
     words.hist([c.reasoning_words for c in chosen], bins=60, color="#44607a")
-    for axes, what in zip((bars, tokens, words), ("rows", "tokens of a row", "words of a reply's reasoning"), strict=True):
+    for axes, what in zip(
+        (bars, tokens, words),
+        ("rows", "tokens of a row", "words of a reply's reasoning"),
+        strict=True,
+    ):
         axes.set(xlabel=what)
     figure.savefig(path, metadata={"Software": None})  # no version in the file
 
@@ -90,12 +119,21 @@ def _samples(aside: Path, seed: int, chosen: list[Candidate]) -> Iterator[str]:
     wanted: set[str] = set()
     for category in {c.category for c in chosen}:
         there = sorted(c.id for c in chosen if c.category == category)
-        wanted.update(random.Random(f"samples {seed} {category}").sample(there, min(SAMPLES, len(there))))
-    shown = [row for name in ("train", "val") for row in rows.read(aside / f"{name}.jsonl") if row["id"] in wanted]
+        wanted.update(
+            random.Random(f"samples {seed} {category}").sample(there, min(SAMPLES, len(there)))
+        )
+    shown = [
+        row
+        for name in ("train", "val")
+        for row in rows.read(aside / f"{name}.jsonl")
+        if row["id"] in wanted
+    ]
     for row in sorted(shown, key=lambda row: (row["category"], row["id"])):
         yield f"### {row['category']}: {row['id']}"
         for message in row["messages"][1:]:
-            images = "".join(f"![]({part['path']})\n" for part in message["content"] if part["type"] == "image")
+            images = "".join(
+                f"![]({part['path']})\n" for part in message["content"] if part["type"] == "image"
+            )
             yield f"**{message['role']}**\n\n{images}\n~~~~~text\n{rows.text_of(message)}\n~~~~~"
         if answer := row.get("answer"):
             yield f"checked by a program: {answer['kind']} `{answer['value']}` {answer['unit']}"
@@ -118,14 +156,20 @@ def export(build: Path, target: Path) -> str:
     message = {"role": Value("string"), "weight": Value("int8"), "content": List(part)}
     columns = {name: Value("string") for name in ("id", "category", "origin", "answer")}
     columns |= {"tags": List(Value("string")), "messages": List(message), "images": List(Image())}
-    for split, source in (("train", "train.jsonl"), ("validation", "val.jsonl"), ("heldout", "heldout.jsonl")):
+    for split, source in (
+        ("train", "train.jsonl"),
+        ("validation", "val.jsonl"),
+        ("heldout", "heldout.jsonl"),
+    ):
         if (build / source).exists():
             with tempfile.TemporaryDirectory(dir=aside) as cache:
                 of = {"gen_kwargs": {"path": build / source}, "writer_batch_size": BATCH}
                 made = Dataset.from_generator(_records, Features(columns), cache, **of)
                 made.to_parquet(aside / "data" / f"{split}-00000-of-00001.parquet", BATCH)
             written.append(f"{split} {made.num_rows:,}")
-    for path in (path for name in ("README.md", "manifest.json") if (path := build / name).exists()):
+    for path in (
+        path for name in ("README.md", "manifest.json") if (path := build / name).exists()
+    ):
         shutil.copy(path, aside)
     aside.rename(target)
     return f"{target}: {', '.join(written)} rows as parquet"
@@ -134,6 +178,13 @@ def export(build: Path, target: Path) -> str:
 def _records(path: Path) -> Iterator[dict]:
     """The rows of a file as columns: parts keep their order; an image part's bytes stand in `images`, in the same order."""
     for row in rows.read(path):
-        images = [{"path": image.path.name, "bytes": image.path.read_bytes()} for image in rows.images(row, path.parent)]
-        answer = json.dumps(row["answer"], ensure_ascii=False, sort_keys=True) if "answer" in row else None
+        images = [
+            {"path": image.path.name, "bytes": image.path.read_bytes()}
+            for image in rows.images(row, path.parent)
+        ]
+        answer = (
+            json.dumps(row["answer"], ensure_ascii=False, sort_keys=True)
+            if "answer" in row
+            else None
+        )
         yield row | {"answer": answer, "images": images}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from apriel import chat
+from common import chat
 
 _ANSWER = ("kind", "value", "unit", "tolerance")
 
@@ -57,7 +57,11 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
 
     `image_path` stores a PNG file and gives its path in the dataset. Raises Skip.
     """
-    about = {"category": conversation.category, "origin": conversation.origin, "tags": list(conversation.tags)}
+    about = {
+        "category": conversation.category,
+        "origin": conversation.origin,
+        "tags": list(conversation.tags),
+    }
     history, rows = [_said("system", conversation.system)], []
     for number, turn in enumerate(conversation.turns, 1):
         if marker := chat.reserved_in(f"{conversation.system}\n{turn.user}"):

@@ -14,7 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from PIL import Image
 
-from apriel import chat
+from common import chat
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCES = (
@@ -53,7 +53,11 @@ def some_rows(folder: Path, count: int) -> list[dict]:
     """Rows of very different lengths; every third has one picture, every ninth two."""
     made = []
     for n in range(count):
-        pictures = [save_image(folder, (32 + 16 * (n % 4), 48), (n * 7 % 255, 90, 40))] if n % 3 == 0 else []
+        pictures = (
+            [save_image(folder, (32 + 16 * (n % 4), 48), (n * 7 % 255, 90, 40))]
+            if n % 3 == 0
+            else []
+        )
         pictures += [save_image(folder, (48, 32), (3, n * 11 % 255, 80))] if n % 9 == 0 else []
         words = " ".join(SENTENCES[(n + k) % len(SENTENCES)] for k in range(1 + n * 5 % 11))
         reply = chat.compose(f"Step {n}: {words}", f"Answer {n}.")
@@ -76,9 +80,13 @@ def write_dataset(folder: Path, train: list[dict], val: list[dict] | None = None
     files = {}
     for name, content in (("train", train), ("val", val or train[:3])):
         path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in content), encoding="utf-8")
+        path.write_text(
+            "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in content), encoding="utf-8"
+        )
         files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps({"data_sha256": files["train.jsonl"], "files": files}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"data_sha256": files["train.jsonl"], "files": files})
+    )
     return folder
 
 

@@ -19,13 +19,15 @@ import sys
 import time
 from pathlib import Path
 
-from apriel import facts, rows
+from common import facts, rows
 from training import memory
 from training.recipe import ROOT, find
 from training.train import quiet_environment
 
 OUT = ROOT / "outputs" / "bench"
-SEQUENCE_LEN = 8192  # of the real recipes, on the tiny model too: rows with pictures are part of the mix
+SEQUENCE_LEN = (
+    8192  # of the real recipes, on the tiny model too: rows with pictures are part of the mix
+)
 
 
 def stock(recipe: dict) -> dict:
@@ -35,7 +37,9 @@ def stock(recipe: dict) -> dict:
         "bnb_config_kwargs", "lora_r", "lora_alpha", "lora_target_modules", "bf16", "tf32", "learning_rate", "lr_scheduler", "seed",
         "warmup_steps", "dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory",
     )  # fmt: skip
-    kernels = dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), False)  # they fail for llava by themselves
+    kernels = dict.fromkeys(
+        ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), False
+    )  # they fail for llava by themselves
     return {key: recipe[key] for key in same if key in recipe} | kernels | {
         "datasets": [{"path": str(OUT / "rows" / "stock.jsonl"), "ds_type": "json", "type": "chat_template"}],
         "remove_unused_columns": False, "sample_packing": False, "pad_to_sequence_len": False, "val_set_size": 0.0,
@@ -64,14 +68,19 @@ def write_rows(data: Path, limit: int, renderer, longest: int) -> dict:
             for image in encoded.images:
                 shutil.copyfile(image.path, folder / "images" / image.path.name)
             ours.write(json.dumps(row) + "\n")
-            messages = [{"role": m["role"], "content": [_stock_part(p, folder) for p in m["content"]]} for m in row["messages"]]
+            messages = [
+                {"role": m["role"], "content": [_stock_part(p, folder) for p in m["content"]]}
+                for m in row["messages"]
+            ]
             theirs.write(json.dumps({"messages": messages}) + "\n")
             lengths.append(len(encoded.input_ids))
             pictures += len(encoded.images)
             if len(lengths) == limit:
                 break
     shutil.copyfile(folder / "train.jsonl", folder / "val.jsonl")
-    (folder / "manifest.json").write_text(json.dumps({"data_sha256": str(time.time_ns()), "files": {}}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"data_sha256": str(time.time_ns()), "files": {}})
+    )
     return {
         "rows": len(lengths),
         "tokens": sum(lengths),
@@ -105,7 +114,10 @@ def model_folder(gpu: bool) -> Path:
         model(facts.APRIEL_15B, 0).config.save_pretrained(folder)
     tokenizer = pixtral_tokenizer()
     processor = PixtralProcessor(
-        PixtralImageProcessor(), tokenizer, patch_size=facts.PATCH, chat_template=tokenizer.chat_template
+        PixtralImageProcessor(),
+        tokenizer,
+        patch_size=facts.PATCH,
+        chat_template=tokenizer.chat_template,
     )
     processor.save_pretrained(folder)
     return folder
@@ -127,18 +139,27 @@ def random_on_device(loader, _cls=None):
         built = LlavaForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
     skipped = quantization.llm_int8_skip_modules
-    built = replace_with_bnb_linear(built, modules_to_not_convert=skipped, quantization_config=quantization)
+    built = replace_with_bnb_linear(
+        built, modules_to_not_convert=skipped, quantization_config=quantization
+    )
     for module in built.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if isinstance(module, bnb.nn.Linear4bit) and name == "weight":
                 shape = (module.out_features, module.in_features)
                 value = torch.empty(shape, dtype=torch.bfloat16, device="cuda").normal_(std=0.02)
                 made = bnb.nn.Params4bit(
-                    value, requires_grad=False, quant_type="nf4", compress_statistics=True, module=module
+                    value,
+                    requires_grad=False,
+                    quant_type="nf4",
+                    compress_statistics=True,
+                    module=module,
                 ).cuda()
             else:
                 value = torch.empty(parameter.shape, dtype=torch.bfloat16, device="cuda")
-                made = torch.nn.Parameter(value.fill_(1) if value.dim() == 1 else value.normal_(std=0.02), requires_grad=False)
+                made = torch.nn.Parameter(
+                    value.fill_(1) if value.dim() == 1 else value.normal_(std=0.02),
+                    requires_grad=False,
+                )
             module._parameters[name] = made
     for module in built.modules():
         if hasattr(module, "inv_freq"):  # buffers that only the constructor computes
@@ -180,27 +201,53 @@ def side(variant: str, recipe_name: str, gpu: bool, steps: int, warm: int, probe
     from transformers import Trainer
 
     recipe = find(recipe_name).data
-    cfg = dict(recipe) | {"base_model": str(model_folder(gpu)), "rows": {"path": str(OUT / "rows")}, "sequence_len": SEQUENCE_LEN}
+    cfg = dict(recipe) | {
+        "base_model": str(model_folder(gpu)),
+        "rows": {"path": str(OUT / "rows")},
+        "sequence_len": SEQUENCE_LEN,
+    }
     cfg = stock(cfg) if variant == "stock" else cfg
-    for key in ("eval_steps", "eval_strategy", "use_wandb", "wandb_project", "wandb_name", "save_steps"):
+    for key in (
+        "eval_steps",
+        "eval_strategy",
+        "use_wandb",
+        "wandb_project",
+        "wandb_name",
+        "save_steps",
+    ):
         cfg.pop(key, None)
-    cfg |= {"output_dir": str(OUT / "run"), "max_steps": steps, "save_strategy": "no", "logging_steps": 1}
+    cfg |= {
+        "output_dir": str(OUT / "run"),
+        "max_steps": steps,
+        "save_strategy": "no",
+        "logging_steps": 1,
+    }
     figures: dict = {"variant": variant}
     if gpu:
         figures["ceiling"] = ceiling()
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * 2**30 / total))
         ModelLoader._load_model_from_pretrained = random_on_device
-    marks: list[tuple[float, int, int, float]] = []  # (time, real tokens, token slots, attention pairs) of each micro-batch
+    marks: list[
+        tuple[float, int, int, float]
+    ] = []  # (time, real tokens, token slots, attention pairs) of each micro-batch
     stock_step = Trainer.training_step
 
     def training_step(self, model, inputs, *args, **kwargs):
-        ids, mask, positions = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
+        ids, mask, positions = (
+            inputs["input_ids"],
+            inputs.get("attention_mask"),
+            inputs.get("position_ids"),
+        )
         real = int(mask.sum()) if mask is not None else ids.numel()
         if positions is not None:
             pairs = float((positions + 1).sum())
         else:
-            lengths = mask.sum(-1).double() if mask is not None else torch.tensor([float(ids.shape[1])] * ids.shape[0])
+            lengths = (
+                mask.sum(-1).double()
+                if mask is not None
+                else torch.tensor([float(ids.shape[1])] * ids.shape[0])
+            )
             pairs = float((lengths * (lengths + 1) / 2).sum())
         loss = stock_step(self, model, inputs, *args, **kwargs)
         if gpu:
@@ -211,7 +258,9 @@ def side(variant: str, recipe_name: str, gpu: bool, steps: int, warm: int, probe
     Trainer.training_step = training_step
     parsed = load_cfg(DictDefault(cfg))
     data = PluginManager.get_instance().load_datasets(parsed) if parsed.plugins else None
-    model, _, trainer = train(cfg=parsed, dataset_meta=data or load_datasets(cfg=parsed, cli_args=TrainerCliArgs()))
+    model, _, trainer = train(
+        cfg=parsed, dataset_meta=data or load_datasets(cfg=parsed, cli_args=TrainerCliArgs())
+    )
     skip = warm * parsed.gradient_accumulation_steps
     seconds = marks[-1][0] - marks[skip - 1][0]
     real, slots, pairs = (sum(mark[i] for mark in marks[skip:]) for i in (1, 2, 3))
@@ -248,7 +297,11 @@ def longest(model, trainer) -> int:
         labels[:, ::2] = -100
         try:
             with trainer.compute_loss_context_manager(), torch.autocast("cuda", torch.bfloat16):
-                loss = model(input_ids=ids, position_ids=torch.arange(length, device="cuda")[None], labels=labels).loss
+                loss = model(
+                    input_ids=ids,
+                    position_ids=torch.arange(length, device="cuda")[None],
+                    labels=labels,
+                ).loss
             loss.backward()
         except torch.OutOfMemoryError:
             break
@@ -263,21 +316,38 @@ def run_side(variant: str, options: argparse.Namespace, probe: bool) -> dict:
     """Measure one side in a process of its own; a failure is a row of the table, not the end of the bench."""
     result = OUT / "side.json"
     result.unlink(missing_ok=True)
-    words = ["--side", variant, "--recipe", options.recipe, "--steps", str(options.steps), "--warm", str(options.warm)]
+    words = [
+        "--side",
+        variant,
+        "--recipe",
+        options.recipe,
+        "--steps",
+        str(options.steps),
+        "--warm",
+        str(options.warm),
+    ]
     words += ["--gpu"] * options.gpu + ["--probe"] * probe
     log = (OUT / f"{variant}.log").open("w")
     started = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "training.bench", *words], cwd=ROOT, stdout=log, stderr=log).returncode
+    code = subprocess.run(
+        [sys.executable, "-m", "training.bench", *words], cwd=ROOT, stdout=log, stderr=log
+    ).returncode
     wall = round(time.monotonic() - started)
     if code or not result.exists():
         tail = Path(log.name).read_text(errors="replace").strip().splitlines()[-1:]
-        return {"variant": variant, "failed": tail[0][:200] if tail else f"exit {code}", "wall_s": wall}
+        return {
+            "variant": variant,
+            "failed": tail[0][:200] if tail else f"exit {code}",
+            "wall_s": wall,
+        }
     return json.loads(result.read_text()) | {"wall_s": wall}
 
 
 def table(found: list[dict]) -> str:
     """The figures as Markdown."""
-    base = next((f["tokens_per_s"] for f in found if f["variant"] == "stock" and "tokens_per_s" in f), None)
+    base = next(
+        (f["tokens_per_s"] for f in found if f["variant"] == "stock" and "tokens_per_s" in f), None
+    )
     lines = [
         "| side | real tokens/s | against stock | padded | peak GiB | of the ceiling | longest |",
         "|---|---|---|---|---|---|---|",
@@ -297,10 +367,18 @@ def table(found: list[dict]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.bench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.bench", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--gpu", action="store_true", help="the true shape on this machine's GPU")
-    parser.add_argument("--recipe", help="recipe whose settings are ours (default: tiny, with --gpu qlora_r128)")
-    parser.add_argument("--data", type=Path, help="folder of a built dataset (default: aether where it is built, else tiny)")
+    parser.add_argument(
+        "--recipe", help="recipe whose settings are ours (default: tiny, with --gpu qlora_r128)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder of a built dataset (default: aether where it is built, else tiny)",
+    )
     parser.add_argument("--steps", type=int, help="optimizer steps a side")
     parser.add_argument("--warm", type=int, default=2, help="optimizer steps that are not counted")
     parser.add_argument("--rows", type=int, default=400)
@@ -313,22 +391,30 @@ def main() -> int:
     quiet_environment()
     OUT.mkdir(parents=True, exist_ok=True)
     if options.side:
-        found = side(options.side, options.recipe, options.gpu, options.steps, options.warm, options.probe)
+        found = side(
+            options.side, options.recipe, options.gpu, options.steps, options.warm, options.probe
+        )
         (OUT / "side.json").write_text(json.dumps(found))
         return 0
     from training.check import renderer_of
 
-    data = options.data or next((p for n in ("aether", "tiny") if (p := ROOT / "datasets" / n / "build").exists()), None)
+    data = options.data or next(
+        (p for n in ("aether", "tiny") if (p := ROOT / "datasets" / n / "build").exists()), None
+    )
     if data is None:
         print("error: no built dataset; run make data DATASET=tiny", file=sys.stderr)
         return 1
     lengths = write_rows(data, options.rows, renderer_of(model_folder(options.gpu)), SEQUENCE_LEN)
-    print(f"{data}: {', '.join(f'{key} {value:,.0f}' for key, value in lengths.items())}", flush=True)
+    print(
+        f"{data}: {', '.join(f'{key} {value:,.0f}' for key, value in lengths.items())}", flush=True
+    )
     found = []
     for variant in ("stock", "ours"):
         found.append(run_side(variant, options, probe=options.gpu and variant == "ours"))
         print(table(found[-1:]).splitlines()[-1], f"({found[-1]['wall_s']} s)", flush=True)
-    (OUT / "bench.json").write_text(json.dumps({"rows": lengths, "recipe": options.recipe, "sides": found}, indent=1))
+    (OUT / "bench.json").write_text(
+        json.dumps({"rows": lengths, "recipe": options.recipe, "sides": found}, indent=1)
+    )
     print(f"\n{table(found)}\n\nwritten to {OUT.relative_to(ROOT)}/bench.json")
     return 1 if any("failed" in f for f in found) else 0
 

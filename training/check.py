@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from apriel import facts, hub, rows
-from apriel.facts import Shape
+from common import facts, hub, rows
+from common.facts import Shape
 from training import memory
 from training.recipe import ROOT, Recipe, RecipeError, find, problems
 from training.render import IGNORE, Renderer, RenderError
@@ -31,18 +31,30 @@ def model_files(recipe: Recipe, base: str | None) -> tuple[Path | None, str]:
     name = base or recipe.data["base_model"]
     if base or not hub.is_hub_id(name):
         folder = ROOT / name
-        return (folder, f"{name} (local)") if (folder / "config.json").exists() else (None, f"{name} is not built yet")
+        return (
+            (folder, f"{name} (local)")
+            if (folder / "config.json").exists()
+            else (None, f"{name} is not built yet")
+        )
     revision = hub.revision_of(name)
     if revision is None:
-        return None, f"{name} has no pinned revision in {hub.LOCK.name} (make pin): its files were not looked at"
+        return (
+            None,
+            f"{name} has no pinned revision in {hub.LOCK.name} (make pin): its files were not looked at",
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         wanted = ["*.json", "*.jinja"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted)), f"{name}@{revision[:12]}"
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=wanted)
+        ), f"{name}@{revision[:12]}"
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        return None, f"{name}@{revision[:12]} cannot be reached ({type(error).__name__}): its files were not looked at"
+        return (
+            None,
+            f"{name}@{revision[:12]} cannot be reached ({type(error).__name__}): its files were not looked at",
+        )
 
 
 def renderer_of(folder: Path | None) -> Renderer:
@@ -62,7 +74,7 @@ def pixtral_tokenizer():
     from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
 
     vocabulary = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
-    template = (ROOT / "apriel" / "chat_template.jinja").read_text(encoding="utf-8")
+    template = (ROOT / "common" / "chat_template.jinja").read_text(encoding="utf-8")
     return convert_tekken_tokenizer(str(vocabulary), chat_template=template)
 
 
@@ -82,11 +94,15 @@ def data_of(recipe: Recipe, renderer: Renderer) -> dict:
                 raise rows.RowError(f"{path}: changed since the dataset was built; build it again")
     for split in ("train", "val"):
         measured = index(folder / f"{split}.jsonl", renderer)
-        kept, dropped = select(measured, recipe.data["rows"].get("categories"), recipe.data["sequence_len"])
+        kept, dropped = select(
+            measured, recipe.data["rows"].get("categories"), recipe.data["sequence_len"]
+        )
         names, counts = np.unique(measured.categories[kept], return_counts=True)
         found[split] = {
             "rows": len(kept),
-            "dropped": [f"{measured.ids[i]} ({measured.tokens[i]} tokens)" for i in dropped.tolist()],
+            "dropped": [
+                f"{measured.ids[i]} ({measured.tokens[i]} tokens)" for i in dropped.tolist()
+            ],
             "tokens": int(measured.tokens[kept].sum()),
             "trained_tokens": int(measured.trained[kept].sum()),
             "longest": int(measured.tokens[kept].max()),
@@ -94,12 +110,16 @@ def data_of(recipe: Recipe, renderer: Renderer) -> dict:
             "categories": dict(zip(names.tolist(), counts.tolist(), strict=True)),
         }
         if split == "train":
-            first = {str(n): int(kept[np.flatnonzero(measured.categories[kept] == n)[0]]) for n in names}
+            first = {
+                str(n): int(kept[np.flatnonzero(measured.categories[kept] == n)[0]]) for n in names
+            }
             found["offsets"] = {name: int(measured.offsets[i]) for name, i in first.items()}
     return found
 
 
-def masks(recipe: Recipe, renderer: Renderer, offsets: dict[str, int]) -> dict[str, list[tuple[str, bool]]]:
+def masks(
+    recipe: Recipe, renderer: Renderer, offsets: dict[str, int]
+) -> dict[str, list[tuple[str, bool]]]:
     """For one row of each category: its text as runs of (text, trained)."""
     folder = ROOT / recipe.data["rows"]["path"]
     shown = {}
@@ -109,7 +129,10 @@ def masks(recipe: Recipe, renderer: Renderer, offsets: dict[str, int]) -> dict[s
             encoded = renderer.encode(rows.parse(file.readline()), folder)
             trained = encoded.labels != IGNORE
             cuts = [0, *(np.flatnonzero(np.diff(trained)) + 1).tolist(), len(trained)]
-            runs = [(encoded.input_ids[a:b], bool(trained[a])) for a, b in zip(cuts, cuts[1:], strict=False)]
+            runs = [
+                (encoded.input_ids[a:b], bool(trained[a]))
+                for a, b in zip(cuts, cuts[1:], strict=False)
+            ]
             shown[category] = [(_readable(renderer, ids), flag) for ids, flag in runs]
     return shown
 
@@ -120,42 +143,70 @@ def _readable(renderer: Renderer, ids: np.ndarray) -> str:
     text, start = "", 0
     for end in [*(np.flatnonzero(np.diff(places)) + 1).tolist(), len(ids)]:
         part = ids[start:end]
-        text += f"«image, {len(part)} tokens»" if len(part) and places[start] else renderer.tokenizer.decode(part)
+        text += (
+            f"«image, {len(part)} tokens»"
+            if len(part) and places[start]
+            else renderer.tokenizer.decode(part)
+        )
         start = end
     return text
 
 
 def compare(folder: Path, renderer: Renderer) -> tuple[list[str], list[str]]:
-    """(what agrees, what differs) between a model's files and apriel.facts."""
+    """(what agrees, what differs) between a model's files and common.facts."""
     same, other = [], []
 
     def say(what: str, found: object, wanted: object) -> None:
-        (same if found == wanted else other).append(what if found == wanted else f"{what}: {found!r}, expected {wanted!r}")
+        (same if found == wanted else other).append(
+            what if found == wanted else f"{what}: {found!r}, expected {wanted!r}"
+        )
 
     config = json.loads((folder / "config.json").read_text())
     say("architecture", config.get("architectures"), ["LlavaForConditionalGeneration"])
     say("vision tower", config["vision_config"].get("model_type"), "pixtral")
     say("decoder", config["text_config"].get("model_type"), "mistral")
-    say("rope_theta", (config["text_config"].get("rope_parameters") or config["text_config"]).get("rope_theta"), 1e9)
+    say(
+        "rope_theta",
+        (config["text_config"].get("rope_parameters") or config["text_config"]).get("rope_theta"),
+        1e9,
+    )
     shape = Shape.from_config(config)
     if shape.vocab == facts.APRIEL_15B.vocab:
         say("sizes", shape, facts.APRIEL_15B)
         words, ids = facts.FINGERPRINT
-        say("fingerprint of the vocabulary", tuple(renderer.tokenizer(words, add_special_tokens=False)["input_ids"]), ids)
+        say(
+            "fingerprint of the vocabulary",
+            tuple(renderer.tokenizer(words, add_special_tokens=False)["input_ids"]),
+            ids,
+        )
     for token, id_ in facts.SPECIAL_TOKENS.items():
         say(f"id of {token}", renderer.tokenizer.convert_tokens_to_ids(token), id_)
-    for marker in ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"):
-        say(f"{marker} is plain text", len(renderer.tokenizer(marker, add_special_tokens=False)["input_ids"]) > 1, True)
+    for marker in (
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|end|>",
+        "[BEGIN FINAL RESPONSE]",
+        "[END FINAL RESPONSE]",
+    ):
+        say(
+            f"{marker} is plain text",
+            len(renderer.tokenizer(marker, add_special_tokens=False)["input_ids"]) > 1,
+            True,
+        )
     say("longest edge", renderer.longest_edge, facts.LONGEST_EDGE)
     say("patch", renderer.patch, facts.PATCH)
     messages = [
-        {"role": r, "content": [{"type": "text", "text": t}]} for r, t in (("system", "S"), ("user", "U"), ("assistant", "A"))
+        {"role": r, "content": [{"type": "text", "text": t}]}
+        for r, t in (("system", "S"), ("user", "U"), ("assistant", "A"))
     ]
     wanted = (
         f"<s><|system|>\n{facts.DEFAULT_SYSTEM}S\n<|end|>\n<|user|>\nU\n<|end|>\n<|assistant|>\nA\n<|end|>\n</s>"
     )  # fmt: skip
     say("template", renderer.text(messages), wanted)
-    prompt = renderer.tokenizer.apply_chat_template(messages[:2], tokenize=False, add_generation_prompt=True)
+    prompt = renderer.tokenizer.apply_chat_template(
+        messages[:2], tokenize=False, add_generation_prompt=True
+    )
     say("generation prompt is the beginning of a trained text", wanted.startswith(prompt), True)
     return same, other
 
@@ -169,13 +220,23 @@ def validate(recipe: Recipe) -> None:
     from pydantic import ValidationError
 
     on_gpu = bool(recipe.data.get("bf16"))
-    capabilities = {"bf16": on_gpu, "fp8": on_gpu, "tf32": on_gpu, "n_gpu": 1, "compute_capability": "sm_89" if on_gpu else None}
+    capabilities = {
+        "bf16": on_gpu,
+        "fp8": on_gpu,
+        "tf32": on_gpu,
+        "n_gpu": 1,
+        "compute_capability": "sm_89" if on_gpu else None,
+    }
     cfg = DictDefault(yaml.safe_load(recipe.text))
     prepare_plugins(cfg)
     try:
         import torch
 
-        validate_config(cfg, capabilities=capabilities, env_capabilities={"torch_version": torch.__version__.split("+")[0]})
+        validate_config(
+            cfg,
+            capabilities=capabilities,
+            env_capabilities={"torch_version": torch.__version__.split("+")[0]},
+        )
     except (ValidationError, ValueError) as error:
         details = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise RecipeError(f"{recipe.path}: Axolotl refuses it: {details}") from None
@@ -183,7 +244,12 @@ def validate(recipe: Recipe) -> None:
 
 def check(recipe: Recipe, base: str | None = None, gpu_gib: float = memory.L40S_GIB) -> dict:
     """The whole check as one object; `errors` is empty when the recipe may run."""
-    report: dict = {"recipe": recipe.id, "sha256": recipe.sha256, "errors": problems(recipe), "notes": []}
+    report: dict = {
+        "recipe": recipe.id,
+        "sha256": recipe.sha256,
+        "errors": problems(recipe),
+        "notes": [],
+    }
     if report["errors"]:
         return report
     try:
@@ -192,7 +258,9 @@ def check(recipe: Recipe, base: str | None = None, gpu_gib: float = memory.L40S_
         if folder is None:
             report["notes"].append(report["model"])
         if not (ROOT / recipe.data["rows"]["path"] / "manifest.json").exists():
-            report["notes"].append(f"{recipe.data['rows']['path']} is not built yet (make data): rows were not looked at")
+            report["notes"].append(
+                f"{recipe.data['rows']['path']} is not built yet (make data): rows were not looked at"
+            )
             share = 1.0
         else:
             renderer = renderer_of(folder)
@@ -209,7 +277,11 @@ def check(recipe: Recipe, base: str | None = None, gpu_gib: float = memory.L40S_
     except (RecipeError, RenderError, rows.RowError) as error:
         report["errors"].append(str(error))
         return report
-    shape = Shape.from_config(json.loads((folder / "config.json").read_text())) if folder else facts.APRIEL_15B
+    shape = (
+        Shape.from_config(json.loads((folder / "config.json").read_text()))
+        if folder
+        else facts.APRIEL_15B
+    )
     parts = memory.estimate(recipe.data, shape, share)
     report["memory"] = {"parts_gib": parts, "total_gib": sum(parts.values()), "gpu_gib": gpu_gib}
     if recipe.data.get("bf16") and sum(parts.values()) > gpu_gib:
@@ -227,8 +299,13 @@ def show(report: dict, colour: bool) -> None:
         print(f"\n── {category}: trained text is {'green' if colour else 'between » and «'}")
         for text, trained in runs:
             if len(text) > 2 * SHOWN:
-                text = f"{text[:SHOWN]}\n   … {len(text) - 2 * SHOWN:,} characters …\n{text[-SHOWN:]}"
-            print(f"{green}{text}{plain}" if trained else f"{dim}{text}{PLAIN if colour else ''}", end="")
+                text = (
+                    f"{text[:SHOWN]}\n   … {len(text) - 2 * SHOWN:,} characters …\n{text[-SHOWN:]}"
+                )
+            print(
+                f"{green}{text}{plain}" if trained else f"{dim}{text}{PLAIN if colour else ''}",
+                end="",
+            )
         print()
     for split in ("train", "val"):
         if data := report.get("data", {}).get(split):
@@ -237,17 +314,28 @@ def show(report: dict, colour: bool) -> None:
                 f"({data['trained_tokens'] / data['tokens']:.0%}), longest {data['longest']:,}, {data['images']:,} images, "
                 f"{len(data['dropped'])} dropped: longer than sequence_len"
             )
-            print("  " + ", ".join(f"{name} {count:,}" for name, count in data["categories"].items()))
+            print(
+                "  " + ", ".join(f"{name} {count:,}" for name, count in data["categories"].items())
+            )
             if data["dropped"]:
-                print("  dropped: " + ", ".join(data["dropped"][:10]) + (" …" if len(data["dropped"]) > 10 else ""))
+                print(
+                    "  dropped: "
+                    + ", ".join(data["dropped"][:10])
+                    + (" …" if len(data["dropped"]) > 10 else "")
+                )
     if "memory" in report:
         parts = report["memory"]["parts_gib"]
-        print("\nmemory, GiB: " + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size >= 0.005))
+        print(
+            "\nmemory, GiB: "
+            + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size >= 0.005)
+        )
         print(
             f"  about {report['memory']['total_gib']:.1f} at the peak; the GPU of reference (L40S) has {report['memory']['gpu_gib']:.1f}"
         )
     if "same" in report:
-        print(f"\nthe model's files agree with what this repository relies on in {len(report['same'])} points")
+        print(
+            f"\nthe model's files agree with what this repository relies on in {len(report['same'])} points"
+        )
     for note in report["notes"]:
         print(f"note: {note}")
     for error in report["errors"]:
@@ -255,11 +343,18 @@ def show(report: dict, colour: bool) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.check", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.check", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("recipe")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
-    parser.add_argument("--gpu-gib", type=float, default=memory.L40S_GIB, help="memory of the GPU in mind (default: an L40S)")
+    parser.add_argument(
+        "--gpu-gib",
+        type=float,
+        default=memory.L40S_GIB,
+        help="memory of the GPU in mind (default: an L40S)",
+    )
     options = parser.parse_args()
     os.chdir(ROOT)
     from training.train import quiet_environment

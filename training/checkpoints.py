@@ -19,7 +19,13 @@ from training import provenance
 from training.recipe import RecipeError
 
 SEAL = "sealed.json"
-WANTED = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "*model*.safetensors")  # to resume exactly
+WANTED = (
+    "trainer_state.json",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state*.pth",
+    "*model*.safetensors",
+)  # to resume exactly
 
 
 def _sha256(path: Path) -> str:
@@ -34,7 +40,11 @@ def seal(folder: Path, wanted: tuple[str, ...] = WANTED, **facts: object) -> Non
 
     files = {}
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        if path.name not in (SEAL, provenance.FILE) and path.name[0] != "." and path.suffix != ".log":  # those change afterwards
+        if (
+            path.name not in (SEAL, provenance.FILE)
+            and path.name[0] != "."
+            and path.suffix != ".log"
+        ):  # those change afterwards
             files[path.name] = [path.stat().st_size, _sha256(path)]
         if path.suffix == ".safetensors":
             safe_open(path, "numpy").keys()  # compares the header with the length of the file
@@ -84,7 +94,13 @@ def _mirror(run_id: str):
     root = f"{root.rstrip('/')}/{run_id}"
     system.makedirs(root, exist_ok=True)
     names = (path.rstrip("/").rsplit("/", 1)[-1] for path in system.ls(root, detail=False))
-    return system, root, sorted((name for name in names if name.startswith("checkpoint-")), key=number, reverse=True)
+    return (
+        system,
+        root,
+        sorted(
+            (name for name in names if name.startswith("checkpoint-")), key=number, reverse=True
+        ),
+    )
 
 
 def push(run: Path, name: str = "", keep: int = sys.maxsize) -> None:
@@ -94,13 +110,23 @@ def push(run: Path, name: str = "", keep: int = sys.maxsize) -> None:
     try:
         system, root, before = _mirror(record["identity"]["recipe"])
         system.makedirs(f"{root}/{name}".rstrip("/"), exist_ok=True)
-        system.put([str(run / name / file) for file in (*sealed(run / name)["files"], SEAL)], f"{root}/{name}".rstrip("/") + "/")
-        system.put_file(str(run / provenance.FILE), f"{root}/.{provenance.FILE}")  # aside: half a record would be no run
+        system.put(
+            [str(run / name / file) for file in (*sealed(run / name)["files"], SEAL)],
+            f"{root}/{name}".rstrip("/") + "/",
+        )
+        system.put_file(
+            str(run / provenance.FILE), f"{root}/.{provenance.FILE}"
+        )  # aside: half a record would be no run
         system.mv(f"{root}/.{provenance.FILE}", f"{root}/{provenance.FILE}")
         for old in [n for n in before if n != name][max(keep - 1, 0) :]:
             system.rm(f"{root}/{old}", recursive=True)
-    except Exception as error:  # any of a dozen clients' own; a mirror that is down must not end the training
-        print(f"warning: MIRROR: {name or 'the result'} was not copied: {type(error).__name__}: {error}", file=sys.stderr)
+    except (
+        Exception
+    ) as error:  # any of a dozen clients' own; a mirror that is down must not end the training
+        print(
+            f"warning: MIRROR: {name or 'the result'} was not copied: {type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
 
 
 def forget(run_id: str) -> None:
@@ -118,7 +144,9 @@ def fetch(run: Path, run_id: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         system, root, names = _mirror(run_id)
-        for name in names or ([""] if system.exists(f"{root}/{SEAL}") else []):  # a finished run has no checkpoints there
+        for name in names or (
+            [""] if system.exists(f"{root}/{SEAL}") else []
+        ):  # a finished run has no checkpoints there
             system.get(f"{root}/{name}".rstrip("/") + "/", f"{aside / name}/", recursive=True)
             if damage(aside / name) is None:
                 system.get_file(f"{root}/{provenance.FILE}", str(aside / provenance.FILE))
@@ -128,4 +156,6 @@ def fetch(run: Path, run_id: str) -> None:
                 return
             shutil.rmtree(aside / name)
     except Exception as error:
-        raise RecipeError(f"MIRROR: {run_id} cannot be fetched: {type(error).__name__}: {error}; or unset MIRROR") from error
+        raise RecipeError(
+            f"MIRROR: {run_id} cannot be fetched: {type(error).__name__}: {error}; or unset MIRROR"
+        ) from error

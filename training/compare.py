@@ -42,7 +42,10 @@ class Run:
     metrics: dict[str, dict]  # {suite/prompt/name: {side: {value, interval, n}}}
 
     def series(self, key: str) -> pandas.Series:
-        return pandas.Series({step: row[key] for step, row in sorted(self.history.items()) if key in row}, dtype=float)
+        return pandas.Series(
+            {step: row[key] for step, row in sorted(self.history.items()) if key in row},
+            dtype=float,
+        )
 
 
 def load(name: str) -> Run:
@@ -54,7 +57,9 @@ def load(name: str) -> Run:
             return local(folder.resolve())
     if re.fullmatch(r"[\w.-]+/[\w.-]+/[\w-]+", name):
         return online(name)
-    there = sorted(str(path.parent.relative_to(outputs)) for path in outputs.glob(f"*/*/{provenance.FILE}"))
+    there = sorted(
+        str(path.parent.relative_to(outputs)) for path in outputs.glob(f"*/*/{provenance.FILE}")
+    )
     said = f"no folder with a run.json, no entity/project/run of W&B; there are: {', '.join(there) or 'none'}"
     raise RecipeError(f"no run {name!r}: {said}")
 
@@ -74,10 +79,24 @@ def local(folder: Path) -> Run:
         for prompt, cell in prompts["prompts"].items():
             for name, about in cell["measurements"].items():
                 both = {side: about[side] | {"n": about["n"]} for side in ("base", "tuned")}
-                metrics[f"{suite}/{prompt}/{name}"] = both | {"difference": about | {"value": about["difference"]}}
-    name = str(folder.relative_to(ROOT / "outputs")) if folder.is_relative_to(ROOT / "outputs") else str(folder)
+                metrics[f"{suite}/{prompt}/{name}"] = both | {
+                    "difference": about | {"value": about["difference"]}
+                }
+    name = (
+        str(folder.relative_to(ROOT / "outputs"))
+        if folder.is_relative_to(ROOT / "outputs")
+        else str(folder)
+    )
     history = local_history(folder, record.get("wandb_id"))
-    return Run(name, status, record, read("recipe.yaml"), provenance.counts(read("data.json")), history, metrics)
+    return Run(
+        name,
+        status,
+        record,
+        read("recipe.yaml"),
+        provenance.counts(read("data.json")),
+        history,
+        metrics,
+    )
 
 
 def local_history(folder: Path, wandb_id: str | None) -> History:
@@ -86,11 +105,18 @@ def local_history(folder: Path, wandb_id: str | None) -> History:
     for file in sorted(folder.glob(f"wandb/*run-*/run-{wandb_id}.wandb")):
         words = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
         lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
-        items += [json.loads(line)["history"]["item"] for line in lines if '"type":"history"' in line]
-    for path in sorted(folder.glob("checkpoint-*/trainer_state.json"), key=lambda p: -number(p.parent.name)):
+        items += [
+            json.loads(line)["history"]["item"] for line in lines if '"type":"history"' in line
+        ]
+    for path in sorted(
+        folder.glob("checkpoint-*/trainer_state.json"), key=lambda p: -number(p.parent.name)
+    ):
         with contextlib.suppress(json.JSONDecodeError):  # half of one: the one before
             for log in json.loads(path.read_text())["log_history"]:
-                named = {f"eval/{k[5:]}" if k.startswith("eval_") else f"train/{k}": v for k, v in log.items()}
+                named = {
+                    f"eval/{k[5:]}" if k.startswith("eval_") else f"train/{k}": v
+                    for k, v in log.items()
+                }
                 items.append(named | {"train/global_step": log["step"]})
             break
     return by_step(items)
@@ -100,7 +126,11 @@ def by_step(items: list[dict]) -> History:
     rows: History = defaultdict(dict)
     for item in items:
         if (step := item.get("train/global_step")) is not None:
-            rows[int(step)] |= {k: v for k, v in item.items() if k.startswith(("train/", "eval/")) and isinstance(v, int | float)}
+            rows[int(step)] |= {
+                k: v
+                for k, v in item.items()
+                if k.startswith(("train/", "eval/")) and isinstance(v, int | float)
+            }
     return dict(rows)
 
 
@@ -112,7 +142,9 @@ def online(path: str) -> Run:
     run = api.run(path)
     metrics: dict[str, dict] = defaultdict(dict)
     filters = {"group": run.group, "jobType": "eval"}
-    for other in api.runs(path.rpartition("/")[0], filters=filters, lazy=False) if run.group else []:
+    for other in (
+        api.runs(path.rpartition("/")[0], filters=filters, lazy=False) if run.group else []
+    ):
         for key, value in other.summary_metrics.items():
             name, _, side = key.rpartition("/")
             if side in SIDES:
@@ -126,7 +158,9 @@ def flat(value: dict, prefix: str = "") -> dict[str, object]:
     """A nested mapping with dotted keys."""
     found = {}
     for key, inner in value.items():
-        found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+        found |= (
+            flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+        )
     return found
 
 
@@ -135,7 +169,10 @@ def differences(runs: list[Run]) -> dict[str, dict[str, list]]:
     code = ("commit", "dirty", "lock_sha256", "image_digest", "device")
     base = ("base", "base_revision", "base_sha256", "seed")
     sections = {
-        "recipe": [{k: v for k, v in run.recipe.items() if k not in ("output_dir", "wandb_name")} for run in runs],  # its name
+        "recipe": [
+            {k: v for k, v in run.recipe.items() if k not in ("output_dir", "wandb_name")}
+            for run in runs
+        ],  # its name
         "data": [run.data for run in runs],
         "base": [{key: run.record.get("identity", {}).get(key) for key in base} for run in runs],
         "code and machine": [{key: run.record.get(key) for key in code} for run in runs],
@@ -145,7 +182,11 @@ def differences(runs: list[Run]) -> dict[str, dict[str, list]]:
     for name, values in sections.items():
         values = [flat(value) for value in values]
         columns = {key: [value.get(key) for value in values] for value in values for key in value}
-        found[name] = {key: column for key, column in columns.items() if any(other != column[0] for other in column)}
+        found[name] = {
+            key: column
+            for key, column in columns.items()
+            if any(other != column[0] for other in column)
+        }
     return found
 
 
@@ -157,18 +198,41 @@ def cell(value: object) -> str:
 
 
 def table(head: list[str], rows: list[list]) -> str:
-    return tabulate([[cell(value) for value in row] for row in rows], head, "pipe", disable_numparse=True)
+    return tabulate(
+        [[cell(value) for value in row] for row in rows], head, "pipe", disable_numparse=True
+    )
 
 
 def outcome(letter: str, run: Run) -> list:
     """A run's row in the first table."""
-    train, held, speed = (run.series(key) for key in ("train/loss", "eval/loss", "train/speed/tokens_per_s"))
+    train, held, speed = (
+        run.series(key) for key in ("train/loss", "eval/loss", "train/speed/tokens_per_s")
+    )
     said = run.record.get("ended_by") if run.status in ("failed", "stopped") else None
-    status = said if said and run.status == "stopped" else f"{run.status}: {said}" if said else run.status
-    loss = [f"{held.iloc[0]:.3f} → {held.iloc[-1]:.3f}", f"{held.min():.3f}"] if len(held) else [None, None]
+    status = (
+        said
+        if said and run.status == "stopped"
+        else f"{run.status}: {said}"
+        if said
+        else run.status
+    )
+    loss = (
+        [f"{held.iloc[0]:.3f} → {held.iloc[-1]:.3f}", f"{held.min():.3f}"]
+        if len(held)
+        else [None, None]
+    )
     last = train.iloc[-1] if len(train) else None
     rate = f"{speed.median():,.0f}" if len(speed) else None
-    return [letter, run.name, status, max(run.history, default=0), run.record.get("seconds"), last, *loss, rate]
+    return [
+        letter,
+        run.name,
+        status,
+        max(run.history, default=0),
+        run.record.get("seconds"),
+        last,
+        *loss,
+        rate,
+    ]
 
 
 def measured(about: dict | None) -> str | None:
@@ -181,17 +245,42 @@ def measured(about: dict | None) -> str | None:
 
 def page(runs: list[Run], letters: str) -> str:
     """The comparison as Markdown."""
-    head = ["", "run", "status", "step", "seconds", "train loss", "held-out loss", "lowest", "tokens/s"]
-    parts = ["# Runs compared", table(head, [outcome(*pair) for pair in zip(letters, runs, strict=True)])]
+    head = [
+        "",
+        "run",
+        "status",
+        "step",
+        "seconds",
+        "train loss",
+        "held-out loss",
+        "lowest",
+        "tokens/s",
+    ]
+    parts = [
+        "# Runs compared",
+        table(head, [outcome(*pair) for pair in zip(letters, runs, strict=True)]),
+    ]
     parts += ["![training and held-out loss by step](curves.png)", "## What differs"]
     found = differences(runs)
     for section, columns in found.items():
         if columns:
-            parts += [f"### {section}", table(["", *letters], [[key, *values] for key, values in columns.items()])]
+            parts += [
+                f"### {section}",
+                table(["", *letters], [[key, *values] for key, values in columns.items()]),
+            ]
     if same := [section for section, columns in found.items() if not columns]:
         parts.append(f"The same in all: {', '.join(same)}.")
-    names = dict.fromkeys((name, side) for run in runs for name, about in run.metrics.items() for side in SIDES if side in about)
-    rows = [[f"{n}, {side}", *(measured(run.metrics.get(n, {}).get(side)) for run in runs)] for n, side in names]
+    names = dict.fromkeys(
+        (name, side)
+        for run in runs
+        for name, about in run.metrics.items()
+        for side in SIDES
+        if side in about
+    )
+    rows = [
+        [f"{n}, {side}", *(measured(run.metrics.get(n, {}).get(side)) for run in runs)]
+        for n, side in names
+    ]
     if rows:
         parts += ["## Metrics, with 95 % intervals", table(["", *letters], rows)]
     return "\n\n".join(parts) + "\n"
@@ -208,30 +297,57 @@ def draw(runs: list[Run], letters: str, path: Path) -> None:
     for axis, (title, key) in zip(axes, SERIES.items(), strict=True):
         for place, (letter, run) in enumerate(zip(letters, runs, strict=True)):
             curve = run.series(key)
-            curve = curve.rolling(max(1, len(curve) // 50), min_periods=1).mean()  # a long run's noise would hide the others
+            curve = curve.rolling(
+                max(1, len(curve) // 50), min_periods=1
+            ).mean()  # a long run's noise would hide the others
             unfinished = len(curve) and run.status not in ("finished", "running")
             mark = (
-                {"marker": "X", "markersize": 9, "markevery": [-1]} if unfinished else {"marker": "."} if len(curve) < 50 else {}
+                {"marker": "X", "markersize": 9, "markevery": [-1]}
+                if unfinished
+                else {"marker": "."}
+                if len(curve) < 50
+                else {}
             )
-            style = {"color": f"C{place % 10}", "linestyle": "--" if place >= 10 else "-", "alpha": 0.85}
-            axis.plot(curve.index, curve, label=f"{letter}  {run.name}, {run.status}", **style, **mark)
+            style = {
+                "color": f"C{place % 10}",
+                "linestyle": "--" if place >= 10 else "-",
+                "alpha": 0.85,
+            }
+            axis.plot(
+                curve.index, curve, label=f"{letter}  {run.name}, {run.status}", **style, **mark
+            )
         axis.set(title=title, xlabel="step", ylabel="nats a trained token")
         axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.compare", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="a recipe, a folder with a run.json, or entity/project/run of W&B")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the page")
-    parser.add_argument("--out", type=Path, help="folder to write to (default: outputs/compare/<runs>)")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.compare", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="a recipe, a folder with a run.json, or entity/project/run of W&B",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of the page"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to (default: outputs/compare/<runs>)"
+    )
     options = parser.parse_args()
     os.environ.setdefault("WANDB_SILENT", "true")
     try:
         if not 2 <= len(options.runs) <= 20:
-            raise RecipeError(f'{len(options.runs)} runs given; compare 2 to 20: make compare RUNS="a b"')
+            raise RecipeError(
+                f'{len(options.runs)} runs given; compare 2 to 20: make compare RUNS="a b"'
+            )
         runs = [load(name) for name in options.runs]
     except Exception as error:
         if (line := failures.explain(error, ".")) is None:
@@ -239,7 +355,10 @@ def main() -> int:
         print(f"error: {line}", file=sys.stderr)
         return 1
     letters = string.ascii_uppercase[: len(runs)]
-    out = options.out or ROOT / "outputs" / "compare" / re.sub(r"[^\w.-]+", "_", "-".join(options.runs))[:80]
+    out = (
+        options.out
+        or ROOT / "outputs" / "compare" / re.sub(r"[^\w.-]+", "_", "-".join(options.runs))[:80]
+    )
     out.mkdir(parents=True, exist_ok=True)
     text = page(runs, letters)
     (out / "compare.md").write_text(text)

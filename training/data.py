@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from apriel import rows
+from common import rows
 from training.render import IGNORE, Encoded, Renderer, RenderError
 
 WINDOW = 4096  # rows among which a bin is filled: wide enough to leave no gaps, narrow enough to stay a random order
@@ -51,7 +51,9 @@ def data_sha256(folder: Path) -> str:
     try:
         return json.loads((folder / "manifest.json").read_text())["data_sha256"]
     except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
-        raise rows.RowError(f"{folder / 'manifest.json'}: {type(error).__name__}; build the dataset with make data") from None
+        raise rows.RowError(
+            f"{folder / 'manifest.json'}: {type(error).__name__}; build the dataset with make data"
+        ) from None
 
 
 def index(path: Path, renderer: Renderer) -> Index:
@@ -76,7 +78,10 @@ def index(path: Path, renderer: Renderer) -> Index:
             if (now := time.monotonic()) - shown > 5:
                 shown, share = now, columns["offsets"][-1] / stat.st_size
                 eta = (now - started) * (1 - share) / share
-                print(f"  {path.name}: {len(columns['ids']):,} rows measured, {share:.0%}, {eta:.0f} s to go", file=sys.stderr)
+                print(
+                    f"  {path.name}: {len(columns['ids']):,} rows measured, {share:.0%}, {eta:.0f} s to go",
+                    file=sys.stderr,
+                )
     if not columns["ids"]:
         raise rows.RowError(f"{path}: no rows")
     arrays = {name: np.array(values) for name, values in columns.items()}
@@ -114,7 +119,16 @@ def _measure(task: tuple[Path, list[tuple[int, int, bytes]]]) -> list[tuple]:
         except (rows.RowError, RenderError) as error:
             raise type(error)(f"{path}:{number}: {error}") from None
         trained = int((encoded.labels != IGNORE).sum())
-        measured.append((offset, len(encoded.input_ids), trained, len(encoded.images), row["category"], row["id"]))
+        measured.append(
+            (
+                offset,
+                len(encoded.input_ids),
+                trained,
+                len(encoded.images),
+                row["category"],
+                row["id"],
+            )
+        )
     return measured
 
 
@@ -126,7 +140,9 @@ def _pool(size: int, renderer: Renderer):
         yield map
     else:
         # Forked, so that the renderer is inherited: pickling a vocabulary for every batch would cost more than the work.
-        with multiprocessing.get_context("fork").Pool(initializer=_use, initargs=(renderer,)) as pool:
+        with multiprocessing.get_context("fork").Pool(
+            initializer=_use, initargs=(renderer,)
+        ) as pool:
             yield pool.imap
 
 
@@ -135,7 +151,9 @@ def _use(renderer: Renderer) -> None:
     _renderer = renderer
 
 
-def select(found: Index, categories: Sequence[str] | None, sequence_len: int) -> tuple[np.ndarray, np.ndarray]:
+def select(
+    found: Index, categories: Sequence[str] | None, sequence_len: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(kept, dropped): numbers of the rows of those categories, by whether they fit `sequence_len`.
 
     Raises rows.RowError for a category that no row has, and when nothing is left.
@@ -144,7 +162,9 @@ def select(found: Index, categories: Sequence[str] | None, sequence_len: int) ->
     if categories is not None:
         have = Counter(found.categories.tolist())
         if missing := [c for c in categories if c not in have]:
-            raise rows.RowError(f"{found.path}: no row of category {missing[0]!r}; it has {', '.join(sorted(have))}")
+            raise rows.RowError(
+                f"{found.path}: no row of category {missing[0]!r}; it has {', '.join(sorted(have))}"
+            )
         wanted = np.isin(found.categories, list(categories))
     fits = found.tokens <= sequence_len
     kept, dropped = np.flatnonzero(wanted & fits), np.flatnonzero(wanted & ~fits)
@@ -153,7 +173,9 @@ def select(found: Index, categories: Sequence[str] | None, sequence_len: int) ->
     return kept, dropped
 
 
-def plan(lengths: np.ndarray, capacity: int, seed: int, epoch: int, multiple: int = 1, at_least: int = 0) -> list[list[int]]:
+def plan(
+    lengths: np.ndarray, capacity: int, seed: int, epoch: int, multiple: int = 1, at_least: int = 0
+) -> list[list[int]]:
     """Bins of positions in `lengths`, each with at most `capacity` tokens, in an order drawn from (seed, epoch).
 
     Best fit, decreasing, within windows of WINDOW shuffled rows. The number of bins is a multiple of `multiple` (ranks times
@@ -200,11 +222,25 @@ class Bins(Dataset):
 
     def __init__(self, found: Index, chosen: np.ndarray, renderer: Renderer, image_processor, *, capacity: int, seed: int = 0,
                  epochs: int = 1, multiple: int = 1, pack: bool = True, shuffle: bool = True):  # fmt: skip
-        self.index, self.chosen, self.renderer, self.image_processor = found, chosen, renderer, image_processor
-        self._capacity, self._seed, self._multiple, self._pack, self._shuffle = capacity, seed, multiple, pack, shuffle
+        self.index, self.chosen, self.renderer, self.image_processor = (
+            found,
+            chosen,
+            renderer,
+            image_processor,
+        )
+        self._capacity, self._seed, self._multiple, self._pack, self._shuffle = (
+            capacity,
+            seed,
+            multiple,
+            pack,
+            shuffle,
+        )
         self._file = None
         if pack and shuffle:
-            counts = [len(plan(self.lengths, capacity, seed, epoch, multiple)) for epoch in range(max(epochs, 1))]
+            counts = [
+                len(plan(self.lengths, capacity, seed, epoch, multiple))
+                for epoch in range(max(epochs, 1))
+            ]
             self._bins_an_epoch = max(counts)
         else:
             self._bins_an_epoch = 0
@@ -219,7 +255,9 @@ class Bins(Dataset):
         if not self._pack:
             self.bins = [[i] for i in range(len(self.chosen))]
         else:
-            self.bins = plan(self.lengths, self._capacity, self._seed, epoch, self._multiple, self._bins_an_epoch)
+            self.bins = plan(
+                self.lengths, self._capacity, self._seed, epoch, self._multiple, self._bins_an_epoch
+            )
         if not self._shuffle:
             self.bins.sort(key=min)
 
@@ -245,7 +283,9 @@ class Bins(Dataset):
     def pixels(self, image: rows.Image) -> torch.Tensor:
         """The image as the vision tower reads it, float32 of shape (3, height, width)."""
         with Image.open(image.path) as picture:
-            return self.image_processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+            return self.image_processor(picture.convert("RGB"), return_tensors="pt")[
+                "pixel_values"
+            ][0]
 
 
 class Collator:
@@ -273,11 +313,15 @@ def collate(packed: Sequence[dict], with_rows: bool = False) -> dict:
     pixels = [picture for row in packed for picture in row["pixels"]]
     if pixels:
         sizes = torch.tensor([p.shape[-2:] for p in pixels])
-        batch["pixel_values"] = pixels[0].new_zeros(len(pixels), 3, *sizes.max(dim=0).values.tolist())
+        batch["pixel_values"] = pixels[0].new_zeros(
+            len(pixels), 3, *sizes.max(dim=0).values.tolist()
+        )
         for target, picture in zip(batch["pixel_values"], pixels, strict=True):
             target[:, : picture.shape[-2], : picture.shape[-1]] = picture
         batch["image_sizes"] = sizes
     if with_rows:
-        batch["row_index"] = torch.cat([torch.full((len(e.input_ids),), i) for i, e in enumerate(encoded)])[None]
+        batch["row_index"] = torch.cat(
+            [torch.full((len(e.input_ids),), i) for i, e in enumerate(encoded)]
+        )[None]
         batch["categories"] = [row["category"] for row in packed]
     return batch

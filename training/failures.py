@@ -13,8 +13,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from apriel.hub import HubError
-from apriel.rows import RowError
+from common.hub import HubError
+from common.rows import RowError
 from training.recipe import RecipeError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -52,14 +52,18 @@ class StopRequest:
         raise Interrupted(number)
 
     def defer(self) -> None:
-        for number in SIGNALS:  # when training begins: Axolotl has put a handler of its own there by then
+        for (
+            number
+        ) in SIGNALS:  # when training begins: Axolotl has put a handler of its own there by then
             signal.signal(number, self._keep)
 
     def _keep(self, number: int, _frame) -> None:
         if self.signal is None:
             self.signal = number
             # Not print: Axolotl and W&B hold locks while they pass on what is printed, and a signal may come in the midst of it.
-            os.write(2, f"\n{signal.Signals(number).name}: saving a checkpoint, then stopping\n".encode())
+            os.write(
+                2, f"\n{signal.Signals(number).name}: saving a checkpoint, then stopping\n".encode()
+            )
 
 
 def leave_signals_to_the_trainer(_worker: int) -> None:
@@ -72,7 +76,10 @@ def explain(error: BaseException | None, folder: str) -> str | None:
     """One line for a failure that is known, or whose cause is; None for any other."""
     if error is None:
         return None
-    if isinstance(error, Interrupted | Diverged | RecipeError | RowError | HubError) or type(error).__name__ == "RenderError":
+    if (
+        isinstance(error, Interrupted | Diverged | RecipeError | RowError | HubError)
+        or type(error).__name__ == "RenderError"
+    ):
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if type(error).__module__.startswith("wandb."):
@@ -87,14 +94,22 @@ def supervise(work: Callable[[], int]) -> int:
     """Run `work` in a child and pass on signals and its exit code; say what ended it where it could not say so itself."""
     child = os.fork()
     if child == 0:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # killed with its parent: nothing trains on unseen
+        ctypes.CDLL(None).prctl(
+            PR_SET_PDEATHSIG, signal.SIGKILL
+        )  # killed with its parent: nothing trains on unseen
         return work()
     for number in SIGNALS:
         signal.signal(number, lambda received, _: os.kill(child, received))
     _, status, usage = os.wait4(child, 0)
     if (code := os.waitstatus_to_exitcode(status)) < 0:
-        peak, total = usage.ru_maxrss / 2**20, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        peak, total = (
+            usage.ru_maxrss / 2**20,
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        )
         hint = ", by the system for want of memory if nobody did" if -code == signal.SIGKILL else ""
         said = f"killed by {signal.Signals(-code).name}{hint}, after a peak of {peak:.1f} of {total:.1f} GiB"
-        print(f"\nerror: {said}. The same command continues from the last whole checkpoint.", file=sys.stderr)
+        print(
+            f"\nerror: {said}. The same command continues from the last whole checkpoint.",
+            file=sys.stderr,
+        )
     return code if code >= 0 else 128 - code

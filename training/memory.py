@@ -6,8 +6,8 @@ figure is compared with the measured peak of `make bench` in recipes/qlora_r128/
 
 from __future__ import annotations
 
-from apriel import facts
-from apriel.facts import Shape
+from common import facts
+from common.facts import Shape
 
 GIB = 2**30
 L40S_GIB = 44.4  # of the 48 GB on paper, what the driver reports (45,488 MiB) less the CUDA context
@@ -42,19 +42,31 @@ def estimate(recipe: dict, shape: Shape, trained_share: float = 1.0) -> dict[str
     parts["gradients"] = trained * 4
     parts["optimizer"] = trained * STATE_BYTES.get(recipe["optimizer"], 8)
     boundary = tokens * shape.hidden * half
-    inner = tokens * half * (4 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head_dim + 6 * shape.ffn)
+    inner = (
+        tokens
+        * half
+        * (4 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head_dim + 6 * shape.ffn)
+    )
     if recipe.get("adapter"):
         inner += 7 * tokens * recipe["lora_r"] * 4 * 2
     if recipe.get("gradient_checkpointing"):
         offloaded = recipe.get("activation_offloading") == "hidden_states"
         parts["activations kept"] = boundary * (2 if offloaded else shape.layers)
-        parts["activations of a layer"] = inner * 2  # values and their gradients, in the layer being recomputed
+        parts["activations of a layer"] = (
+            inner * 2
+        )  # values and their gradients, in the layer being recomputed
     else:
         parts["activations kept"] = inner * shape.layers
         parts["activations of a layer"] = inner
-    parts["dequantised weights"] = max(i * o for i, o in shape.linears.values()) * half if recipe.get("load_in_4bit") else 0
+    parts["dequantised weights"] = (
+        max(i * o for i, o in shape.linears.values()) * half if recipe.get("load_in_4bit") else 0
+    )
     # Liger's fused loss keeps one chunk of logits and the gradient of the hidden states; its chunk shrinks as classes grow.
     chunk = max(1, round(tokens * trained_share * shape.hidden / shape.vocab))
-    parts["logits"] = chunk * shape.vocab * (half + 4) + tokens * trained_share * shape.hidden * half * 2
-    parts["one image"] = facts.image_tokens(1024, 1024) * (4 * shape.vision_hidden + 3 * shape.vision_ffn) * half * 2
+    parts["logits"] = (
+        chunk * shape.vocab * (half + 4) + tokens * trained_share * shape.hidden * half * 2
+    )
+    parts["one image"] = (
+        facts.image_tokens(1024, 1024) * (4 * shape.vision_hidden + 3 * shape.vision_ffn) * half * 2
+    )
     return {name: size / GIB for name, size in parts.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from apriel import hub
+from common import hub
 from training import tracking
 from training.checkpoints import damage
 from training.recipe import ROOT, RecipeError, find
@@ -34,7 +34,11 @@ def merge(base_folder: Path, adapter_folder: Path, out: Path) -> str:
     aside.mkdir(parents=True)
     try:
         for path in base_folder.iterdir():
-            if path.is_file() and path.suffix != ".safetensors" and path.suffix in (".json", ".jinja", ".model", ".txt"):
+            if (
+                path.is_file()
+                and path.suffix != ".safetensors"
+                and path.suffix in (".json", ".jinja", ".model", ".txt")
+            ):
                 shutil.copyfile(path, aside / path.name)
         for number, (file, keys) in enumerate(base.shards(), 1):
             tensors = {}
@@ -64,16 +68,22 @@ def base_folder(base_model: str) -> Path:
         return ROOT / base_model
     revision = hub.revision_of(base_model)
     if revision is None:
-        raise RecipeError(f"{base_model} has no pinned revision; run make pin, or give BASE=<local folder>")
+        raise RecipeError(
+            f"{base_model} has no pinned revision; run make pin, or give BASE=<local folder>"
+        )
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(base_model, revision=revision))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.merge", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.merge", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("recipe")
-    parser.add_argument("--base", type=Path, help="a local folder in the place of the recipe's base model")
+    parser.add_argument(
+        "--base", type=Path, help="a local folder in the place of the recipe's base model"
+    )
     options = parser.parse_args()
     os.chdir(ROOT)
     torch.set_grad_enabled(False)
@@ -83,8 +93,12 @@ def main() -> int:
             raise RecipeError(f"{recipe.id} trains the whole model: there is no adapter to merge")
         trained = ROOT / recipe.data["output_dir"]
         if wrong := damage(trained):
-            raise RecipeError(f"{recipe.id} is not trained to its end ({wrong}): make train RECIPE={recipe.id}")
-        proven = merge(options.base or base_folder(recipe.data["base_model"]), trained, trained / "merged")
+            raise RecipeError(
+                f"{recipe.id} is not trained to its end ({wrong}): make train RECIPE={recipe.id}"
+            )
+        proven = merge(
+            options.base or base_folder(recipe.data["base_model"]), trained, trained / "merged"
+        )
         print(f"proven: {proven}")
         quiet_environment()
         with tracking.start("merge", trained) as run:

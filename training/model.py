@@ -24,13 +24,19 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llava import modeling_llava
-from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast, LlavaForConditionalGeneration, LlavaModel
+from transformers.models.llava.modeling_llava import (
+    LlavaCausalLMOutputWithPast,
+    LlavaForConditionalGeneration,
+    LlavaModel,
+)
 from transformers.models.mistral import modeling_mistral
 from transformers.models.pixtral import modeling_pixtral
 
 from training.render import IGNORE
 
-PATCHES_A_CALL = 4096  # one image of 1024x1024 pixels: Llava keeps every layer's hidden states of a call
+PATCHES_A_CALL = (
+    4096  # one image of 1024x1024 pixels: Llava keeps every layer's hidden states of a call
+)
 _CHUNK = 2048  # positions whose logits exist at once when no gradient is wanted
 
 _stock_forward = LlavaForConditionalGeneration.forward
@@ -51,7 +57,9 @@ def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) ->
         )
         return result[0] if isinstance(result, tuple) else result
     if torch.is_grad_enabled():
-        return functional.cross_entropy(functional.linear(hidden, weight).float(), labels, reduction="sum")
+        return functional.cross_entropy(
+            functional.linear(hidden, weight).float(), labels, reduction="sum"
+        )
     return nll(hidden, weight, labels).sum()
 
 
@@ -59,7 +67,9 @@ def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) ->
 def nll(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of each label in nats, float32 of shape (tokens,), without gradient."""
     parts = [
-        functional.cross_entropy(functional.linear(h.to(weight.dtype), weight).float(), wanted, reduction="none")
+        functional.cross_entropy(
+            functional.linear(h.to(weight.dtype), weight).float(), wanted, reduction="none"
+        )
         for h, wanted in zip(hidden.split(_CHUNK), labels.split(_CHUNK), strict=True)
     ]
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
@@ -79,17 +89,30 @@ def forward(self, input_ids=None, labels=None, num_items_in_batch=None, token_nl
     hidden, targets = hidden[chosen], targets[chosen]
     if token_nll:
         return LlavaCausalLMOutputWithPast(logits=nll(hidden, self.lm_head.weight, targets))
-    if targets.numel() == 0:  # keeps the graph whole for ranks that must take part in the backward pass
+    if (
+        targets.numel() == 0
+    ):  # keeps the graph whole for ranks that must take part in the backward pass
         return LlavaCausalLMOutputWithPast(loss=hidden.float().sum() * 0)
     total = nll_sum(hidden, self.lm_head.weight, targets)
-    return LlavaCausalLMOutputWithPast(loss=total / (targets.numel() if num_items_in_batch is None else num_items_in_batch))
+    return LlavaCausalLMOutputWithPast(
+        loss=total / (targets.numel() if num_items_in_batch is None else num_items_in_batch)
+    )
 
 
 def get_image_features(
-    self, pixel_values, vision_feature_layer=None, vision_feature_select_strategy=None, image_sizes=None, **kwargs
+    self,
+    pixel_values,
+    vision_feature_layer=None,
+    vision_feature_select_strategy=None,
+    image_sizes=None,
+    **kwargs,
 ):
     """`LlavaModel.get_image_features`, a few images at a time, and without gradient where nothing in the tower is trained."""
-    frozen = not any(p.requires_grad for part in (self.vision_tower, self.multi_modal_projector) for p in part.parameters())
+    frozen = not any(
+        p.requires_grad
+        for part in (self.vision_tower, self.multi_modal_projector)
+        for p in part.parameters()
+    )
     patch = self.vision_tower.patch_size
     patches = [(int(h) // patch) * (int(w) // patch) for h, w in image_sizes]
     groups, load = [[]], 0
@@ -127,7 +150,9 @@ class Bounds:
 
 def block_mask(patches: list[int], tensor: torch.Tensor) -> Bounds:
     """In the place of a dense mask of (patches x patches): how many patches each image of a call has."""
-    edges = torch.tensor([0, *itertools.accumulate(patches)], dtype=torch.int32, device=tensor.device)
+    edges = torch.tensor(
+        [0, *itertools.accumulate(patches)], dtype=torch.int32, device=tensor.device
+    )
     return Bounds(edges, max(patches))
 
 
@@ -153,7 +178,11 @@ def attention(module, query, key, value, attention_mask, position_ids=None, **kw
     query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens, heads, head_dim), None.
     """
     bounds = attention_mask if isinstance(attention_mask, Bounds) else None
-    if attention_mask is None and position_ids is not None and position_ids.shape == (1, key.shape[2]) == query.shape[::2]:
+    if (
+        attention_mask is None
+        and position_ids is not None
+        and position_ids.shape == (1, key.shape[2]) == query.shape[::2]
+    ):
         bounds = row_bounds(position_ids)
     if bounds is None:
         return _stock_sdpa(module, query, key, value, attention_mask, **kwargs)
@@ -174,7 +203,11 @@ def attention(module, query, key, value, attention_mask, position_ids=None, **kw
 
 def attention_mask(*args, attention_mask=None, **kwargs):
     """No mask for bins, whose rows `attention` keeps apart; padded batches and generation as ever."""
-    return None if attention_mask is None else _stock_sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+    return (
+        None
+        if attention_mask is None
+        else _stock_sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+    )
 
 
 def lora_linear(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
@@ -183,10 +216,19 @@ def lora_linear(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
     PEFT copies W x, scales (..., out), and adds: three passes over the widest tensors, which a product with a bias does in one.
     """
     name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
-    if args or kwargs or self.disable_adapters or self.merged or name not in self.lora_A or name in self.lora_variant:
+    if (
+        args
+        or kwargs
+        or self.disable_adapters
+        or self.merged
+        or name not in self.lora_A
+        or name in self.lora_variant
+    ):
         return _stock_lora(self, x, *args, **kwargs)
     down, up, drop = self.lora_A[name], self.lora_B[name], self.lora_dropout[name]
-    if up.bias is not None or not (torch.is_autocast_enabled(x.device.type) or x.dtype == down.weight.dtype):
+    if up.bias is not None or not (
+        torch.is_autocast_enabled(x.device.type) or x.dtype == down.weight.dtype
+    ):
         return _stock_lora(self, x, *args, **kwargs)
     wide, narrow = self.base_layer(x), down(drop(x)) * self.scaling[name]
     return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up.weight.t()).view_as(wide)

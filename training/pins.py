@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from apriel.hub import LOCK, SETS, is_hub_id
+from common.hub import LOCK, SETS, is_hub_id
 from training.recipe import all_recipes
 
 
@@ -17,14 +17,21 @@ def main() -> int:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    models = sorted({r.data["base_model"] for r in all_recipes() if is_hub_id(r.data.get("base_model", ""))})
+    models = sorted(
+        {r.data["base_model"] for r in all_recipes() if is_hub_id(r.data.get("base_model", ""))}
+    )
     try:
         pins = {
             "models": {name: HfApi().model_info(name).sha for name in models},
-            "datasets": {about.repository: HfApi().dataset_info(about.repository).sha for about in SETS.values()},
+            "datasets": {
+                about.repository: HfApi().dataset_info(about.repository).sha
+                for about in SETS.values()
+            },
         }
     except (HfHubHTTPError, HTTPError, OSError) as error:
-        print(f"error: the hub cannot be reached, {LOCK.name} is unchanged: {error}", file=sys.stderr)
+        print(
+            f"error: the hub cannot be reached, {LOCK.name} is unchanged: {error}", file=sys.stderr
+        )
         return 1
     LOCK.write_text(json.dumps(pins, indent=1) + "\n")
     print(LOCK.read_text(), end="")

@@ -32,27 +32,41 @@ class Rows(BaseModel):
     """Where the rows are, and which of them."""
 
     model_config = ConfigDict(extra="forbid")
-    path: str = Field(description="Folder of a built dataset: train.jsonl, val.jsonl, images/, manifest.json")
-    categories: list[str] | None = Field(default=None, description="Only rows of these categories; all when absent")
+    path: str = Field(
+        description="Folder of a built dataset: train.jsonl, val.jsonl, images/, manifest.json"
+    )
+    categories: list[str] | None = Field(
+        default=None, description="Only rows of these categories; all when absent"
+    )
 
 
 class AetherArgs(BaseModel):
     """The keys this plugin adds to Axolotl's."""
 
     rows: Rows
-    fused_kernels: bool = Field(default=False, description="Liger's RMSNorm, RoPE and SwiGLU; needs a GPU")
+    fused_kernels: bool = Field(
+        default=False, description="Liger's RMSNorm, RoPE and SwiGLU; needs a GPU"
+    )
 
 
 class AetherPlugin(BasePlugin):
     def register(self, cfg):
         if cfg.get("datasets"):
-            raise ValueError(f"datasets: {NAME} reads `rows:`; a recipe that has both would train on only one of them")
+            raise ValueError(
+                f"datasets: {NAME} reads `rows:`; a recipe that has both would train on only one of them"
+            )
         if cfg.get("attn_implementation") == "eager":  # it knows neither rows nor images of a bin
             raise RecipeError("attn_implementation: eager: bins need sdpa; name that")
         if isinstance(cfg.get("rows"), dict) and cfg["rows"].get("path"):
             # Axolotl wants the keys to be there, for training and for evaluating; our load_datasets takes their place.
             for key, split in (("datasets", "train"), ("test_datasets", "val")):
-                cfg[key] = [{"path": f"{cfg['rows']['path']}/{split}.jsonl", "ds_type": "json", "type": "chat_template"}]
+                cfg[key] = [
+                    {
+                        "path": f"{cfg['rows']['path']}/{split}.jsonl",
+                        "ds_type": "json",
+                        "type": "chat_template",
+                    }
+                ]
 
     def get_input_args(self):
         return "training.plugin.AetherArgs"
@@ -68,7 +82,10 @@ class AetherPlugin(BasePlugin):
             kept, dropped = select(found, cfg.rows.categories, cfg.sequence_len)
             for number in dropped:
                 LOG.warning(
-                    "dropped %s: %d tokens, sequence_len is %d", found.ids[number], found.tokens[number], cfg.sequence_len
+                    "dropped %s: %d tokens, sequence_len is %d",
+                    found.ids[number],
+                    found.tokens[number],
+                    cfg.sequence_len,
                 )
             is_train = split == "train"
             built[split] = Bins(
@@ -79,7 +96,9 @@ class AetherPlugin(BasePlugin):
                 capacity=cfg.sequence_len,
                 seed=cfg.seed or 0,
                 epochs=int(np.ceil(cfg.num_epochs)),
-                multiple=cfg.micro_batch_size * int(os.environ.get("WORLD_SIZE", 1)) if is_train and cfg.sample_packing else 1,
+                multiple=cfg.micro_batch_size * int(os.environ.get("WORLD_SIZE", 1))
+                if is_train and cfg.sample_packing
+                else 1,
                 pack=bool(cfg.sample_packing),
                 shuffle=is_train,
             )
@@ -96,7 +115,9 @@ class AetherPlugin(BasePlugin):
     def get_training_args(self, cfg):
         resumed = getattr(cfg, "resume_from_checkpoint", None)
         # Axolotl evaluates at the start of every run; a resumed one only makes up the evaluation that a signal cut short.
-        again = {"eval_on_start": not sealed(Path(resumed)).get("evaluated", True)} if resumed else {}
+        again = (
+            {"eval_on_start": not sealed(Path(resumed)).get("evaluated", True)} if resumed else {}
+        )
         return again | {
             "sample_packing": False,  # the items are already bins: no multipack sampler on top
             "eval_sample_packing": False,
@@ -111,7 +132,9 @@ class AetherPlugin(BasePlugin):
         return AetherTrainer
 
     def pre_model_load(self, cfg):
-        set_seed(cfg.seed or 0)  # the adapter is drawn when the model loads, before the Trainer seeds anything
+        set_seed(
+            cfg.seed or 0
+        )  # the adapter is drawn when the model loads, before the Trainer seeds anything
         patches.install()
         if cfg.fused_kernels:
             patches.install_fused_kernels()
@@ -122,11 +145,15 @@ class AetherPlugin(BasePlugin):
             if type(module).__name__ != "Linear4bit":
                 continue
             if "vision_tower" in name:
-                raise RecipeError(f"{name} is quantised; name model.vision_tower under bnb_config_kwargs.llm_int8_skip_modules")
+                raise RecipeError(
+                    f"{name} is quantised; name model.vision_tower under bnb_config_kwargs.llm_int8_skip_modules"
+                )
             # An evaluation on a CPU with AVX-512 repacks the weights for inference, with coarser scales, and training goes on with them.
             module.support_avx512bf16_for_cpu = False
 
 
 def renderer_for(processor) -> Renderer:
     """A renderer with a Pixtral processor's tokenizer and image geometry."""
-    return Renderer(processor.tokenizer, processor.image_processor.size["longest_edge"], processor.patch_size)
+    return Renderer(
+        processor.tokenizer, processor.image_processor.size["longest_edge"], processor.patch_size
+    )

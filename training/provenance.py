@@ -12,10 +12,22 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apriel.recipes import git_state, weights_hash
+from common.bases import weights_hash
+from common.processes import git_state
 from training.recipe import ROOT, Recipe, RecipeError
 
-PACKAGES = ("axolotl", "torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate", "datasets", "liger-kernel", "wandb")
+PACKAGES = (
+    "axolotl",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "trl",
+    "accelerate",
+    "datasets",
+    "liger-kernel",
+    "wandb",
+)
 FILE = "run.json"
 
 
@@ -58,7 +70,11 @@ def read(folder: Path) -> dict | None:
 
 def counts(manifest: dict) -> dict:
     """The parts of a dataset's manifest that say what it holds, without the hash of every file and image."""
-    return {key: value for key, value in manifest.items() if key not in ("files", "images") and len(json.dumps(value)) < 20_000}
+    return {
+        key: value
+        for key, value in manifest.items()
+        if key not in ("files", "images") and len(json.dumps(value)) < 20_000
+    }
 
 
 def write(folder: Path, run: dict) -> None:
@@ -84,5 +100,7 @@ def only_writer(folder: Path):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RecipeError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+            raise RecipeError(
+                f"{folder} is being trained by another process; wait for it, or stop it"
+            ) from None
         yield

@@ -8,15 +8,13 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import yaml
 from pydantic import AliasChoices, BaseModel
 
-from apriel import recipes
-from apriel.recipes import ROOT, RecipeError
+from common.files import ROOT
+from common.recipes import Recipe, RecipeError, all_recipes, find  # noqa: F401
 
 # The seven sections in their order, and the order of keys within each. A key that is not listed may stand anywhere.
 SECTIONS = {
@@ -43,28 +41,6 @@ SECTIONS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Recipe(recipes.Recipe):
-    @cached_property
-    def data(self) -> dict:
-        try:
-            data = yaml.safe_load(self.text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{self.path}: not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(data, dict):
-            raise RecipeError(f"{self.path}: a {type(data).__name__} where a mapping is wanted")
-        return data
-
-
-def all_recipes(root: Path = ROOT) -> list[Recipe]:
-    return [Recipe(recipe.path) for recipe in recipes.all_recipes(root)]
-
-
-def find(name: str, root: Path = ROOT) -> Recipe:
-    """As `apriel.recipes.find`."""
-    return Recipe(recipes.find(name, root).path)
-
-
 def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
     """What is wrong with a recipe, one line each, as `file:line: key: what; what to do`. Empty when nothing is."""
     data = recipe.data
@@ -84,9 +60,18 @@ def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
         if value is None:
             say(key, "blank; give a value or remove the key")
         if isinstance(value, str) and value.startswith(("/", "~")):
-            say(key, f"{value!r} is a path of one machine; use one relative to the repository, or BASE= on the command line")
-    must = {"plugins": ["training.plugin.AetherPlugin"], "processor_type": "AutoProcessor", "skip_prepare_dataset": True}
-    for key, wanted in (must | {"chat_template": "tokenizer_default", "use_wandb": True, "sample_packing": True}).items():
+            say(
+                key,
+                f"{value!r} is a path of one machine; use one relative to the repository, or BASE= on the command line",
+            )
+    must = {
+        "plugins": ["training.plugin.AetherPlugin"],
+        "processor_type": "AutoProcessor",
+        "skip_prepare_dataset": True,
+    }
+    for key, wanted in (
+        must | {"chat_template": "tokenizer_default", "use_wandb": True, "sample_packing": True}
+    ).items():
         if data.get(key) != wanted:
             say(key, f"{data.get(key)!r}; must be {wanted!r}")
     if data.get("trust_remote_code"):
@@ -94,19 +79,27 @@ def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
     if data.get("datasets") or data.get("test_datasets"):
         say("datasets", "our plugin reads `rows:`; remove it")
     if isinstance(data.get("lora_target_modules"), list):
-        say("lora_target_modules", "bare names also hit the vision tower; give one pattern restricted to model.language_model")
+        say(
+            "lora_target_modules",
+            "bare names also hit the vision tower; give one pattern restricted to model.language_model",
+        )
     order = [key for keys in SECTIONS.values() for key in keys]
     standing = [key for key in data if key in order]
     for before, after in zip(standing, standing[1:], strict=False):
         if order.index(after) < order.index(before):
-            say(after, f"stands after {before}; the sections are {', '.join(SECTIONS)}, each with its keys in order")
+            say(
+                after,
+                f"stands after {before}; the sections are {', '.join(SECTIONS)}, each with its keys in order",
+            )
     result = recipe.path.with_suffix(".result.json")
     if result.exists():
         import json
 
         frozen = json.loads(result.read_text())["recipe_sha256"]
         if frozen != recipe.sha256:
-            found.append(f"{where}:1: changed since {result.name} was measured with it; make a new version instead")
+            found.append(
+                f"{where}:1: changed since {result.name} was measured with it; make a new version instead"
+            )
     return found
 
 
@@ -122,7 +115,9 @@ def unknown_keys(node: yaml.Node, model: type[BaseModel], path: str = "") -> lis
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {close[0]}?" if close else "remove it"
-            found.append((line, f"{path}{name}: Axolotl does not know this key and would ignore it; {hint}"))
+            found.append(
+                (line, f"{path}{name}: Axolotl does not know this key and would ignore it; {hint}")
+            )
             continue
         inner = _models(names[name])
         children = value.value if isinstance(value, yaml.SequenceNode) else [value]
@@ -146,7 +141,9 @@ def _names(model: type[BaseModel]) -> dict[str, object]:
     for name, field in model.model_fields.items():
         alias = field.validation_alias or field.alias
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        names |= {choice: field.annotation for choice in (name, *choices) if isinstance(choice, str)}
+        names |= {
+            choice: field.annotation for choice in (name, *choices) if isinstance(choice, str)
+        }
     return names
 
 
@@ -156,6 +153,10 @@ def _models(annotation: object) -> list[type[BaseModel]]:
         return [annotation]
     if annotation in (dict, typing.Any) or typing.get_origin(annotation) is dict:
         return []
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) in (typing.Union, typing.Annotated, list):
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) in (
+        typing.Union,
+        typing.Annotated,
+        list,
+    ):
         return [model for inner in typing.get_args(annotation) for model in _models(inner)]
     return []

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from apriel import facts, rows
-from apriel.chat import IMAGE_TOKENS
+from common import facts, rows
+from common.chat import IMAGE_TOKENS
 
 IGNORE = -100  # the label that carries no loss, PyTorch's default ignore_index
 VERSION = 1  # goes into the cache key of lengths: raise it when the same row may give other tokens
@@ -59,7 +59,9 @@ class Renderer:
 
     def __init__(self, tokenizer, longest_edge: int = facts.LONGEST_EDGE, patch: int = facts.PATCH):
         if not getattr(tokenizer, "is_fast", False):
-            raise RenderError(f"{type(tokenizer).__name__} is not a fast tokenizer: it gives no character offsets")
+            raise RenderError(
+                f"{type(tokenizer).__name__} is not a fast tokenizer: it gives no character offsets"
+            )
         if not tokenizer.chat_template:
             raise RenderError("the tokenizer has no chat template")
         self.tokenizer, self.longest_edge, self.patch = tokenizer, longest_edge, patch
@@ -67,8 +69,14 @@ class Renderer:
         self._plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._plain.encode_special_tokens = True
         self._plain.no_truncation()
-        self._special = {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._special_pattern = re.compile("|".join(re.escape(t) for t in sorted(self._special, key=len, reverse=True)))
+        self._special = {
+            token.content: id_
+            for id_, token in tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
+        self._special_pattern = re.compile(
+            "|".join(re.escape(t) for t in sorted(self._special, key=len, reverse=True))
+        )
         if missing := [t for t in IMAGE_TOKENS if t not in self._special]:
             raise RenderError(f"{missing[0]} is not a special token of this tokenizer")
         self.image_ids = [tokenizer.convert_tokens_to_ids(t) for t in IMAGE_TOKENS]
@@ -77,7 +85,13 @@ class Renderer:
     @property
     def key(self) -> str:
         """A hash of everything besides the row that decides its tokens."""
-        state = (VERSION, self._plain.to_str(), self.tokenizer.chat_template, self.longest_edge, self.patch)
+        state = (
+            VERSION,
+            self._plain.to_str(),
+            self.tokenizer.chat_template,
+            self.longest_edge,
+            self.patch,
+        )
         return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
     def _template(self, messages: list[dict], **kwargs) -> str:
@@ -86,13 +100,17 @@ class Renderer:
         except Exception as error:  # jinja raises whatever the template asks it to
             raise RenderError(f"the chat template refuses this conversation: {error}") from None
 
-    def _pieces_of(self, shape: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[_Piece, ...], dict[int, str]]:
+    def _pieces_of(
+        self, shape: tuple[tuple[str, tuple[str, ...]], ...]
+    ) -> tuple[tuple[_Piece, ...], dict[int, str]]:
         """For a conversation's shape (role and kinds of parts of each message): its pieces, and each reply's end of turn."""
         messages = [
             {
                 "role": role,
                 "content": [
-                    {"type": "image"} if kind == "image" else {"type": "text", "text": f"\ue000{m}.{p}\ue001"}
+                    {"type": "image"}
+                    if kind == "image"
+                    else {"type": "text", "text": f"\ue000{m}.{p}\ue001"}
                     for p, kind in enumerate(kinds)
                 ],
             }
@@ -105,10 +123,17 @@ class Renderer:
             pieces.append(_Piece("", int(slot[1]), int(slot[2])))
             cursor = slot.end()
         pieces.append(_Piece(text[cursor:]))
-        wanted = [(m, p) for m, (_, kinds) in enumerate(shape) for p, kind in enumerate(kinds) if kind == "text"]
+        wanted = [
+            (m, p)
+            for m, (_, kinds) in enumerate(shape)
+            for p, kind in enumerate(kinds)
+            if kind == "text"
+        ]
         if [(p.message, p.part) for p in pieces if p.message is not None] != wanted:
             raise RenderError("the chat template drops, repeats or reorders messages")
-        if sum(p.text.count("[IMG]") for p in pieces) != sum(kinds.count("image") for _, kinds in shape):
+        if sum(p.text.count("[IMG]") for p in pieces) != sum(
+            kinds.count("image") for _, kinds in shape
+        ):
             raise RenderError("the chat template does not write one [IMG] an image")
         ends = {}
         for m, (role, kinds) in enumerate(shape):
@@ -116,7 +141,9 @@ class Renderer:
                 until = self._template(messages[: m + 1])
                 last = f"\ue000{m}.{len(kinds) - 1}\ue001"
                 if not text.startswith(until):
-                    raise RenderError("the chat template writes a turn differently once another follows")
+                    raise RenderError(
+                        "the chat template writes a turn differently once another follows"
+                    )
                 ends[m] = until[until.index(last) + len(last) :]
         return tuple(pieces), ends
 
@@ -127,9 +154,14 @@ class Renderer:
         return "".join(self._fill(pieces, messages))
 
     def _fill(self, pieces: tuple[_Piece, ...], messages: list[dict]) -> list[str]:
-        filled = [p.text if p.message is None else messages[p.message]["content"][p.part]["text"] for p in pieces]
+        filled = [
+            p.text if p.message is None else messages[p.message]["content"][p.part]["text"]
+            for p in pieces
+        ]
         if "".join(filled) != self._template(messages):
-            raise RenderError("the chat template changes the text of a message (it trims or rewrites it)")
+            raise RenderError(
+                "the chat template changes the text of a message (it trims or rewrites it)"
+            )
         return filled
 
     def encode(self, row: dict, folder: Path) -> Encoded:
@@ -156,7 +188,9 @@ class Renderer:
             if trained and piece.part == len(messages[piece.message]["content"]) - 1:
                 left = len(ends[piece.message])
         writer.flush()
-        return Encoded(np.array(writer.ids, np.int32), np.array(writer.labels, np.int32), tuple(images))
+        return Encoded(
+            np.array(writer.ids, np.int32), np.array(writer.labels, np.int32), tuple(images)
+        )
 
     def image_placeholder(self, image: rows.Image) -> list[int]:
         """The ids an image stands for: a row of [IMG] and an [IMG_BREAK] for each row of patches, the last an [IMG_END]."""
@@ -197,7 +231,9 @@ class _Writer:
     def flush(self) -> None:
         if not self._runs:
             return
-        encoding = self.renderer._plain.encode("".join(text for text, _ in self._runs), add_special_tokens=False)
+        encoding = self.renderer._plain.encode(
+            "".join(text for text, _ in self._runs), add_special_tokens=False
+        )
         # Character ranges that are trained; a token belongs to the range in which it begins.
         bounds, flags, end = [], [], 0
         for text, trained in self._runs:
@@ -205,7 +241,11 @@ class _Writer:
             bounds.append(end)
             flags.append(trained)
         self._runs = []
-        starts = np.fromiter((start for start, _ in encoding.offsets), np.int64, len(encoding.offsets))
-        trained = np.array(flags)[np.searchsorted(bounds, starts, side="right").clip(max=len(flags) - 1)]
+        starts = np.fromiter(
+            (start for start, _ in encoding.offsets), np.int64, len(encoding.offsets)
+        )
+        trained = np.array(flags)[
+            np.searchsorted(bounds, starts, side="right").clip(max=len(flags) - 1)
+        ]
         self.ids += encoding.ids
         self.labels += np.where(trained, encoding.ids, IGNORE).tolist()

@@ -24,10 +24,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from apriel import facts, rows
+from common import facts, rows
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAT_TEMPLATE = ROOT / "apriel" / "chat_template.jinja"
+CHAT_TEMPLATE = ROOT / "common" / "chat_template.jinja"
 # Tekken's way of cutting text into words, which decides what can fuse: `>` and a newline can.
 WORDS = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
@@ -40,11 +40,17 @@ def tokenizer(texts, vocab: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE of `vocab` entries, ids 0-999 reserved for special tokens as in Pixtral's."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab - facts.RESERVED_IDS, initial_alphabet=alphabet, show_progress=False, min_frequency=2
+        vocab_size=vocab - facts.RESERVED_IDS,
+        initial_alphabet=alphabet,
+        show_progress=False,
+        min_frequency=2,
     )
     learner.train_from_iterator(texts, trainer)
     learned = json.loads(learner.to_str())["model"]
@@ -52,10 +58,16 @@ def tokenizer(texts, vocab: int) -> PreTrainedTokenizerFast:
     special = [by_id.get(i, f"<SPECIAL_{i}>") for i in range(facts.RESERVED_IDS)]
     ids = {token: i for i, token in enumerate(special)}
     ids |= {token: i + facts.RESERVED_IDS for token, i in learned["vocab"].items()}
-    backend = Tokenizer(models.BPE(vocab=ids, merges=[tuple(pair) for pair in learned["merges"]], ignore_merges=True))
+    backend = Tokenizer(
+        models.BPE(
+            vocab=ids, merges=[tuple(pair) for pair in learned["merges"]], ignore_merges=True
+        )
+    )
     backend.pre_tokenizer = learner.pre_tokenizer
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    backend.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in special]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
@@ -133,7 +145,9 @@ def texts(file: Path):
 def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TINY) -> None:
     """Write the tiny model with random weights to `folder`, atomically; the tokenizer learns from `data`/train.jsonl."""
     learned = tokenizer(texts(data / "train.jsonl"), shape.vocab)
-    image_processor = PixtralImageProcessor(size={"longest_edge": facts.LONGEST_EDGE}, patch_size={"height": 16, "width": 16})
+    image_processor = PixtralImageProcessor(
+        size={"longest_edge": facts.LONGEST_EDGE}, patch_size={"height": 16, "width": 16}
+    )
     processor = PixtralProcessor(
         image_processor=image_processor,
         tokenizer=learned,
@@ -149,7 +163,9 @@ def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TI
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m training.tiny_base", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.tiny_base", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "tiny_init")
     parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "tiny" / "build")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from apriel.facts import Shape
+from common.facts import Shape
 from training import provenance
 from training.recipe import ROOT
 
@@ -38,14 +38,24 @@ def start(job: str, folder: Path):
         name=name if job == "train" else f"{name} {job}",
         group=os.environ.get("WANDB_RUN_GROUP", f"{name}-{manifest['data_sha256'][:8]}"),
         job_type=job,
-        tags=[tag for tag in (*os.environ.get("WANDB_TAGS", "").split(","), name.split("/")[0], rows.parent.name) if tag],
+        tags=[
+            tag
+            for tag in (
+                *os.environ.get("WANDB_TAGS", "").split(","),
+                name.split("/")[0],
+                rows.parent.name,
+            )
+            if tag
+        ],
         id=record["wandb_id"] if job == "train" else None,
         resume="allow" if job == "train" else None,
         dir=str(folder),
         config={"run": record, "recipe": recipe, "data": provenance.counts(manifest)},
     )
     asked = ("train.jsonl", "val.jsonl") if os.environ.get("WANDB_LOG_ROWS") == "1" else ()
-    logged = {f"data-{rows.parent.name}": ["data.json", *asked]} | ({f"recipe-{name}": ["recipe.yaml"]} if recipe else {})
+    logged = {f"data-{rows.parent.name}": ["data.json", *asked]} | (
+        {f"recipe-{name}": ["recipe.yaml"]} if recipe else {}
+    )
     for title, files in logged.items():
         artifact = wandb.Artifact(title.replace("/", "-"), title.split("-")[0])
         for file in files:
@@ -79,7 +89,9 @@ class Meter:
         mask = batch.get("attention_mask")
         self.slots += batch["input_ids"].numel()
         self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
-        self.pairs = self.pairs + (batch["position_ids"] + 1).sum()  # stays where it is: reading it would wait for the GPU
+        self.pairs = (
+            self.pairs + (batch["position_ids"] + 1).sum()
+        )  # stays where it is: reading it would wait for the GPU
 
     def read(self) -> dict[str, float]:
         """The figures of this process since the last reading."""
@@ -93,7 +105,10 @@ class Meter:
         if self.ceiling:
             flops = self.shape.training_flops(self.tokens, float(self.pairs))
             found |= {
-                "speed/share_of_ceiling": flops * found["speed/tokens_per_s"] / self.tokens / self.ceiling,
+                "speed/share_of_ceiling": flops
+                * found["speed/tokens_per_s"]
+                / self.tokens
+                / self.ceiling,
                 "memory/gpu_peak_gib": torch.cuda.max_memory_reserved() / 2**30,
             }
         self.reset()
@@ -106,7 +121,9 @@ def main() -> int:
     quiet_environment()
     folder = ROOT / "outputs" / "data" / sys.argv[1]
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "datasets" / sys.argv[1] / "build" / "manifest.json", folder / "data.json")
+    shutil.copyfile(
+        ROOT / "datasets" / sys.argv[1] / "build" / "manifest.json", folder / "data.json"
+    )
     start("data", folder).finish()
     return 0
 

@@ -20,7 +20,7 @@ import time
 import uuid
 from pathlib import Path
 
-from apriel import hub
+from common import hub
 from training import checkpoints, failures, provenance
 from training.recipe import ROOT, Recipe, RecipeError, find, problems
 
@@ -48,7 +48,9 @@ def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
         return base, None
     revision = hub.revision_of(base)
     if revision is None:
-        raise RecipeError(f"{base} has no pinned revision in {hub.LOCK.name}; run `make pin` once, or give BASE=<local folder>")
+        raise RecipeError(
+            f"{base} has no pinned revision in {hub.LOCK.name}; run `make pin` once, or give BASE=<local folder>"
+        )
     return base, revision
 
 
@@ -81,7 +83,9 @@ def ensure_data(recipe: Recipe) -> Path:
     folder = ROOT / recipe.data["rows"]["path"]
     if not (folder / "manifest.json").exists():
         if not (folder.parent / "mix.yaml").exists():
-            raise RecipeError(f"{recipe.path}: rows.path: no built dataset in {folder}; run make data first")
+            raise RecipeError(
+                f"{recipe.path}: rows.path: no built dataset in {folder}; run make data first"
+            )
         run("preprocess", folder.parent.name)
     return folder
 
@@ -94,19 +98,35 @@ def prepare(folder: Path, wanted: dict, fresh: bool) -> dict | None:
         found = None
     if found is None:
         if folder.exists() and any(folder.iterdir()):
-            raise RecipeError(f"{folder} holds files but no {provenance.FILE}; move them away, or FRESH=1 to delete them")
+            raise RecipeError(
+                f"{folder} holds files but no {provenance.FILE}; move them away, or FRESH=1 to delete them"
+            )
         return wanted | {"wandb_id": uuid.uuid4().hex[:8]}
-    differing = [key for key, value in wanted["identity"].items() if found["identity"].get(key) != value]
+    differing = [
+        key for key, value in wanted["identity"].items() if found["identity"].get(key) != value
+    ]
     if differing and not any([*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]):
         return prepare(folder, wanted, fresh=True)  # it never came to a checkpoint: nothing to lose
     if differing:
-        raise RecipeError(f"{folder} holds another run (other {', '.join(differing)}); move it away, or FRESH=1 to delete it")
+        raise RecipeError(
+            f"{folder} holds another run (other {', '.join(differing)}); move it away, or FRESH=1 to delete it"
+        )
     if found["status"] == "finished":
         return None
-    return wanted | {key: found[key] for key in ("wandb_id", "started")} | {"resumed": found.get("resumed", 0) + 1}
+    return (
+        wanted
+        | {key: found[key] for key in ("wandb_id", "started")}
+        | {"resumed": found.get("resumed", 0) + 1}
+    )
 
 
-def train(recipe: Recipe, base: str, revision: str | None, checkpoint: Path | None, stop: failures.StopRequest) -> None:
+def train(
+    recipe: Recipe,
+    base: str,
+    revision: str | None,
+    checkpoint: Path | None,
+    stop: failures.StopRequest,
+) -> None:
     """Hand the recipe to Axolotl, in this process. Exits when our plugin is not the one that loads rows and loss."""
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.cli.config import load_cfg
@@ -116,18 +136,30 @@ def train(recipe: Recipe, base: str, revision: str | None, checkpoint: Path | No
     from training.plugin import NAME
     from training.trainer import AetherTrainer
 
-    overrides = {"base_model": base, "revision_of_model": revision, "resume_from_checkpoint": checkpoint and str(checkpoint)}
-    cfg = load_cfg(str(recipe.path), **{key: value for key, value in overrides.items() if value is not None})
+    overrides = {
+        "base_model": base,
+        "revision_of_model": revision,
+        "resume_from_checkpoint": checkpoint and str(checkpoint),
+    }
+    cfg = load_cfg(
+        str(recipe.path), **{key: value for key, value in overrides.items() if value is not None}
+    )
     if NAME not in PluginManager.get_instance().plugins:
-        raise RecipeError(f"{NAME} is not active: the loss would be on every token. Nothing was trained.")
+        raise RecipeError(
+            f"{NAME} is not active: the loss would be on every token. Nothing was trained."
+        )
     AetherTrainer.stop = stop
     do_train(cfg, TrainerCliArgs())
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("recipe", help="name, name/vN, or a path to a YAML file")
-    parser.add_argument("--fresh", action="store_true", help="delete what lies in the output folder and start over")
+    parser.add_argument(
+        "--fresh", action="store_true", help="delete what lies in the output folder and start over"
+    )
     parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -149,7 +181,9 @@ def attempt(name: str, fresh: bool, override: str | None) -> int:
         with provenance.only_writer(folder):
             manifest = json.loads((data / "manifest.json").read_text())
             checkpoints.forget(recipe.id) if fresh else checkpoints.fetch(folder, recipe.id)
-            record = prepare(folder, provenance.record(recipe, base, revision, manifest["data_sha256"]), fresh)
+            record = prepare(
+                folder, provenance.record(recipe, base, revision, manifest["data_sha256"]), fresh
+            )
             if record is None:
                 print(f"{recipe.id} is finished: {folder.relative_to(ROOT)}. FRESH=1 starts over.")
                 return 0
@@ -164,7 +198,9 @@ def attempt(name: str, fresh: bool, override: str | None) -> int:
         return 128 + error.signal if isinstance(error, failures.Interrupted) else 1
 
 
-def recorded(recipe: Recipe, data: Path, base: str, revision: str | None, folder: Path, record: dict, stop) -> int:
+def recorded(
+    recipe: Recipe, data: Path, base: str, revision: str | None, folder: Path, record: dict, stop
+) -> int:
     """Train, keeping run.json true to how it went."""
     from training import tracking  # needs torch
 
@@ -190,7 +226,9 @@ def recorded(recipe: Recipe, data: Path, base: str, revision: str | None, folder
     provenance.write(folder, record | {"status": "finished"} | figures)
     tracked.summary.update(figures)
     checkpoints.push(folder, keep=0)
-    print(f"{recipe.id}: finished in {figures['seconds']} s, {peak:.1f} GiB of host memory: {folder.relative_to(ROOT)}")
+    print(
+        f"{recipe.id}: finished in {figures['seconds']} s, {peak:.1f} GiB of host memory: {folder.relative_to(ROOT)}"
+    )
     return 0
 
 

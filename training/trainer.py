@@ -38,13 +38,17 @@ class AetherTrainer(AxolotlTrainer):
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
-        inner = getattr(loader, "base_dataloader", loader)  # accelerate's wrapper does not pass on what is set on it
+        inner = getattr(
+            loader, "base_dataloader", loader
+        )  # accelerate's wrapper does not pass on what is set on it
         seed = inner.worker_init_fn
         inner.worker_init_fn = lambda n: (leave_signals_to_the_trainer(n), seed and seed(n))
         return loader
 
     def _run_epoch(self, *args, epoch, **kwargs):
-        if self.state.global_step >= self.state.max_steps:  # resumed from the last step's checkpoint: stock code takes one more
+        if (
+            self.state.global_step >= self.state.max_steps
+        ):  # resumed from the last step's checkpoint: stock code takes one more
             self.control.should_training_stop = True
             return None
         # accelerate tells the dataset its epoch only on one rank and only in an epoch that was not resumed.
@@ -102,8 +106,15 @@ class AetherTrainer(AxolotlTrainer):
 
     def _stop_if_asked(self):
         if self.stop and self.stop.signal:
-            saved = f"{self._checkpoint().name} is saved" if self.state.global_step else "nothing to save yet"
-            raise Interrupted(self.stop.signal, f"at step {self.state.global_step} of {self.state.max_steps}, {saved}")
+            saved = (
+                f"{self._checkpoint().name} is saved"
+                if self.state.global_step
+                else "nothing to save yet"
+            )
+            raise Interrupted(
+                self.stop.signal,
+                f"at step {self.state.global_step} of {self.state.max_steps}, {saved}",
+            )
 
     def _leave_evaluation(self):
         """Save this step, unless it is saved and its evaluation is being made up, and stop."""
@@ -132,14 +143,32 @@ class AetherTrainer(AxolotlTrainer):
             owners = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
             categories = np.searchsorted(names, batch.pop("categories"))[owners.numpy()]
             with torch.no_grad(), self.compute_loss_context_manager():
-                values = self.model(**self._prepare_inputs(batch), token_nll=True).logits.double().cpu().numpy()
-            sums += [np.bincount(categories, weights, len(names)) for weights in (values, np.ones_like(values))]
+                values = (
+                    self.model(**self._prepare_inputs(batch), token_nll=True)
+                    .logits.double()
+                    .cpu()
+                    .numpy()
+                )
+            sums += [
+                np.bincount(categories, weights, len(names))
+                for weights in (values, np.ones_like(values))
+            ]
         self.model.train(was_training)
         self.meter.reset()
-        nats, tokens = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
+        nats, tokens = (
+            self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum")
+            .cpu()
+            .numpy()
+        )
         metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
         if len(names) > 1:
-            metrics |= {f"{metric_key_prefix}_loss_{n}": float(s / t) for n, s, t in zip(names, nats, tokens, strict=True) if t}
+            metrics |= {
+                f"{metric_key_prefix}_loss_{n}": float(s / t)
+                for n, s, t in zip(names, nats, tokens, strict=True)
+                if t
+            }
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
         return metrics

@@ -59,8 +59,12 @@ def load_adapter(folder: Path) -> tuple[dict[str, Low], dict[str, torch.Tensor]]
         if config.get(key):
             raise MergeError(f"{folder}: {key} is set; only plain LoRA can be merged with proof")
     if config.get("bias", "none") != "none" or config.get("fan_in_fan_out"):
-        raise MergeError(f"{folder}: bias or fan_in_fan_out is set; only plain LoRA can be merged with proof")
-    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
+        raise MergeError(
+            f"{folder}: bias or fan_in_fan_out is set; only plain LoRA can be merged with proof"
+        )
+    scale = config["lora_alpha"] / (
+        math.sqrt(config["r"]) if config.get("use_rslora") else config["r"]
+    )
     halves: dict[str, dict[str, torch.Tensor]] = {}
     saved = {}
     names = file.keys()  # a safetensors file is not iterable itself
@@ -85,7 +89,9 @@ class Checkpoint:
             else:
                 with safe_open(folder / "model.safetensors", "pt") as file:
                     self.file_of = dict.fromkeys(file.keys(), "model.safetensors")
-            self._open = {name: safe_open(folder / name, "pt") for name in sorted(set(self.file_of.values()))}
+            self._open = {
+                name: safe_open(folder / name, "pt") for name in sorted(set(self.file_of.values()))
+            }
         except (FileNotFoundError, json.JSONDecodeError, SafetensorError) as error:
             raise MergeError(f"{folder}: no readable checkpoint ({error})") from None
 
@@ -101,11 +107,15 @@ class Checkpoint:
         return self._open[name].metadata() or {}
 
 
-def target_keys(base: Checkpoint, targets: dict[str, Low], saved: dict[str, torch.Tensor]) -> dict[str, str]:
+def target_keys(
+    base: Checkpoint, targets: dict[str, Low], saved: dict[str, torch.Tensor]
+) -> dict[str, str]:
     """Checkpoint key of each adapter tensor's canonical name. Raises MergeError when the base has no such tensor."""
     known = {canonical(key): key for key in base.file_of}
     if missing := sorted((set(targets) | set(saved)) - set(known)):
-        raise MergeError(f"the base has no tensor {missing[0]} ({len(missing)} of the adapter's have no place)")
+        raise MergeError(
+            f"the base has no tensor {missing[0]} ({len(missing)} of the adapter's have no place)"
+        )
     return {name: known[name] for name in (*targets, *saved)}
 
 
@@ -124,7 +134,9 @@ def _off(base: torch.Tensor, merged: torch.Tensor, low: Low) -> float:
     wanted = base.float() + delta
     unit = torch.finfo(base.dtype).eps / 2
     product = torch.finfo(torch.float32).eps * math.sqrt(low.a.shape[0]) * delta.abs().max()
-    allowed = unit * (wanted.abs() + delta.abs()) * 1.01 + 4 * product + torch.finfo(base.dtype).tiny
+    allowed = (
+        unit * (wanted.abs() + delta.abs()) * 1.01 + 4 * product + torch.finfo(base.dtype).tiny
+    )
     off = (merged.float() - wanted).abs() / allowed
     return float(off.max()) if not off.isnan().any() else math.inf
 
@@ -135,8 +147,14 @@ def verify(base_folder: Path, adapter_folder: Path, merged_folder: Path) -> tupl
     base, merged = Checkpoint(base_folder), Checkpoint(merged_folder)
     keys = target_keys(base, targets, saved)
     name_of = {key: name for name, key in keys.items()}
-    wrong = [f"{key}: in the base, not in the merged model" for key in sorted(set(base.file_of) - set(merged.file_of))]
-    wrong += [f"{key}: in the merged model, not in the base" for key in sorted(set(merged.file_of) - set(base.file_of))]
+    wrong = [
+        f"{key}: in the base, not in the merged model"
+        for key in sorted(set(base.file_of) - set(merged.file_of))
+    ]
+    wrong += [
+        f"{key}: in the merged model, not in the base"
+        for key in sorted(set(merged.file_of) - set(base.file_of))
+    ]
     worst, proven, untouched, read = 0.0, 0, 0, 0
     for _, shard in base.shards():
         for key in shard:
@@ -145,13 +163,21 @@ def verify(base_folder: Path, adapter_folder: Path, merged_folder: Path) -> tupl
             one, other = base[key], merged[key]
             read += one.nbytes + other.nbytes
             if one.shape != other.shape or one.dtype != other.dtype:
-                wrong.append(f"{key}: {tuple(other.shape)} {other.dtype}, the base has {tuple(one.shape)} {one.dtype}")
+                wrong.append(
+                    f"{key}: {tuple(other.shape)} {other.dtype}, the base has {tuple(one.shape)} {one.dtype}"
+                )
             elif (name := name_of.get(key)) in targets:
                 off = _off(one, other, targets[name])
                 worst, proven = max(worst, off), proven + (off <= 1)
                 if off > 1:
-                    without = " (it is the base's: the adapter is not in it)" if _same_bits(one, other) else ""
-                    wrong.append(f"{key}: not base + scale·B·A, off by {off:.3g} times the rounding allowed{without}")
+                    without = (
+                        " (it is the base's: the adapter is not in it)"
+                        if _same_bits(one, other)
+                        else ""
+                    )
+                    wrong.append(
+                        f"{key}: not base + scale·B·A, off by {off:.3g} times the rounding allowed{without}"
+                    )
             elif name in saved:
                 if not _same_bits(saved[name].to(one.dtype), other):
                     wrong.append(f"{key}: not the tensor that the adapter saved whole")
@@ -169,7 +195,9 @@ def verify(base_folder: Path, adapter_folder: Path, merged_folder: Path) -> tupl
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.verify_merge", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.verify_merge", description=__doc__.splitlines()[0]
+    )
     for name in ("base", "adapter", "merged"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()

@@ -15,9 +15,18 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from PIL import Image
 
-LONGEST, SHORTEST = 1024, 448  # pixels of the longer edge: what the image processor leaves as it is, and what is still readable
+LONGEST, SHORTEST = (
+    1024,
+    448,
+)  # pixels of the longer edge: what the image processor leaves as it is, and what is still readable
 MARGIN = 22
-FONTS = ("DejaVu Sans", "DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono", "STIXGeneral")  # all come with matplotlib
+FONTS = (
+    "DejaVu Sans",
+    "DejaVu Sans",
+    "DejaVu Serif",
+    "DejaVu Sans Mono",
+    "STIXGeneral",
+)  # all come with matplotlib
 _DPI = 72  # so that a point is a pixel
 _RULER = RendererAgg(1, 1, _DPI)
 
@@ -38,14 +47,26 @@ class Style:
     @classmethod
     def drawn(cls, palettes: list[dict], rng: random.Random) -> Style:
         return cls(
-            *map(rng.choice, (palettes, FONTS, (14, 15, 16, 18), (1.2, 1.6, 2.2), (0, 3, 8, 12), ("", "", "jpeg", "tilt")))
+            *map(
+                rng.choice,
+                (
+                    palettes,
+                    FONTS,
+                    (14, 15, 16, 18),
+                    (1.2, 1.6, 2.2),
+                    (0, 3, 8, 12),
+                    ("", "", "jpeg", "tilt"),
+                ),
+            )
         )
 
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, px: float, font: str) -> float:
     """Pixels the text is wide."""
-    return _RULER.get_text_width_height_descent(text, FontProperties(family=font, size=px), False)[0]
+    return _RULER.get_text_width_height_descent(text, FontProperties(family=font, size=px), False)[
+        0
+    ]
 
 
 class Canvas:
@@ -55,33 +76,89 @@ class Canvas:
         self.style, self.colour, px = style, lambda name: style.palette.get(name, name), style.px
         self.top = MARGIN + 2.2 * px * bool(title)
         words = max(1.15 * width_of(title, px + 2, style.font), width_of(note, px - 1, style.font))
-        wide, high = max(width, words) + 2 * MARGIN, self.top + height + MARGIN + 1.8 * px * bool(note)
-        self.width, self.height = 2 * round(max(wide, SHORTEST) / 2), 2 * round(high / 2)  # even, as a video codec wants it
+        wide, high = (
+            max(width, words) + 2 * MARGIN,
+            self.top + height + MARGIN + 1.8 * px * bool(note),
+        )
+        self.width, self.height = (
+            2 * round(max(wide, SHORTEST) / 2),
+            2 * round(high / 2),
+        )  # even, as a video codec wants it
         if max(self.width, self.height) > LONGEST:
             raise NoRoom(f"{self.width}x{self.height} pixels")
-        self.figure = Figure((self.width / _DPI, self.height / _DPI), dpi=_DPI, facecolor=style.palette["ground"])
+        self.figure = Figure(
+            (self.width / _DPI, self.height / _DPI), dpi=_DPI, facecolor=style.palette["ground"]
+        )
         FigureCanvasAgg(self.figure)
         self.text(self.width / 2, MARGIN + px * 0.6, title, px + 2, bold=True)
         self.text(self.width / 2, self.height - MARGIN * 0.8, note, px - 1, colour="soft")
 
-    def text(self, x: float, y: float, words: str, px: float = 0, align: str = "center", colour: str = "ink", bold=False) -> None:
-        font = {"family": self.style.font, "size": px or self.style.px, "weight": "bold" if bold else "normal"}
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        px: float = 0,
+        align: str = "center",
+        colour: str = "ink",
+        bold=False,
+    ) -> None:
+        font = {
+            "family": self.style.font,
+            "size": px or self.style.px,
+            "weight": "bold" if bold else "normal",
+        }
         look = {"ha": align, "va": "center_baseline", "color": self.colour(colour)}
         self.figure.text(x, self.height - y, words, font, transform=None, **look)
 
-    def line(self, points: list[tuple], colour="ink", width: float = 0, dashed=False, head=False, hollow=False) -> None:
+    def line(
+        self,
+        points: list[tuple],
+        colour="ink",
+        width: float = 0,
+        dashed=False,
+        head=False,
+        hollow=False,
+    ) -> None:
         """A line, or an arrow: one with a head."""
         path, wide = Path([(x, self.height - y) for x, y in points]), width or self.style.line
-        look = {"fc": self.colour("ground" if hollow else colour), "ec": self.colour(colour), "lw": wide, "zorder": 2}
-        look |= {"arrowstyle": "-|>" if head else "-", "mutation_scale": 10 + 4 * wide, "ls": (0, (4, 3)) if dashed else "-"}
+        look = {
+            "fc": self.colour("ground" if hollow else colour),
+            "ec": self.colour(colour),
+            "lw": wide,
+            "zorder": 2,
+        }
+        look |= {
+            "arrowstyle": "-|>" if head else "-",
+            "mutation_scale": 10 + 4 * wide,
+            "ls": (0, (4, 3)) if dashed else "-",
+        }
         self.figure.add_artist(FancyArrowPatch(path=path, transform=None, **look))
 
-    def box(self, x: float, y: float, w: float, h: float, fill: str, edge: str = "ink", corner: float | None = None) -> None:
+    def box(
+        self,
+        x: float,
+        y: float,
+        w: float,
+        h: float,
+        fill: str,
+        edge: str = "ink",
+        corner: float | None = None,
+    ) -> None:
         """A rectangle centred on x, y."""
         corner = min(self.style.corner if corner is None else corner, w / 2, h / 2)
         shape = f"round,pad=0,rounding_size={corner}" if corner else "square,pad=0"
-        look = {"fc": self.colour(fill), "ec": self.colour(edge), "lw": self.style.line * (edge != fill), "zorder": 2}
-        self.figure.add_artist(FancyBboxPatch((x - w / 2, self.height - y - h / 2), w, h, boxstyle=shape, transform=None, **look))
+        look = {
+            "fc": self.colour(fill),
+            "ec": self.colour(edge),
+            "lw": self.style.line * (edge != fill),
+            "zorder": 2,
+        }
+        self.figure.add_artist(
+            FancyBboxPatch(
+                (x - w / 2, self.height - y - h / 2), w, h, boxstyle=shape, transform=None, **look
+            )
+        )
 
     def plate(self, x: float, y: float, words: str, colour: str = "ink") -> None:
         """Words on an arrow, on a plate that hides the arrow behind them."""
@@ -91,13 +168,17 @@ class Canvas:
 
     def image(self) -> Image.Image:
         self.figure.canvas.draw()
-        return Image.fromarray(np.ascontiguousarray(np.asarray(self.figure.canvas.buffer_rgba())[..., :3]))
+        return Image.fromarray(
+            np.ascontiguousarray(np.asarray(self.figure.canvas.buffer_rgba())[..., :3])
+        )
 
     def png(self, rng: random.Random) -> bytes:
         """The picture as a PNG file without metadata, worn as its style says: compressed, or scanned askew."""
         picture = self.image()
         if self.style.wear == "tilt":
-            picture = picture.rotate(rng.uniform(-0.8, 0.8), Image.Resampling.BICUBIC, fillcolor=self.colour("ground"))
+            picture = picture.rotate(
+                rng.uniform(-0.8, 0.8), Image.Resampling.BICUBIC, fillcolor=self.colour("ground")
+            )
         if self.style.wear == "jpeg":
             picture.save(file := io.BytesIO(), "JPEG", quality=rng.randint(45, 80))
             picture = Image.open(file).convert("RGB")

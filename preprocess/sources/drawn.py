@@ -21,7 +21,11 @@ from preprocess.rows import Conversation, Turn
 from preprocess.sources.canvas import NoRoom
 
 FOLDER = Path(__file__).parents[2] / "datasets" / "aether" / "diagrams"
-LONG, SIGNED, SLIPS = 0.68, 0.5, 0.14  # shares of replies: long reasoning, a signature phrase, a mistake that is seen and mended
+LONG, SIGNED, SLIPS = (
+    0.68,
+    0.5,
+    0.14,
+)  # shares of replies: long reasoning, a signature phrase, a mistake that is seen and mended
 
 
 class Draw:
@@ -32,7 +36,13 @@ class Draw:
 
     def number(self, low: int, high: int, step: int = 1) -> int:
         """One of low, low + step ... high (five values or more); every fifth of them is held out."""
-        return self.rng.choice([n for place, n in enumerate(range(low, high + 1, step)) if (place % 5 == 3) == self.heldout])
+        return self.rng.choice(
+            [
+                n
+                for place, n in enumerate(range(low, high + 1, step))
+                if (place % 5 == 3) == self.heldout
+            ]
+        )
 
     def pick(self, what: str, count: int) -> list[str]:
         return self.rng.sample(self.scenario[what], count)
@@ -57,17 +67,26 @@ def told(family: str, kind: str, facts: dict, rng: random.Random) -> tuple[str, 
         words[name] = rule["join"].join(map(rule["each"].format_map, facts[rule["over"]])) or "none"
     words["Value"] = str(facts["value"]).capitalize()
     long, signed, slips = rng.random() < LONG, rng.random() < SIGNED, rng.random() < SLIPS
-    ahead = signed and rng.random() < 0.7  # the phrase stands in the reasoning rather than in the answer
+    ahead = (
+        signed and rng.random() < 0.7
+    )  # the phrase stands in the reasoning rather than in the answer
     parts = [wording["reads"]] * long + [wording["signature"]] * ahead + [templates["slip"]] * slips
     parts += [templates["work"]] + [templates["so"]] * long
     answer = [templates["answer"]] + [wording["signature"]] * (signed and not ahead)
-    texts = [[rng.choice(options).format_map(words) for options in part] for part in ([templates["asks"]], parts, answer)]
+    texts = [
+        [rng.choice(options).format_map(words) for options in part]
+        for part in ([templates["asks"]], parts, answer)
+    ]
     return tuple("\n\n".join(part) for part in texts)
 
 
 def listed(items: list) -> str:
     """a, b and c; none."""
-    return " and ".join(filter(None, [", ".join(map(str, items[:-1])), str(items[-1])])) if items else "none"
+    return (
+        " and ".join(filter(None, [", ".join(map(str, items[:-1])), str(items[-1])]))
+        if items
+        else "none"
+    )
 
 
 def recompute(families: dict[str, tuple], answer: dict) -> int | float | str:
@@ -76,7 +95,12 @@ def recompute(families: dict[str, tuple], answer: dict) -> int | float | str:
 
 
 def conversations(
-    families: dict[str, tuple], pictures: Callable, count: int, about: tuple[str, str, str], seed: int, heldout: bool
+    families: dict[str, tuple],
+    pictures: Callable,
+    count: int,
+    about: tuple[str, str, str],
+    seed: int,
+    heldout: bool,
 ) -> Iterator[Conversation]:
     """`count` conversations, families and kinds in turn; `about` is (name of the source, category, system prompt).
 
@@ -85,29 +109,55 @@ def conversations(
     kinds = {family: cycle(read(family)["kinds"]) for family in families}
     source, category, system = about
     for number, family in zip(range(count), cycle(families), strict=False):
-        rng, asks, made = random.Random(f"{source} {seed} {heldout} {number}"), next(kinds[family]), None
+        rng, asks, made = (
+            random.Random(f"{source} {seed} {heldout} {number}"),
+            next(kinds[family]),
+            None,
+        )
         while made is None:
             with suppress(NoRoom):
                 made = _made(family, families[family], asks, pictures, rng, heldout)
         spec = hashlib.sha256(json.dumps(made[1]["spec"], sort_keys=True).encode()).hexdigest()
-        name, tags = f"{source}-{'heldout-' * heldout}{seed}-{number:05d}", (f"family:{family}", f"asks:{asks}")
-        yield Conversation(name, category, "procedural", system, (made[0],), tags, made[1], f"{source}-{spec}")
+        name, tags = (
+            f"{source}-{'heldout-' * heldout}{seed}-{number:05d}",
+            (f"family:{family}", f"asks:{asks}"),
+        )
+        yield Conversation(
+            name, category, "procedural", system, (made[0],), tags, made[1], f"{source}-{spec}"
+        )
 
 
-def _made(family: str, functions: tuple, asks: str, pictures: Callable, rng: random.Random, heldout: bool) -> tuple | None:
+def _made(
+    family: str, functions: tuple, asks: str, pictures: Callable, rng: random.Random, heldout: bool
+) -> tuple | None:
     """(Turn, its checkable answer); None where the spec drawn has no clear answer. Raises NoRoom."""
     scenario = rng.choice([s for s in read("scenarios") if s.get("heldout", False) == heldout])
-    spec = {"family": family, "title": scenario["title"], **functions[0](Draw(rng, scenario, heldout))}
+    spec = {
+        "family": family,
+        "title": scenario["title"],
+        **functions[0](Draw(rng, scenario, heldout)),
+    }
     values, facts = functions[1](spec)
     if (value := values[asks]) is None:
         return None
     question, reasoning, reply = told(family, asks, spec | facts | {"value": value}, rng)
     common, moving = read("common"), "every" in spec
-    lead, frames = rng.choice(common["clip_leads" if moving else "leads"]), rng.choice(common["frames"]) if moving else ""
+    lead, frames = (
+        rng.choice(common["clip_leads" if moving else "leads"]),
+        rng.choice(common["frames"]) if moving else "",
+    )
     tail = rng.choice(common["tails"])
     question += "." if tail and question[-1].isalnum() else ""
     user = " ".join(filter(None, [lead.format_map(spec), frames.format_map(spec), question, tail]))
     choices = next((names for names in (["yes", "no"], spec["names"]) if value in names), [])
     kind = "choice" if choices else "text" if isinstance(value, str) else "number"
-    answer = {"kind": kind, "value": value, "unit": read(family)["kinds"][asks].get("unit", ""), "asks": asks, "spec": spec}
-    return Turn(user, reasoning, reply, pictures(spec, rng)), answer | ({"choices": choices} if choices else {})
+    answer = {
+        "kind": kind,
+        "value": value,
+        "unit": read(family)["kinds"][asks].get("unit", ""),
+        "asks": asks,
+        "spec": spec,
+    }
+    return Turn(user, reasoning, reply, pictures(spec, rng)), answer | (
+        {"choices": choices} if choices else {}
+    )

@@ -17,13 +17,21 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from apriel import chat, facts, rows
+from common import chat, facts, rows
 from preprocess.mix import MixError
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.sources.masking import mask
 
-LARGEST = 128 * 2**20  # bytes of a .json file, which is read whole; a .jsonl file is read line by line
-_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "model": "assistant"}
+LARGEST = (
+    128 * 2**20
+)  # bytes of a .json file, which is read whole; a .jsonl file is read line by line
+_ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "model": "assistant",
+}
 
 
 class Said(NamedTuple):
@@ -44,15 +52,21 @@ def conversations(folder: Path) -> Iterator[Conversation | Skip | Note]:
                 turns = _turns(_openai(raw) if "mapping" in raw else _plain(raw), folder, masked)
                 if not any(turn.reasoning for turn in turns):
                     raise Skip("no reply with reasoning; a question for a teacher")
-                name = hashlib.sha256("\n".join(turn.user for turn in turns).encode()).hexdigest()[:12]
+                name = hashlib.sha256("\n".join(turn.user for turn in turns).encode()).hexdigest()[
+                    :12
+                ]
                 yield Conversation(f"own-{name}", "", "conversation", turns=turns)
             except Skip as skip:
                 yield skip
             except MixError as error:
                 raise MixError(f"{where}: {error}") from None
             except (KeyError, TypeError, AttributeError, ValueError) as error:
-                raise MixError(f"{where}: {type(error).__name__} {error}; not a conversation in a shape that is known") from None
-        yield from (Note(f"{path.name}: {kind} masked", count) for kind, count in sorted(masked.items()))
+                raise MixError(
+                    f"{where}: {type(error).__name__} {error}; not a conversation in a shape that is known"
+                ) from None
+        yield from (
+            Note(f"{path.name}: {kind} masked", count) for kind, count in sorted(masked.items())
+        )
 
 
 def _items(path: Path) -> Iterator[tuple[str, object]]:
@@ -61,21 +75,30 @@ def _items(path: Path) -> Iterator[tuple[str, object]]:
     try:
         if path.suffix == ".json":
             if path.stat().st_size > LARGEST:
-                advice = f"write one conversation a line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+                advice = (
+                    f"write one conversation a line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+                )
                 raise MixError(f"{path}: more than {LARGEST // 2**20} MB; {advice}")
             value = json.loads(path.read_bytes())
             yield from (
-                (f"{path}: conversation {n}", item) for n, item in enumerate(value if isinstance(value, list) else [value], 1)
+                (f"{path}: conversation {n}", item)
+                for n, item in enumerate(value if isinstance(value, list) else [value], 1)
             )
             return
         for number, _, line in rows.lines(path):
             where = f"{path}:{number}"
             if len(line) > rows.MAX_LINE:
-                raise MixError(f"{where}: the line is longer than {rows.MAX_LINE:,} bytes; split the conversation")
+                raise MixError(
+                    f"{where}: the line is longer than {rows.MAX_LINE:,} bytes; split the conversation"
+                )
             if line.strip():
                 yield where, json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, MixError) else MixError(f"{where}: not JSON, or cut off ({error})") from None
+        raise (
+            error
+            if isinstance(error, MixError)
+            else MixError(f"{where}: not JSON, or cut off ({error})")
+        ) from None
 
 
 def _openai(raw: dict) -> list[Said]:
@@ -88,7 +111,10 @@ def _openai(raw: dict) -> list[Said]:
         content, role = message.get("content") or {}, (message.get("author") or {}).get("role")
         kind = content.get("content_type")
         if kind == "thoughts":
-            thoughts += [thought.get("content") or thought.get("summary", "") for thought in content.get("thoughts", [])]
+            thoughts += [
+                thought.get("content") or thought.get("summary", "")
+                for thought in content.get("thoughts", [])
+            ]
         elif role in ("user", "assistant") and kind in ("text", "multimodal_text"):
             if any(not isinstance(part, str) for part in content["parts"]):
                 raise Skip("an attachment that the export does not hold")
@@ -101,15 +127,22 @@ def _openai(raw: dict) -> list[Said]:
 def _plain(raw: dict) -> list[Said]:
     """The messages of Claude's export, of ShareGPT, or of messages JSONL."""
     said = []
-    for message in raw[next((key for key in ("chat_messages", "conversations") if key in raw), "messages")]:
+    for message in raw[
+        next((key for key in ("chat_messages", "conversations") if key in raw), "messages")
+    ]:
         role = next(message[key] for key in ("role", "sender", "from") if key in message)
         content = message.get("content") or message.get("value") or message.get("text") or ""
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if message.get("attachments") or message.get("files"):
             raise Skip("an attachment that the export does not hold")
         if other := {part["type"] for part in parts} - {"text", "thinking", "image"}:
-            raise Skip(f"a part of type {min(other)}, which is neither text nor an image of the folder")
-        text, thinking = ("\n\n".join(part[kind] for part in parts if part["type"] == kind) for kind in ("text", "thinking"))
+            raise Skip(
+                f"a part of type {min(other)}, which is neither text nor an image of the folder"
+            )
+        text, thinking = (
+            "\n\n".join(part[kind] for part in parts if part["type"] == kind)
+            for kind in ("text", "thinking")
+        )
         reasoning = thinking or message.get("reasoning_content") or message.get("reasoning") or ""
         images = tuple(part["path"] for part in parts if part["type"] == "image")
         said.append(Said(_ROLES.get(role, role), text, reasoning, images))
@@ -118,8 +151,12 @@ def _plain(raw: dict) -> list[Said]:
 
 def _turns(said: list[Said], folder: Path, masked: Counter) -> tuple[Turn, ...]:
     """User and assistant in pairs, masked. Raises Skip where they do not alternate."""
-    pairs = list(zip(said[::2], said[1::2], strict=False))  # without a last question that has no reply
-    if not pairs or any((user.role, assistant.role) != ("user", "assistant") for user, assistant in pairs):
+    pairs = list(
+        zip(said[::2], said[1::2], strict=False)
+    )  # without a last question that has no reply
+    if not pairs or any(
+        (user.role, assistant.role) != ("user", "assistant") for user, assistant in pairs
+    ):
         raise Skip("user and assistant do not alternate")
     turns = []
     for user, assistant in pairs:
@@ -130,7 +167,9 @@ def _turns(said: list[Said], folder: Path, masked: Counter) -> tuple[Turn, ...]:
             reasoning, answer = match[1].strip(), match[2].strip()
         cleaned = [mask(text) for text in (user.text, reasoning, answer)]
         masked.update(kind for _, found in cleaned for kind in found.elements())
-        turns.append(Turn(*(text for text, _ in cleaned), tuple(image(folder, path) for path in user.images)))
+        turns.append(
+            Turn(*(text for text, _ in cleaned), tuple(image(folder, path) for path in user.images))
+        )
     return tuple(turns)
 
 
@@ -138,11 +177,18 @@ def image(folder: Path, name: str) -> bytes:
     """An image of the folder as a PNG file. Raises MixError for a link, a path that leads out, or too many pixels."""
     path = folder / name
     if "://" in name or path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
-        raise MixError(f"image {name!r}: only plain files inside {folder.name}/ are read; copy it there")
+        raise MixError(
+            f"image {name!r}: only plain files inside {folder.name}/ are read; copy it there"
+        )
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as picture:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as picture,
+        ):
             if picture.width * picture.height > facts.MAX_PIXELS:
-                raise MixError(f"image {name!r}: {picture.width}x{picture.height} pixels; scale it down")
+                raise MixError(
+                    f"image {name!r}: {picture.width}x{picture.height} pixels; scale it down"
+                )
             picture.thumbnail((facts.LONGEST_EDGE, facts.LONGEST_EDGE))
             picture.convert("RGB").save(file := io.BytesIO(), "PNG")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

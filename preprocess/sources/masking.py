@@ -12,7 +12,11 @@ from functools import cache
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-_GUESSING = ("Base64 High Entropy String", "Hex High Entropy String", "Public IP (ipv4)")  # too many false alarms; done below
+_GUESSING = (
+    "Base64 High Entropy String",
+    "Hex High Entropy String",
+    "Public IP (ipv4)",
+)  # too many false alarms; done below
 _PATTERNS = {
     "private key": r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     "API key": r"\b(?:sk|pk|rk|xai|gsk|hf|gh[pousr]|github_pat|glpat|pat|AIza|ya29|key)[-_][\w-]{16,}|\bAIza[\w-]{30,}",
@@ -29,19 +33,27 @@ _PATTERNS = {
 
 @cache
 def _detectors() -> list:
-    return [made() for name, made in sorted(get_mapping_from_secret_type_to_class().items()) if name not in _GUESSING]
+    return [
+        made()
+        for name, made in sorted(get_mapping_from_secret_type_to_class().items())
+        if name not in _GUESSING
+    ]
 
 
 def mask(text: str) -> tuple[str, Counter[str]]:
     """The text with each find replaced by `[masked <kind>]`, and how many of each kind there were."""
     found: Counter[str] = Counter()
     for kind, pattern in _PATTERNS.items():
-        for match in reversed([match for match in re.finditer(pattern, text) if _is(kind, match[0])]):
+        for match in reversed(
+            [match for match in re.finditer(pattern, text) if _is(kind, match[0])]
+        ):
             text = f"{text[: match.start()]}[masked {kind}]{text[match.end() :]}"
             found[kind] += 1
     lines = text.split("\n")
     for number, line in enumerate(lines):
-        for secret in (secret for detector in _detectors() for secret in detector.analyze_string(line)):
+        for secret in (
+            secret for detector in _detectors() for secret in detector.analyze_string(line)
+        ):
             if secret and secret in lines[number] and "[masked" not in secret:
                 # The whole run of characters: a detector may report only the prefix it recognised.
                 around = rf"[^\s\"'`,;()<>]*{re.escape(secret)}[^\s\"'`,;()<>]*"

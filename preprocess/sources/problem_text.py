@@ -64,7 +64,10 @@ def figure(value: Fraction, style: str = "", digits: int = SIGNIFICANT) -> tuple
     whole = Fraction(value)
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     cents = style == "$" and magnitude >= 0
-    places = next((p for p in range(3 if cents else max(0, EXACT - magnitude)) if round(whole, p) == whole), None)
+    places = next(
+        (p for p in range(3 if cents else max(0, EXACT - magnitude)) if round(whole, p) == whole),
+        None,
+    )
     if places is None:
         places = (2 if magnitude < 3 else 0) if cents else max(0, digits - 1 - magnitude)
     said = Fraction(round(whole, places))
@@ -89,8 +92,12 @@ class Renderer:
     def __call__(self, text: str) -> str:
         """The text with alternatives drawn and slots filled. Raises TextError for an unknown slot."""
         chosen = _ALTERNATIVES.sub(self._alternative, text)
-        filled = _SLOT.sub(lambda slot: self._slot(slot[2], slot[3] or "", bool(slot[1])), chosen).strip()
-        filled = _ARTICLE.sub(lambda found: found[1] + "n" * (found[3][0] in "aeiouAEIOU") + found[2], filled)
+        filled = _SLOT.sub(
+            lambda slot: self._slot(slot[2], slot[3] or "", bool(slot[1])), chosen
+        ).strip()
+        filled = _ARTICLE.sub(
+            lambda found: found[1] + "n" * (found[3][0] in "aeiouAEIOU") + found[2], filled
+        )
         filled = _TWICE.sub(lambda found: f"{found[1]} {found[2] or ''}", filled)
         return _ABOUT.sub(lambda found: f"{found[1]}{found[2] or ''}About ", filled)
 
@@ -103,10 +110,18 @@ class Renderer:
             return self._worked(name, style)
         if name in self.values:
             text, said = figure(self.values[name], style, self.digits.get(name, SIGNIFICANT))
-            return text if said == self.values[name] or style == "n" else f"{self.rng.choice(['≈', 'about'])} {text}"
+            return (
+                text
+                if said == self.values[name] or style == "n"
+                else f"{self.rng.choice(['≈', 'about'])} {text}"
+            )
         lower = name[0].lower() + name[1:]
         if lower in self.words:
-            return self.words[lower] if lower == name else self.words[lower][0].upper() + self.words[lower][1:]
+            return (
+                self.words[lower]
+                if lower == name
+                else self.words[lower][0].upper() + self.words[lower][1:]
+            )
         raise TextError(f"no value, formula or word for the slot {name!r}")
 
     def _worked(self, name: str, style: str) -> str:
@@ -117,7 +132,9 @@ class Renderer:
         def operand(found: re.Match) -> str:
             if found[0] not in self.values:
                 return found[0]
-            text, said[found[0]] = figure(self.values[found[0]], digits=self.digits.get(found[0], SIGNIFICANT))
+            text, said[found[0]] = figure(
+                self.values[found[0]], digits=self.digits.get(found[0], SIGNIFICANT)
+            )
             return text
 
         shown = re.sub(r"ceil\(([^()]*)\)", r"⌈\1⌉", _NAME.sub(operand, shown)).replace(" ^ ", "^")

@@ -30,9 +30,19 @@ from preprocess.rows import Conversation, Turn
 from preprocess.sources.problem_text import Renderer, TextError, evaluate
 
 FOLDER = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "problems"
-LONG, BACKTRACKS, SIGNED, SIGNED_IN_ANSWER, NUMBERED, ADVISED_TWICE = 0.67, 0.19, 0.5, 0.3, 0.35, 0.6  # shares of replies
+LONG, BACKTRACKS, SIGNED, SIGNED_IN_ANSWER, NUMBERED, ADVISED_TWICE = (
+    0.67,
+    0.19,
+    0.5,
+    0.3,
+    0.35,
+    0.6,
+)  # shares of replies
 LONG_WORDS, SHORT_WORDS = 130, 36  # below these another check of the result is added
-TRIES, TRIES_APART = 10_000, 100  # draws before requirements count as impossible; before a problem is told twice
+TRIES, TRIES_APART = (
+    10_000,
+    100,
+)  # draws before requirements count as impossible; before a problem is told twice
 Texts = Field(min_length=1)
 
 
@@ -93,7 +103,9 @@ class Family(mix.Part):
                 grids[name] = [value for value in grids[name] if (low <= value <= high) == heldout]
         return grids
 
-    def parameters(self, framing: Framing, grids: dict[str, list[Fraction]], rng: random.Random) -> dict[str, Fraction]:
+    def parameters(
+        self, framing: Framing, grids: dict[str, list[Fraction]], rng: random.Random
+    ) -> dict[str, Fraction]:
         """Parameters drawn from `grids` that meet the requirements. Raises TextError when none do."""
         for _ in range(TRIES):
             drawn = {name: rng.choice(grid) for name, grid in grids.items()}
@@ -120,7 +132,10 @@ def _exact(value: float) -> Fraction:
 @cache
 def families(folder: Path = FOLDER) -> dict[str, Family]:
     """The families of a folder by name. Raises MixError naming the file and the key."""
-    return {path.stem: mix.load(path, Family).model_copy(update={"name": path.stem}) for path in sorted(folder.glob("*.yaml"))}
+    return {
+        path.stem: mix.load(path, Family).model_copy(update={"name": path.stem})
+        for path in sorted(folder.glob("*.yaml"))
+    }
 
 
 def recompute(answer: dict) -> int | float:
@@ -129,16 +144,22 @@ def recompute(answer: dict) -> int | float:
     return _plain(evaluate(families()[answer["family"]].formula, exact))
 
 
-def conversations(count: int, category: str, system: str, seed: int, heldout: bool = False) -> Iterator[Conversation]:
+def conversations(
+    count: int, category: str, system: str, seed: int, heldout: bool = False
+) -> Iterator[Conversation]:
     """`count` problems, the same for the same seed, spread evenly over the families and their framings.
 
     `heldout=True` yields the evaluation-only families and the held-out ranges of the others, `heldout=False` only the rest.
     Raises MixError for a problem file that cannot be used.
     """
     told = []
-    for family in (family for family in families().values() if heldout or not family.evaluation_only):
+    for family in (
+        family for family in families().values() if heldout or not family.evaluation_only
+    ):
         framings = [(framing, family.grids(framing, heldout)) for framing in family.framings]
-        told.append((family, [(framing, grids) for framing, grids in framings if all(grids.values())]))
+        told.append(
+            (family, [(framing, grids) for framing, grids in framings if all(grids.values())])
+        )
     seen = set()
     for number in range(count):
         family, framings = told[number % len(told)]
@@ -152,16 +173,25 @@ def conversations(count: int, category: str, system: str, seed: int, heldout: bo
             seen.add(asked)
             turn, answer, backtracks = _told(family, framing, parameters, rng)
             if (expected := recompute(answer)) != answer["value"]:
-                raise TextError(f"{answer['parameters']}: the worked solution gives {answer['value']}, the formula {expected}")
+                raise TextError(
+                    f"{answer['parameters']}: the worked solution gives {answer['value']}, the formula {expected}"
+                )
         except ValueError as error:
             raise mix.MixError(f"{FOLDER / family.name}.yaml: {framing.id}: {error}") from None
         tags = [f"family:{family.name}", f"framing:{framing.id}", f"domain:{framing.domain}"]
         tags += ["backtracks"] * backtracks + ["held-out"] * heldout
-        name, group = f"problem-{'heldout-' * heldout}{category}-{number:05d}", f"{family.name} {framing.id}"
-        yield Conversation(name, category, "procedural", system, (turn,), tuple(tags), answer, group)
+        name, group = (
+            f"problem-{'heldout-' * heldout}{category}-{number:05d}",
+            f"{family.name} {framing.id}",
+        )
+        yield Conversation(
+            name, category, "procedural", system, (turn,), tuple(tags), answer, group
+        )
 
 
-def _told(family: Family, framing: Framing, parameters: dict, rng: random.Random) -> tuple[Turn, dict, bool]:
+def _told(
+    family: Family, framing: Framing, parameters: dict, rng: random.Random
+) -> tuple[Turn, dict, bool]:
     """(the exchange, what a program can check of it, whether its reasoning takes a step back)."""
     values = family.values(parameters)
     render = Renderer(values, family.let, framing.words, family.digits, rng)
@@ -181,10 +211,18 @@ def _told(family: Family, framing: Framing, parameters: dict, rng: random.Random
             reply.append(render(rng.choice(family.signature["answer"])))
         else:
             reasoning.insert(1, render(rng.choice(family.signature["reasoning"])))
-    answer = {"kind": "number", "value": _plain(values[family.answer.of]), "unit": render(family.answer.unit)}
+    answer = {
+        "kind": "number",
+        "value": _plain(values[family.answer.of]),
+        "unit": render(family.answer.unit),
+    }
     answer |= {"tolerance": family.answer.tolerance, "family": family.name}
     answer["parameters"] = {name: _plain(value) for name, value in parameters.items()}
-    return Turn(question, ("\n\n" if long else " ").join(reasoning), "\n\n".join(reply)), answer, backtracks
+    return (
+        Turn(question, ("\n\n" if long else " ").join(reasoning), "\n\n".join(reply)),
+        answer,
+        backtracks,
+    )
 
 
 def _steps(family: Family, render: Renderer, backtracks: bool) -> list[str]:
@@ -193,7 +231,9 @@ def _steps(family: Family, render: Renderer, backtracks: bool) -> list[str]:
     for number, phrasings in enumerate(family.steps, 1):
         if backtracks and number == family.wrong.before:
             paragraphs.append(render(render.rng.choice(family.wrong.texts)))
-        paragraphs.append((f"{number}. " if numbered else "") + render(render.rng.choice(phrasings)))
+        paragraphs.append(
+            (f"{number}. " if numbered else "") + render(render.rng.choice(phrasings))
+        )
     return paragraphs
 
 

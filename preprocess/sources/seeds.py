@@ -28,7 +28,9 @@ class Seed(mix.Part):
     level: Literal["beginner", "practitioner", "expert"]
     mood: Literal["curious", "frustrated", "rushed", "sceptical", "anxious", "playful", "neutral"]
     tags: list[str] = []
-    target: Literal["self", "grok-4-fast", "claude-sonnet-4.5", "long-context", "edge"] | None = None  # routing only
+    target: Literal["self", "grok-4-fast", "claude-sonnet-4.5", "long-context", "edge"] | None = (
+        None  # routing only
+    )
     turns: list[SeedTurn] = Field(min_length=1)
 
 
@@ -38,6 +40,11 @@ def conversations(path: Path) -> Iterator[Conversation | Skip]:
         if any(turn.answer is None or turn.reasoning is None for turn in seed.turns):
             yield Skip("question without a reply yet")
             continue
-        tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}", *([f"target:{seed.target}"] if seed.target else [])]
+        tags = [
+            *seed.tags,
+            f"level:{seed.level}",
+            f"mood:{seed.mood}",
+            *([f"target:{seed.target}"] if seed.target else []),
+        ]
         turns = tuple(Turn(turn.user, turn.reasoning, turn.answer) for turn in seed.turns)
         yield Conversation(seed.id, "", "seed", turns=turns, tags=tuple(tags))

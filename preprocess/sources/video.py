@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from apriel.facts import LONGEST_EDGE, MAX_PIXELS
+from common.facts import LONGEST_EDGE, MAX_PIXELS
 from preprocess import mix
 from preprocess.rows import Conversation, Skip, Turn
 from preprocess.sources import drawn
@@ -37,16 +37,27 @@ class Sidecar(mix.Part):
 
 
 def conversations(
-    count: int, category: str, system: str, seed: int, heldout: bool = False, folder: Path | None = None
+    count: int,
+    category: str,
+    system: str,
+    seed: int,
+    heldout: bool = False,
+    folder: Path | None = None,
 ) -> Iterator[Conversation | Skip]:
     """The clips of `folder`, unless for evaluation; then `count` rendered ones, the same for the same arguments."""
     for path in sorted(folder.glob("*.mp4")) if folder and not heldout else ():
         try:
             turn = own(path)
-            yield Conversation(f"clip-{path.stem}", category, "conversation", system, (turn,), ("own-clip",))
+            yield Conversation(
+                f"clip-{path.stem}", category, "conversation", system, (turn,), ("own-clip",)
+            )
         except (ValueError, OSError, av.FFmpegError) as error:
-            yield Skip(f"{path.name}: {' '.join(str(getattr(error, 'strerror', None) or error).split())}")
-    yield from drawn.conversations(FAMILIES, frames, count, ("video", category, system), seed, heldout)
+            yield Skip(
+                f"{path.name}: {' '.join(str(getattr(error, 'strerror', None) or error).split())}"
+            )
+    yield from drawn.conversations(
+        FAMILIES, frames, count, ("video", category, system), seed, heldout
+    )
 
 
 def own(path: Path) -> Turn:
@@ -61,7 +72,9 @@ def own(path: Path) -> Turn:
     if sidecar.start >= end:
         raise Skip(f"nothing between {sidecar.start:g} s and {end:g} s")
     share = (end - sidecar.start) / sidecar.frames
-    pictures = sampled(str(path), [sidecar.start + share * (place + 0.5) for place in range(sidecar.frames)])
+    pictures = sampled(
+        str(path), [sidecar.start + share * (place + 0.5) for place in range(sidecar.frames)]
+    )
     return Turn(sidecar.question, sidecar.reasoning, sidecar.answer, tuple(map(encoded, pictures)))
 
 
@@ -71,7 +84,9 @@ def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
     By timestamp, never by frame number: recordings of screens and phones have no constant rate. Raises Skip, av.FFmpegError.
     """
     pictures = []
-    with av.open(file, format="mp4") as container:  # never what a file says it is: a playlist could name other files
+    with av.open(
+        file, format="mp4"
+    ) as container:  # never what a file says it is: a playlist could name other files
         stream = next(iter(container.streams.video), None)
         if stream is None or not 0 < stream.width * stream.height <= MAX_PIXELS:
             raise Skip(f"no video, or frames of more than {MAX_PIXELS:,} pixels")
@@ -85,7 +100,9 @@ def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
             if shown is None:
                 raise Skip(f"no frame at {time:.1f} s")
             picture = Image.fromarray(np.ascontiguousarray(shown.to_ndarray(format="rgb24")))
-            picture = picture.rotate(shown.rotation, expand=True)  # a phone writes how it was held beside the pixels
+            picture = picture.rotate(
+                shown.rotation, expand=True
+            )  # a phone writes how it was held beside the pixels
             picture.thumbnail((LONGEST_EDGE, LONGEST_EDGE), Image.Resampling.LANCZOS)
             pictures.append(picture)
     return pictures
@@ -93,8 +110,15 @@ def sampled(file: io.BytesIO | str, times: list[float]) -> list[Image.Image]:
 
 def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
     """The frames of a spec, as PNG files, out of the mp4 clip rendered from it."""
-    style, width, height = Style.drawn(drawn.read("styles"), rng), rng.randint(420, 640), rng.randint(220, 320)
-    canvases = [Canvas(style, width, height, spec["title"], f"t = {n * spec['every']:.1f} s") for n in range(spec["count"])]
+    style, width, height = (
+        Style.drawn(drawn.read("styles"), rng),
+        rng.randint(420, 640),
+        rng.randint(220, 320),
+    )
+    canvases = [
+        Canvas(style, width, height, spec["title"], f"t = {n * spec['every']:.1f} s")
+        for n in range(spec["count"])
+    ]
     size = {"width": canvases[0].width, "height": canvases[0].height, "pix_fmt": "yuv420p"}
     with av.open(file := io.BytesIO(), "w", format="mp4") as container:
         rate, options = Fraction(2, int(2 * spec["every"])), {"preset": "ultrafast", "crf": "18"}
@@ -104,11 +128,16 @@ def frames(spec: dict, rng: random.Random) -> tuple[bytes, ...]:
             FAMILIES[spec["family"]][2](canvas, spec, place, height)
             container.mux(stream.encode(av.VideoFrame.from_image(canvas.image())))
         container.mux(stream.encode())
-    return tuple(map(encoded, sampled(file, [place * spec["every"] for place in range(spec["count"])])))
+    return tuple(
+        map(encoded, sampled(file, [place * spec["every"] for place in range(spec["count"])]))
+    )
 
 
 def _moments(d: drawn.Draw) -> dict:
-    return {"count": d.rng.randint(4, 6), "every": d.rng.choice((1.5, 2.5) if d.heldout else (1, 2))}
+    return {
+        "count": d.rng.randint(4, 6),
+        "every": d.rng.choice((1.5, 2.5) if d.heldout else (1, 2)),
+    }
 
 
 def depth(d: drawn.Draw) -> dict:
@@ -117,17 +146,36 @@ def depth(d: drawn.Draw) -> dict:
     turn, pace = d.rng.randint(1, spec["count"] - 2), way * d.number(20, 240, 4)
     rates = [-way * d.number(20, 180, 4)] * turn + [pace] * (spec["count"] - 1 - turn)
     last = d.number(200, 2000, 10) if way > 0 else -pace * left
-    levels = [last - sum(round(rate * spec["every"]) for rate in rates[place:]) for place in range(spec["count"])]
+    levels = [
+        last - sum(round(rate * spec["every"]) for rate in rates[place:])
+        for place in range(spec["count"])
+    ]
     limit = last + pace * left if way > 0 else max(levels) + d.number(50, 900, 50)
-    return {**spec, "names": d.pick("queues", 1), "turn": turn, "levels": levels, "limit": max(limit, *levels)}
+    return {
+        **spec,
+        "names": d.pick("queues", 1),
+        "turn": turn,
+        "levels": levels,
+        "limit": max(limit, *levels),
+    }
 
 
 def solve_depth(spec: dict) -> tuple[dict, dict]:
     levels, every, step = spec["levels"], spec["every"], spec["levels"][-1] - spec["levels"][-2]
     rate, way = round(abs(step) / every), spec["limit"] - levels[-1] if step > 0 else levels[-1]
-    values = {"turn": spec["turn"] * every, "rate": rate, "left": way // rate if way and way % rate == 0 else None}
+    values = {
+        "turn": spec["turn"] * every,
+        "rate": rate,
+        "left": way // rate if way and way % rate == 0 else None,
+    }
     readings = [{"at": n * every, "level": level} for n, level in enumerate(levels)]
-    facts = {"frames": readings, "before": readings[-2], "last": readings[-1], "queue": spec["names"][0], "way": way}
+    facts = {
+        "frames": readings,
+        "before": readings[-2],
+        "last": readings[-1],
+        "queue": spec["names"][0],
+        "way": way,
+    }
     moves, goal, other = ("rises", "full", "fell") if step > 0 else ("falls", "empty", "rose")
     facts |= {"moves": moves, "goal": goal, "other": other, "step": abs(step), "per_s": rate}
     return values if min(levels) >= 0 else dict.fromkeys(values), facts
@@ -147,7 +195,9 @@ def board(d: drawn.Draw) -> dict:
     """A status board on which services go down, and sometimes the first comes back."""
     spec, names = _moments(d), [*d.services(d.rng.randint(6, 8)), d.scenario["side"]]
     fallen = d.rng.sample(names, d.rng.randint(2, 5))
-    fails = dict(zip(fallen, sorted(d.rng.choices(range(1, spec["count"]), k=len(fallen))), strict=True))
+    fails = dict(
+        zip(fallen, sorted(d.rng.choices(range(1, spec["count"]), k=len(fallen))), strict=True)
+    )
     later = range(fails[fallen[0]] + 1, spec["count"])
     back = {fallen[0]: d.rng.choice(later)} if later and d.rng.random() < 0.5 else {}
     return {**spec, "names": names, "fails": fails, "back": back}
@@ -155,27 +205,57 @@ def board(d: drawn.Draw) -> dict:
 
 def down(spec: dict, place: int) -> list[str]:
     """The services that are down in a frame."""
-    return [name for name in spec["names"] if spec["fails"].get(name, 99) <= place < spec["back"].get(name, 99)]
+    return [
+        name
+        for name in spec["names"]
+        if spec["fails"].get(name, 99) <= place < spec["back"].get(name, 99)
+    ]
 
 
 def solve_board(spec: dict) -> tuple[dict, dict]:
     red = [down(spec, place) for place in range(spec["count"])]
     (first, first_at), *others = sorted(spec["fails"].items(), key=lambda failure: failure[1])
     alone = all(place > first_at for _, place in others)
-    values = {"first": first if alone else None, "red": len(red[-1]), "back": next(iter(spec["back"]), None)}
-    seen = [{"at": place * spec["every"], "red": ", ".join(names) or "none"} for place, names in enumerate(red)]
-    facts = {"seen": seen, "red_names": red[-1], "first": first, "fallen": len(spec["fails"]), "end": seen[-1]["at"]}
+    values = {
+        "first": first if alone else None,
+        "red": len(red[-1]),
+        "back": next(iter(spec["back"]), None),
+    }
+    seen = [
+        {"at": place * spec["every"], "red": ", ".join(names) or "none"}
+        for place, names in enumerate(red)
+    ]
+    facts = {
+        "seen": seen,
+        "red_names": red[-1],
+        "first": first,
+        "fallen": len(spec["fails"]),
+        "end": seen[-1]["at"],
+    }
     return values, facts | {"count_all": len(spec["names"]), "first_at": seen[first_at]["at"]}
 
 
 def paint_board(canvas: Canvas, spec: dict, place: int, height: float) -> None:
-    wide, tall, red = (canvas.width - 24) / 3, height / -(-len(spec["names"]) // 3), down(spec, place)
+    wide, tall, red = (
+        (canvas.width - 24) / 3,
+        height / -(-len(spec["names"]) // 3),
+        down(spec, place),
+    )
     for number, name in enumerate(spec["names"]):
         x, y = 12 + wide * (number % 3 + 0.5), canvas.top + tall * (number // 3 + 0.5)
         canvas.box(x, y, wide - 10, tall - 10, "#c62828" if name in red else "#2e7d32")
         canvas.text(x, y - tall * 0.15, name, colour="#ffffff")
-        canvas.text(x, y + tall * 0.15, "DOWN" if name in red else "up", canvas.style.px - 1, colour="#ffffff")
+        canvas.text(
+            x,
+            y + tall * 0.15,
+            "DOWN" if name in red else "up",
+            canvas.style.px - 1,
+            colour="#ffffff",
+        )
 
 
-FAMILIES = {"clip_depth": (depth, solve_depth, paint_depth), "clip_board": (board, solve_board, paint_board)}
+FAMILIES = {
+    "clip_depth": (depth, solve_depth, paint_depth),
+    "clip_board": (board, solve_board, paint_board),
+}
 recompute = partial(drawn.recompute, FAMILIES)

@@ -13,21 +13,27 @@ from fractions import Fraction
 from functools import cache, partial, reduce
 from pathlib import Path
 
-from apriel import hub
+from common import hub
 from preprocess import mix
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.sources.problem_text import TextError, evaluate
 
 TEXTS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "framings" / "worked.yaml"
 _CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
-_TITLES = "".join(rf"(?<!\b{title}\.)" for title in ("Mr", "Mrs", "Ms", "Dr", "St", r"a\.m", r"p\.m"))
+_TITLES = "".join(
+    rf"(?<!\b{title}\.)" for title in ("Mr", "Mrs", "Ms", "Dr", "St", r"a\.m", r"p\.m")
+)
 _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_TITLES}\s+(?=[A-Z\"$\\])")
-_FORMULA = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL)
+_FORMULA = re.compile(
+    r"\$\$.*?\$\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|(?<!\\)\$.*?(?<!\\)\$", re.DOTALL
+)
 _ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
 _NUMBERS = "one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand dozen"
 _PARTS = "half halves third quarter fourth fifth sixth eighth tenth twice thrice doubled? tripled? each every"
 _GIVES = re.compile(rf"\d|\$|\b(?:{'|'.join((_NUMBERS + ' ' + _PARTS).split())})s?\b", re.I)
-_BRACES = reduce(lambda inner, _: rf"(?:[^{{}}]|\{{{inner}*\}})", range(6), "[^{}]")  # nested up to six deep
+_BRACES = reduce(
+    lambda inner, _: rf"(?:[^{{}}]|\{{{inner}*\}})", range(6), "[^{}]"
+)  # nested up to six deep
 _BOX = re.compile(rf"\\boxed\{{({_BRACES}*)\}}")
 # What a value counts: words after it, up to the end of the sentence or the first that begins another thought.
 _COUNTS = r"((?: (?!(?:is|are|was|were|has|have|had|can|will|so|because|which|and|more|left)\b)[a-z][a-z/]*){1,6})?(?=\.?$)"
@@ -69,7 +75,9 @@ def gsm8k(record: dict) -> Worked:
     ends = re.search(rf"= (\$?{re.escape(final)}(?:\.0+)?%?)(?![\d,]|\.\d){_COUNTS}", steps[-1])
     ends = ends or re.search(rf"= (\$?{re.escape(final)}(?:\.0+)?%?)(?![\d,]|\.\d)()", steps[-1])
     shown = ends[1] + (ends[2] or "") if ends else final
-    return Worked("gsm8k", "", record["question"].strip(), tuple(steps), shown, _number(final), tuple(chain))
+    return Worked(
+        "gsm8k", "", record["question"].strip(), tuple(steps), shown, _number(final), tuple(chain)
+    )
 
 
 def _equal(left: str, right: str) -> bool:
@@ -84,7 +92,11 @@ def _equal(left: str, right: str) -> bool:
 
 def _number(text: str) -> dict:
     value = Fraction(text)
-    return {"kind": "number", "value": int(value) if value.denominator == 1 else float(value), "tolerance": 1e-6}
+    return {
+        "kind": "number",
+        "value": int(value) if value.denominator == 1 else float(value),
+        "tolerance": 1e-6,
+    }
 
 
 def _tidy(line: str) -> str:
@@ -101,11 +113,17 @@ def math(record: dict) -> Worked:
     problem, solution = record["problem"].strip(), record["solution"].strip()
     if "[asy]" in problem + solution or "\\includegraphics" in problem + solution:
         raise Skip("needs a drawing that the text only has as a program")
-    solution = re.sub(r"\\(?:boxed|fbox) (\w)", r"\\boxed{\1}", solution).replace("\\fbox{", "\\boxed{")
+    solution = re.sub(r"\\(?:boxed|fbox) (\w)", r"\\boxed{\1}", solution).replace(
+        "\\fbox{", "\\boxed{"
+    )
     box = _BOX.search(solution)
     if not box or "\\boxed" in solution[box.end() :] or not (value := box[1].strip()):
         raise Skip("not exactly one boxed answer")
-    parts = [part.strip() for part in re.split(r"\n\s*\n", solution.replace(box[0], value)) if part.strip()]
+    parts = [
+        part.strip()
+        for part in re.split(r"\n\s*\n", solution.replace(box[0], value))
+        if part.strip()
+    ]
     steps = [part if "\\begin" in part else " ".join(part.split()) for part in parts]
     steps = tuple(sentences(steps[0], True) if len(steps) == 1 else steps)
     plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
@@ -117,7 +135,11 @@ def sentences(text: str, formulas: bool) -> list[str]:
     """The sentences of a text; with `formulas`, what stands between dollar signs is TeX and is not cut."""
     if formulas:
         text = _FORMULA.sub(lambda m: m[0].replace(" ", "\0").replace("\n", "\1"), text)
-    return [part.replace("\0", " ").replace("\1", "\n").strip() for part in _SENTENCE_END.split(text) if part.strip()]
+    return [
+        part.replace("\0", " ").replace("\1", "\n").strip()
+        for part in _SENTENCE_END.split(text)
+        if part.strip()
+    ]
 
 
 @cache
@@ -137,12 +159,18 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
     """(reasoning, answer) of a solved problem."""
     chance, say = partial(_chance, rng), partial(_say, rng)
     facts = sentences(worked.problem, worked.origin == "math")
-    asked = facts.pop(next((at for at in reversed(range(len(facts))) if _ASKS.search(facts[at])), -1))
+    asked = facts.pop(
+        next((at for at in reversed(range(len(facts))) if _ASKS.search(facts[at])), -1)
+    )
     long = chance("long") and len(asked.split()) <= 60  # a reply repeats what was asked
-    signed = "" if not chance("signed") else "steps" if not long or chance("signed_steps") else "opening"
+    signed = (
+        "" if not chance("signed") else "steps" if not long or chance("signed_steps") else "opening"
+    )
     parts = []
     if long:
-        parts.append(say("opening" + "_alone" * (not facts) + "_signed" * (signed == "opening"), asked=asked))
+        parts.append(
+            say("opening" + "_alone" * (not facts) + "_signed" * (signed == "opening"), asked=asked)
+        )
         facts = [fact for fact in facts if _GIVES.search(fact)]
         if facts and chance("given"):
             parts.append(say("given", given="\n".join(f"- {fact}" for fact in facts)))
@@ -152,10 +180,18 @@ def reply(worked: Worked, rng: random.Random) -> tuple[str, str]:
         parts.append(say("steps_signed" if signed == "steps" else "steps"))
     parts.append(_steps(worked, asked, rng, long))
     if long and chance("finish"):
-        parts.append(say("finish", asked=asked, value=re.sub(r"\\boxed\{(.*)\}", r"\1", worked.shown)))
+        parts.append(
+            say("finish", asked=asked, value=re.sub(r"\\boxed\{(.*)\}", r"\1", worked.shown))
+        )
     answer = say("answer", value=worked.shown)
-    if len(worked.chain) > 1 and len(worked.chain) == " ".join(worked.steps).count("=") and chance("how"):
-        answer += "\n\n" + say("how", chain=", then ".join(f"{_spaced(e)} = {r}" for _, e, r in worked.chain))
+    if (
+        len(worked.chain) > 1
+        and len(worked.chain) == " ".join(worked.steps).count("=")
+        and chance("how")
+    ):
+        answer += "\n\n" + say(
+            "how", chain=", then ".join(f"{_spaced(e)} = {r}" for _, e, r in worked.chain)
+        )
     return "\n\n".join(parts), answer
 
 
@@ -165,7 +201,9 @@ def _steps(worked: Worked, asked: str, rng: random.Random, long: bool) -> str:
     early = [(at, result) for at, _, result in worked.chain if at < len(steps) - 1]
     if early and _chance(rng, "backtracks"):
         at, result = rng.choice(early)
-        steps[at] += " " + _say(rng, "stopped_early", value=result, asked=asked, quoted=f'"{asked}"')
+        steps[at] += " " + _say(
+            rng, "stopped_early", value=result, asked=asked, quoted=f'"{asked}"'
+        )
     if long and worked.origin == "gsm8k" and _chance(rng, "numbered"):
         return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
     return (" " if not long else "\n\n" if worked.origin == "math" else "\n").join(steps)
@@ -188,14 +226,20 @@ def public(name: str, split: str, folder: Path | None) -> Iterator[dict]:
 
 
 def conversations(
-    kind: str, sessions: float, seed: int, folder: Path | None, contaminated: Callable[[list[str]], Note | None]
+    kind: str,
+    sessions: float,
+    seed: int,
+    folder: Path | None,
+    contaminated: Callable[[list[str]], Note | None],
 ) -> Iterator[Conversation | Skip | Note]:
     """One problem a conversation, in a share `sessions` of conversations 4-6 of one subject in a row. Raises HubError.
 
     `contaminated` looks at each problem before it may stand in a session: raises Skip, or returns a note.
     """
     rng = random.Random(f"{kind} {seed}")
-    waiting: dict[str, tuple[int, list[Worked]]] = {}  # by subject: how many make a conversation, and those that wait
+    waiting: dict[
+        str, tuple[int, list[Worked]]
+    ] = {}  # by subject: how many make a conversation, and those that wait
     seen = set()
     for record in public(kind, "train", folder):
         try:
@@ -205,7 +249,11 @@ def conversations(
             if worked.key in seen:
                 raise Skip("the same problem twice")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            yield error if isinstance(error, Skip) else Skip("a record without the fields of its data set")
+            yield (
+                error
+                if isinstance(error, Skip)
+                else Skip("a record without the fields of its data set")
+            )
             continue
         seen.add(worked.key)
         several = rng.randint(4, 6) if rng.random() < sessions else 1
@@ -224,4 +272,6 @@ def _conversation(problems: list[Worked], seed: int) -> Conversation:
         turns.append(Turn(ask, *reply(worked, rng), check=worked.check))
     first = problems[0]
     tags = (f"subject:{first.subject}",) * bool(first.subject)
-    return Conversation(f"{first.origin}-{first.key}", "", first.origin, turns=tuple(turns), tags=tags)
+    return Conversation(
+        f"{first.origin}-{first.key}", "", first.origin, turns=tuple(turns), tags=tags
+    )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from apriel import rows
+from common import rows
 from preprocess.mix import MixError
 from preprocess.rows import Conversation, Note, Turn
 
@@ -16,8 +16,16 @@ NOTE = "written by "
 def line(job, turns: tuple[Turn, ...], teacher: str) -> str:
     """A row of a plan.Job as it is kept."""
     images = [base64.b64encode(png).decode() for png in job.images]
-    said = [{"user": turn.user, "reasoning": turn.reasoning, "answer": turn.answer} for turn in turns]
-    about = {"id": job.id, "group": job.group, "tags": job.tags, "teacher": teacher, "answer": job.check}
+    said = [
+        {"user": turn.user, "reasoning": turn.reasoning, "answer": turn.answer} for turn in turns
+    ]
+    about = {
+        "id": job.id,
+        "group": job.group,
+        "tags": job.tags,
+        "teacher": teacher,
+        "answer": job.check,
+    }
     about["system"] = job.system if job.replay else ""  # that of the mix, where it is empty
     return json.dumps(about | {"images": images, "turns": said}, ensure_ascii=False)
 
@@ -31,9 +39,18 @@ def conversations(path: Path) -> Iterator[Conversation | Note]:
             images = tuple(base64.b64decode(image) for image in row["images"])
             turns = tuple(Turn(**said, images=images) for said in row["turns"])
             yield Conversation(
-                row["id"], "", "teacher", row["system"], turns, tuple(row["tags"]), row["answer"], group=row["group"]
+                row["id"],
+                "",
+                "teacher",
+                row["system"],
+                turns,
+                tuple(row["tags"]),
+                row["answer"],
+                group=row["group"],
             )
             teachers[row["teacher"]] += 1
         except (ValueError, KeyError, TypeError) as error:
-            raise MixError(f"{path}:{number}: {type(error).__name__} {error}; run python -m preprocess.teacher again") from None
+            raise MixError(
+                f"{path}:{number}: {type(error).__name__} {error}; run python -m preprocess.teacher again"
+            ) from None
     yield from (Note(f"{NOTE}{teacher}", count) for teacher, count in sorted(teachers.items()))

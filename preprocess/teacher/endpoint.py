@@ -43,16 +43,28 @@ class _Wire(httpx2.AsyncBaseTransport):
         self.seconds, self.session = seconds, None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self.session is None:  # which wants a running loop; to let it look for a proxy costs two threads a request
+        if (
+            self.session is None
+        ):  # which wants a running loop; to let it look for a proxy costs two threads a request
             proxy = None if proxy_bypass(request.url.host) else getproxies().get(request.url.scheme)
             connector = aiohttp.TCPConnector(limit=0, ssl=httpx2.create_ssl_context())
             self.session = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=self.seconds), proxy=proxy
             )
-        headers = {name: request.headers[name] for name in ("authorization", "content-type", "user-agent")}
-        async with self.session.post(str(request.url), data=request.content, headers=headers) as reply:
-            told = {name: reply.headers[name] for name in ("content-type", "retry-after") if name in reply.headers}
-            return httpx2.Response(reply.status, headers=told, content=await reply.read(), request=request)
+        headers = {
+            name: request.headers[name] for name in ("authorization", "content-type", "user-agent")
+        }
+        async with self.session.post(
+            str(request.url), data=request.content, headers=headers
+        ) as reply:
+            told = {
+                name: reply.headers[name]
+                for name in ("content-type", "retry-after")
+                if name in reply.headers
+            }
+            return httpx2.Response(
+                reply.status, headers=told, content=await reply.read(), request=request
+            )
 
     async def aclose(self) -> None:
         if self.session:
@@ -66,19 +78,31 @@ class Endpoint:
         self.store: Store  # set once everything else is known to be in order
         self.key = (os.environ.get(of.key_env) if of.key_env else "") or "no-key"
         if of.key_env and self.key == "no-key" and not offline:
-            raise MixError(f"teacher.yaml: {role}: set the environment variable {of.key_env} to the key of {of.name}")
+            raise MixError(
+                f"teacher.yaml: {role}: set the environment variable {of.key_env} to the key of {of.name}"
+            )
         wire = httpx2.AsyncClient(transport=_Wire(settings.timeout_seconds))
-        self.client = openai.AsyncOpenAI(base_url=of.url, api_key=self.key, max_retries=0, http_client=wire)
+        self.client = openai.AsyncOpenAI(
+            base_url=of.url, api_key=self.key, max_retries=0, http_client=wire
+        )
         self.asking: dict[bytes, asyncio.Task] = {}
         self.heard = False  # of the endpoint, in this run
         self.picodollars = round(of.dollars_in * 10**6), round(of.dollars_out * 10**6)  # a token
         # How many may be under way: one more after each full round of replies, half as many after a 429.
         self.active, self.limit, self.until, self.failures = 0, float(settings.concurrency), 0.0, 0
 
-    def body(self, messages: list[dict], schema: type[BaseModel] | None, longer: bool = False) -> dict:
-        body = {"model": self.of.model, "messages": messages, "max_tokens": self.of.max_tokens * (1 + longer)}
+    def body(
+        self, messages: list[dict], schema: type[BaseModel] | None, longer: bool = False
+    ) -> dict:
+        body = {
+            "model": self.of.model,
+            "messages": messages,
+            "max_tokens": self.of.max_tokens * (1 + longer),
+        }
         if schema and (kind := self.of.structured) != "none":
-            body["response_format"] = {"type": kind} | ({"json_schema": _schema(schema)} if kind == "json_schema" else {})
+            body["response_format"] = {"type": kind} | (
+                {"json_schema": _schema(schema)} if kind == "json_schema" else {}
+            )
         return body | self.of.parameters
 
     def price(self, tokens_in: float, tokens_out: float) -> float:
@@ -94,14 +118,27 @@ class Endpoint:
                 return key, stored
             if self.offline:
                 raise NoReply("not asked yet")
-            self.asking[key] = asyncio.create_task(self._pay(key, sent, self._worst(body, len(sent)), category))
+            self.asking[key] = asyncio.create_task(
+                self._pay(key, sent, self._worst(body, len(sent)), category)
+            )
             self.asking[key].add_done_callback(lambda _: self.asking.pop(key))
         return key, await asyncio.shield(self.asking[key])
 
     def _worst(self, body: dict, size: int) -> tuple[int, int]:
         """(picodollars, tokens) that a request of so many bytes can cost at most."""
-        pictures = [p for m in body["messages"] if isinstance(m["content"], list) for p in m["content"] if "image_url" in p]
-        tokens = size - sum(len(p["image_url"]["url"]) for p in pictures) + OVERHEAD + IMAGE * len(pictures)
+        pictures = [
+            p
+            for m in body["messages"]
+            if isinstance(m["content"], list)
+            for p in m["content"]
+            if "image_url" in p
+        ]
+        tokens = (
+            size
+            - sum(len(p["image_url"]["url"]) for p in pictures)
+            + OVERHEAD
+            + IMAGE * len(pictures)
+        )
         replies = body["max_tokens"] * body.get("n", 1)
         return self.price(tokens, replies), tokens + replies
 
@@ -117,7 +154,10 @@ class Endpoint:
             finally:
                 self.active -= 1
             if problem is None:
-                self.failures, self.limit = 0, min(self.settings.concurrency, self.limit + 1 / self.limit)
+                self.failures, self.limit = (
+                    0,
+                    min(self.settings.concurrency, self.limit + 1 / self.limit),
+                )
                 return text
             busy = free and problem.startswith("HTTP")
             failed, away = failed + (not busy), away + busy
@@ -131,7 +171,9 @@ class Endpoint:
                 self.until = max(self.until, time.monotonic() + wait)
             await asyncio.sleep(wait)
 
-    async def _send(self, key: bytes, sent: str, worst: tuple, category: str) -> tuple[str | None, bool, float | None, str]:
+    async def _send(
+        self, key: bytes, sent: str, worst: tuple, category: str
+    ) -> tuple[str | None, bool, float | None, str]:
         """One call: (what went wrong or None, whether it cost nothing, seconds the endpoint asks to wait, the reply)."""
         call, wait, status = await self.store.reserve(category, self.role, *worst), None, 0
         options = {"headers": {"Content-Type": "application/json"}, "idempotency_key": key.hex()}
@@ -140,21 +182,37 @@ class Endpoint:
                 "/chat/completions", content=sent.encode(), cast_to=httpx2.Response, options=options
             )
         except openai.APIStatusError as error:
-            status, wait = error.status_code, _retry_after(error.response.headers.get("retry-after"))
-            problem, text = f"HTTP {status}", " ".join(error.response.text.split())[:200].replace(self.key, "[key]")
+            status, wait = (
+                error.status_code,
+                _retry_after(error.response.headers.get("retry-after")),
+            )
+            problem, text = (
+                f"HTTP {status}",
+                " ".join(error.response.text.split())[:200].replace(self.key, "[key]"),
+            )
             free = status in BUSY or 400 <= status < 500 and status != 408
         except (aiohttp.ClientError, TimeoutError) as error:
-            problem, text, free = type(error).__name__, str(error), isinstance(error, aiohttp.ClientConnectorError)
+            problem, text, free = (
+                type(error).__name__,
+                str(error),
+                isinstance(error, aiohttp.ClientConnectorError),
+            )
         else:
             usage = _usage(response.text)  # None: nobody told what it cost
-            await self.store.settle(call, "reply", usage and (self.price(*usage), *usage), (key, response.text))
+            await self.store.settle(
+                call, "reply", usage and (self.price(*usage), *usage), (key, response.text)
+            )
             self.heard = True
             return None, False, None, response.text
         await self.store.settle(call, problem, (0, 0, 0) if free else None)
         if status in (401, 402, 403, 404):
-            raise Stop(f"{self.of.url}: {problem}: {text}; look at url, model and key_env of {self.role} in teacher.yaml")
+            raise Stop(
+                f"{self.of.url}: {problem}: {text}; look at url, model and key_env of {self.role} in teacher.yaml"
+            )
         if free and not status and not self.heard:
-            raise Stop(f"{self.of.url}: {text}; start it, or look at url of {self.role} in teacher.yaml")
+            raise Stop(
+                f"{self.of.url}: {text}; start it, or look at url of {self.role} in teacher.yaml"
+            )
         self.heard = True
         if free and status and status not in BUSY:
             self._gave_up(f"{problem}: {text}")
@@ -163,7 +221,9 @@ class Endpoint:
     def _gave_up(self, problem: str) -> None:
         self.failures += 1
         if self.failures >= IN_A_ROW:
-            raise Stop(f"{self.of.url}: {self.failures} requests in a row failed, the last with: {problem}")
+            raise Stop(
+                f"{self.of.url}: {self.failures} requests in a row failed, the last with: {problem}"
+            )
         raise NoReply(problem.partition(":")[0])
 
 

@@ -34,15 +34,23 @@ class Run:
         self.judging = self.prompts.pop("judge")
         self.mix: mix.Mix = mix.load(folder / "mix.yaml")
         self.system = (folder / "system" / "training.md").read_text(encoding="utf-8").strip()
-        uses = {"base" if prompt.replay else "teacher" for prompt in self.prompts.values()} | {"judge"}
+        uses = {"base" if prompt.replay else "teacher" for prompt in self.prompts.values()} | {
+            "judge"
+        }
         named = {role: getattr(self.settings, role) for role in sorted(uses)}
-        self.endpoints = {role: Endpoint(of, role, self.settings, offline) for role, of in named.items() if of}
+        self.endpoints = {
+            role: Endpoint(of, role, self.settings, offline) for role, of in named.items() if of
+        }
         self.wanted = sum(plan.size(prompt, folder, limit) for prompt in self.prompts.values())
-        self.store = Store(folder / ".teacher.sqlite", self.settings.cap_dollars, self.settings.cap_tokens)
+        self.store = Store(
+            folder / ".teacher.sqlite", self.settings.cap_dollars, self.settings.cap_tokens
+        )
         for endpoint in self.endpoints.values():
             endpoint.store = self.store
         self.rows, self.rejected, self.dropped = 0, Counter(), Counter()
-        self.missing: dict[str, list[plan.Job]] = defaultdict(list)  # of each chain that was cut the job it was cut at
+        self.missing: dict[str, list[plan.Job]] = defaultdict(
+            list
+        )  # of each chain that was cut the job it was cut at
         self.short: Counter[str] = Counter()  # rows behind those
         self.stopped, self.started, self.paid_before = "", time.monotonic(), self.store.tokens
 
@@ -51,7 +59,9 @@ class Run:
         gates.tokenizer()
         gc.freeze()  # its vocabulary and the prompts stay: not to be looked through again and again
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop, "interrupted; what was in flight is stored")
+            asyncio.get_running_loop().add_signal_handler(
+                number, self._stop, "interrupted; what was in flight is stored"
+            )
         chains, show = self._chains(), asyncio.create_task(self._progress())
         try:
             async with asyncio.TaskGroup() as group:
@@ -70,7 +80,9 @@ class Run:
     def _chains(self) -> Iterator[Iterator[plan.Job]]:
         """One chain of each category in turn, so that a cap cuts all of them alike."""
         of = self.folder, self.settings, self.limit, self.hub
-        for turn in zip_longest(*(plan.chains(name, prompt, *of) for name, prompt in self.prompts.items())):
+        for turn in zip_longest(
+            *(plan.chains(name, prompt, *of) for name, prompt in self.prompts.items())
+        ):
             yield from (chain for chain in turn if chain)
 
     async def _worker(self, chains: Iterator) -> None:
@@ -81,7 +93,9 @@ class Run:
                     return
                 try:
                     question, why = await self._row(job, told)
-                except NoReply as error:  # the chain ends here: what comes after depends on this reply
+                except (
+                    NoReply
+                ) as error:  # the chain ends here: what comes after depends on this reply
                     self.missing[job.category].append(job)
                     left = 1 + sum(1 for _ in chain)
                     self.short[job.category] += left
@@ -99,12 +113,19 @@ class Run:
 
     async def _row(self, job: plan.Job, told: list[str]) -> tuple[str, str | None]:
         """(the question first drafted, why the row was dropped or None). Raises what Endpoint.ask raises."""
-        endpoint, schema, first, failed = self.endpoints["base" if job.replay else "teacher"], plan.Draft, "", None
+        endpoint, schema, first, failed = (
+            self.endpoints["base" if job.replay else "teacher"],
+            plan.Draft,
+            "",
+            None,
+        )
         for attempt in range(1, 2 if job.replay else TRIES + 1):
             longer = failed is not None and failed[1].startswith("cut off")
             body = endpoint.body(job.messages(told, failed), None if job.replay else schema, longer)
             key, reply = await endpoint.ask(body, job.version, job.category)
-            reason, question, text = self.store.verdict(key) or await self._decide(job, key, reply, endpoint.of)
+            reason, question, text = self.store.verdict(key) or await self._decide(
+                job, key, reply, endpoint.of
+            )
             first = first or question
             if reason is None:
                 return first, None
@@ -114,9 +135,18 @@ class Run:
             failed = text, f"{reason} (try {attempt} of {TRIES})"
         return first, reason
 
-    async def _decide(self, job: plan.Job, key: bytes, reply: str, by: plan.Endpoint) -> tuple[str | None, str, str]:
+    async def _decide(
+        self, job: plan.Job, key: bytes, reply: str, by: plan.Endpoint
+    ) -> tuple[str | None, str, str]:
         """(why it is rejected or None, its first question, its text), kept in the store."""
-        look = partial(proof.judge_reply, job, reply, self.mix.gates, job.system if job.replay else self.system, by)
+        look = partial(
+            proof.judge_reply,
+            job,
+            reply,
+            self.mix.gates,
+            job.system if job.replay else self.system,
+            by,
+        )
         # To run Python takes seconds, all else less than to hand it to another thread or process.
         verdict, scores = await asyncio.to_thread(look) if "```py" in reply else look(), ""
         reason = verdict.reason or self._twin(job, verdict)
@@ -127,20 +157,35 @@ class Run:
         return reason, verdict.question, verdict.text
 
     def _twin(self, job: plan.Job, verdict: proof.Verdict) -> str | None:
-        if self.mix.gates and (twin := self.store.twin(job.id, verdict.signed, verdict.bands, self.mix.gates.near_duplicate)):
+        if self.mix.gates and (
+            twin := self.store.twin(
+                job.id, verdict.signed, verdict.bands, self.mix.gates.near_duplicate
+            )
+        ):
             return f"near-duplicate: of {twin}; take another situation and other words"
         return None
 
     async def _judged(self, job: plan.Job, verdict: proof.Verdict) -> tuple[str | None, str]:
         """(why the judge drops it or None, its scores as it gave them)."""
-        judge, route = self.endpoints["judge"], f"It must route to {job.target}." if job.target else ""
+        judge, route = (
+            self.endpoints["judge"],
+            f"It must route to {job.target}." if job.target else "",
+        )
         asked = f"Category: {job.category}. {route}\n\n{verdict.shown}"
-        messages = [{"role": "system", "content": self.judging.prompt}, {"role": "user", "content": asked}]
+        messages = [
+            {"role": "system", "content": self.judging.prompt},
+            {"role": "user", "content": asked},
+        ]
         for _ in range(2):
-            _, reply = await judge.ask(judge.body(messages, plan.Scores), self.judging.version, job.category)
+            _, reply = await judge.ask(
+                judge.body(messages, plan.Scores), self.judging.version, job.category
+            )
             if scores := proof.scores(reply):
                 low = min(scores.voice, scores.correctness, scores.helpfulness) < self.settings.bar
-                return f"judged below the bar: {scores.model_dump_json()}" if low else None, scores.model_dump_json()
+                return (
+                    f"judged below the bar: {scores.model_dump_json()}" if low else None,
+                    scores.model_dump_json(),
+                )
             messages = [*messages, {"role": "user", "content": "Reply with the JSON object alone."}]
         return "judge gave no scores", ""
 
@@ -157,7 +202,11 @@ class Run:
         return f"{to}: {', '.join(written)} rows"
 
     def status(self) -> str:
-        store, seconds, dropped = self.store, max(time.monotonic() - self.started, 1e-3), sum(self.dropped.values())
+        store, seconds, dropped = (
+            self.store,
+            max(time.monotonic() - self.started, 1e-3),
+            sum(self.dropped.values()),
+        )
         why = ", ".join(f"{reason} {count:,}" for reason, count in self.rejected.most_common())
         left = (self.wanted - self.rows - dropped) * seconds / max(self.rows + dropped, 1) / 60
         return (
@@ -169,18 +218,40 @@ class Run:
     async def _progress(self) -> None:
         while not self.offline:
             await asyncio.sleep(2 if sys.stderr.isatty() else 30)
-            print(f"  {self.status()}", file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
+            print(
+                f"  {self.status()}",
+                file=sys.stderr,
+                end="\r" if sys.stderr.isatty() else "\n",
+                flush=True,
+            )
 
     def estimate(self) -> Iterator[list]:
         """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes] of what is missing, at one try a row."""
         seconds = SECONDS_A_TOKEN / self.settings.concurrency
         for name, prompt in self.prompts.items():
             short, sums = self.short[name], [0.0] * 5
-            sent = [gates._tokens(job.system) + gates._tokens(job.ask) + IMAGE * len(job.images) for job in self.missing[name]]
-            asked = {"base" if prompt.replay else "teacher": (sum(sent) / max(len(sent), 1), prompt.reply_tokens)}
+            sent = [
+                gates._tokens(job.system) + gates._tokens(job.ask) + IMAGE * len(job.images)
+                for job in self.missing[name]
+            ]
+            asked = {
+                "base" if prompt.replay else "teacher": (
+                    sum(sent) / max(len(sent), 1),
+                    prompt.reply_tokens,
+                )
+            }
             if "judge" in self.endpoints and not prompt.replay:
-                asked["judge"] = gates._tokens(self.judging.prompt) + prompt.reply_tokens, self.judging.reply_tokens
+                asked["judge"] = (
+                    gates._tokens(self.judging.prompt) + prompt.reply_tokens,
+                    self.judging.reply_tokens,
+                )
             for role, (into, out) in asked.items():
-                dollars, minutes = self.endpoints[role].price(into, out) / DOLLAR, out * seconds / 60
-                sums = [have + short * one for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)]
+                dollars, minutes = (
+                    self.endpoints[role].price(into, out) / DOLLAR,
+                    out * seconds / 60,
+                )
+                sums = [
+                    have + short * one
+                    for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)
+                ]
             yield [name, plan.size(prompt, self.folder, self.limit), short, *sums]

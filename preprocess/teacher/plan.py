@@ -33,7 +33,9 @@ class Endpoint(mix.Part):
     dollars_in: float = Field(ge=0)
     dollars_out: float = Field(ge=0)
     max_tokens: int = Field(gt=0)
-    structured: Literal["json_schema", "json_object", "none"] = "json_schema"  # the reply format the endpoint can be held to
+    structured: Literal["json_schema", "json_object", "none"] = (
+        "json_schema"  # the reply format the endpoint can be held to
+    )
     parameters: dict = {}  # sent as they are: temperature, reasoning_effort, ...
 
 
@@ -130,17 +132,25 @@ class Job:
         sent = [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
         if failed:
             why = f"This row was not accepted: {failed[1]}. Write the whole JSON object again with that repaired."
-            sent += [{"role": "assistant", "content": failed[0] or "(nothing)"}, {"role": "user", "content": why}]
+            sent += [
+                {"role": "assistant", "content": failed[0] or "(nothing)"},
+                {"role": "user", "content": why},
+            ]
         return sent
 
 
 def load(folder: Path) -> tuple[Settings, dict[str, Prompt]]:
     """teacher.yaml of a dataset's folder, and the prompts of its categories and of the judge. Raises MixError."""
     settings: Settings = mix.load(folder / "teacher" / "teacher.yaml", Settings)
-    prompts = {name: mix.load(folder / "teacher" / f"{name}.yaml", Prompt) for name in [*settings.categories, "judge"]}
+    prompts = {
+        name: mix.load(folder / "teacher" / f"{name}.yaml", Prompt)
+        for name in [*settings.categories, "judge"]
+    }
     for name, prompt in prompts.items():
         if prompt.replay and not settings.base:
-            raise mix.MixError(f"{folder}/teacher/teacher.yaml: base: {name} collects the base's replies; say where it runs")
+            raise mix.MixError(
+                f"{folder}/teacher/teacher.yaml: base: {name} collects the base's replies; say where it runs"
+            )
     return settings, prompts
 
 
@@ -152,7 +162,12 @@ def size(prompt: Prompt, folder: Path, limit: int) -> int:
 
 
 def chains(
-    category: str, prompt: Prompt, folder: Path, settings: Settings, limit: int, hub_dir: Path | None
+    category: str,
+    prompt: Prompt,
+    folder: Path,
+    settings: Settings,
+    limit: int,
+    hub_dir: Path | None,
 ) -> Iterator[Iterator[Job]]:
     """The chains of a category, of at most `limit` variations of a seed and problems of a kind. Raises MixError."""
     voice = (folder / "teacher" / "voice.md").read_text(encoding="utf-8")
@@ -161,14 +176,28 @@ def chains(
     shown = {seed.id: seed for file in files for seed in mix.load(file, list[seeds.Seed])}
     if missing := sorted(set(prompt.examples) - set(shown)):
         raise mix.MixError(f"{folder}/teacher/{category}.yaml: examples: no seed {missing[0]!r}")
-    examples = "".join(f"\n\nA row by hand ({name}):\n{_told(shown[name])}" for name in prompt.examples)
-    system = prompt.prompt.strip() if prompt.replay else f"{voice.strip()}\n\n{prompt.prompt.strip()}{examples}"
+    examples = "".join(
+        f"\n\nA row by hand ({name}):\n{_told(shown[name])}" for name in prompt.examples
+    )
+    system = (
+        prompt.prompt.strip()
+        if prompt.replay
+        else f"{voice.strip()}\n\n{prompt.prompt.strip()}{examples}"
+    )
     first = Job("", category, "", prompt.version, system, "", replay=prompt.replay)
     for seed in written:
-        yield map(partial(_variation, first, prompt, seed, settings.seed), range(min(prompt.variations, limit)))
-    kinds = [_problems(kind, count, settings.seed, folder, hub_dir) for kind, count in prompt.problems.items()]
+        yield map(
+            partial(_variation, first, prompt, seed, settings.seed),
+            range(min(prompt.variations, limit)),
+        )
+    kinds = [
+        _problems(kind, count, settings.seed, folder, hub_dir)
+        for kind, count in prompt.problems.items()
+    ]
     for kind in [*kinds, _calls(prompt.calls)]:
-        yield from (iter([_given(first, prompt, problem, settings.seed)]) for problem in islice(kind, limit))
+        yield from (
+            iter([_given(first, prompt, problem, settings.seed)]) for problem in islice(kind, limit)
+        )
 
 
 def _told(seed: seeds.Seed) -> str:
@@ -179,7 +208,10 @@ def _told(seed: seeds.Seed) -> str:
 
 def draw(axes: dict[str, list], key: str, n: int) -> dict[str, str | int]:
     """The n-th draw: each axis runs through its values in an order of its own, anew each time it is through."""
-    return {a: values[_order(f"{key} {a} {n // len(values)}", len(values))[n % len(values)]] for a, values in axes.items()}
+    return {
+        a: values[_order(f"{key} {a} {n // len(values)}", len(values))[n % len(values)]]
+        for a, values in axes.items()
+    }
 
 
 @lru_cache(maxsize=64)
@@ -193,11 +225,23 @@ def _variation(first: Job, prompt: Prompt, seed: seeds.Seed, number: int, n: int
     drawn = draw(prompt.axes, f"{number} {seed.id}", n)
     own = unanswered and n == 0
     if own:
-        drawn |= {"turns": len(seed.turns), "level": seed.level, "mood": seed.mood, "domain": seed.domain}
-    task = "Answer the seed itself: its user turns stand; leave `user` empty." if own else "Write one variation of it."
+        drawn |= {
+            "turns": len(seed.turns),
+            "level": seed.level,
+            "mood": seed.mood,
+            "domain": seed.domain,
+        }
+    task = (
+        "Answer the seed itself: its user turns stand; leave `user` empty."
+        if own
+        else "Write one variation of it."
+    )
     wanted = "".join(f"\n- {name}: {value}" for name, value in drawn.items())
     routes = f"\n- routes to: {seed.target}" if seed.target else ""
-    tags = [*seed.tags, *(f"{axis}:{drawn[axis]}" for axis in ("domain", "level", "mood") if axis in drawn)]
+    tags = [
+        *seed.tags,
+        *(f"{axis}:{drawn[axis]}" for axis in ("domain", "level", "mood") if axis in drawn),
+    ]
     return replace(
         first,
         id=f"{seed.id}-v{n:02d}",
@@ -215,14 +259,22 @@ def _given(first: Job, prompt: Prompt, problem: tuple[str, str, tuple, dict], nu
     name, user, images, check = problem
     drawn = draw(prompt.axes, f"{number} {name}", 0)
     wanted = "".join(f"\n- {axis}: {value}" for axis, value in drawn.items())
-    ask = user if first.replay else f"The user's turn, which stands as it is; leave `user` empty:\n{user}\n{wanted}".rstrip()
+    ask = (
+        user
+        if first.replay
+        else f"The user's turn, which stands as it is; leave `user` empty:\n{user}\n{wanted}".rstrip()
+    )
     tags = ("replay",) if first.replay else ()
     given = (seeds.SeedTurn(user=user),)
     made = f"{'replay' if first.replay else 'teacher'}-{name}"
-    return replace(first, id=made, group=name, ask=ask, given=given, images=images, check=check, tags=tags)
+    return replace(
+        first, id=made, group=name, ask=ask, given=given, images=images, check=check, tags=tags
+    )
 
 
-def _problems(kind: str, count: int, seed: int, folder: Path, hub_dir: Path | None) -> Iterator[tuple]:
+def _problems(
+    kind: str, count: int, seed: int, folder: Path, hub_dir: Path | None
+) -> Iterator[tuple]:
     """(name, question, pictures, known answer) of `count` problems; none that stands in a benchmark."""
     if kind in PROGRAMS:
         made = PROGRAMS[kind].conversations(count, f"teacher-{kind}", "", seed)
@@ -238,7 +290,11 @@ def _problems(kind: str, count: int, seed: int, folder: Path, hub_dir: Path | No
 def _calls(calls: list[Call]) -> Iterator[tuple]:
     """Requests that a tool call answers, as problems."""
     for number, call in enumerate(calls):
-        check = {"kind": "text", "value": call.name, "call": {"name": call.name, "arguments": call.arguments}}
+        check = {
+            "kind": "text",
+            "value": call.name,
+            "call": {"name": call.name, "arguments": call.arguments},
+        }
         yield f"call-{number:03d}", f"{call.tools.strip()}\n\n{call.user}", (), check
 
 
@@ -247,7 +303,11 @@ def benchmark(folder: Path, hub_dir: Path | None) -> gates.Benchmark:
     """What is kept for evaluation. Raises MixError where a dataset has held-out rows and they are not built yet."""
     built = [folder / name / "heldout.jsonl" for name in ("build", "heldout")]
     heldout = next((path for path in built if path.exists()), None)
-    if not heldout and any(getattr(source, "heldout", 0) for source in mix.load(folder / "mix.yaml").sources):
+    if not heldout and any(
+        getattr(source, "heldout", 0) for source in mix.load(folder / "mix.yaml").sources
+    ):
         make = f"python -m preprocess {folder.name} --heldout"
-        raise mix.MixError(f"{built[1]}: not there, so its problems could not be kept out of the rows; run {make} first")
+        raise mix.MixError(
+            f"{built[1]}: not there, so its problems could not be kept out of the rows; run {make} first"
+        )
     return gates.Benchmark(build._problems(heldout or built[0], hub_dir))

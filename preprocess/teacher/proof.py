@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from apriel import behaviour, chat, rows, sandbox
+from common import behaviour, chat, rows, sandbox
 from preprocess import gates, mix
 from preprocess.rows import Conversation, Skip, Turn, to_rows
 from preprocess.sources import worked
@@ -23,7 +23,9 @@ from preprocess.teacher.plan import Draft, Endpoint, Job, Scores
 
 SECONDS, MEGABYTES = 10, 512  # for Python with asserts
 _PYTHON = re.compile(r"^ *```(?:python|py)\b[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-_REFUSAL = re.compile(r"(?i)\W*(?:i'?m sorry|i am sorry|sorry|i can(?:no|')t|i am unable|i'?m unable)\b")
+_REFUSAL = re.compile(
+    r"(?i)\W*(?:i'?m sorry|i am sorry|sorry|i can(?:no|')t|i am unable|i'?m unable)\b"
+)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -36,8 +38,12 @@ class Verdict:
     text: str = ""  # what the reply said
     shown: str = ""  # the row as a judge reads it
     row: str = ""  # and as it is kept
-    signed: bytes = b""  # signatures of the user's turns, where the teacher wrote them, and of the reasoning
-    bands: tuple[int, ...] = ()  # 64-bit names of the signatures' bands: rows that share none are not compared
+    signed: bytes = (
+        b""  # signatures of the user's turns, where the teacher wrote them, and of the reasoning
+    )
+    bands: tuple[
+        int, ...
+    ] = ()  # 64-bit names of the signatures' bands: rows that share none are not compared
 
 
 class _Failed(Exception):
@@ -56,7 +62,9 @@ def judge_reply(job: Job, body: str, of: mix.Gates, prompt: str, by: Endpoint) -
         return Verdict(str(failed), turns[0].user if turns else "", text)
     signed = [gates.signature("\n".join(turn.user for turn in turns))] if not job.given else []
     signed.append(gates.signature("\n".join(turn.reasoning for turn in turns)))
-    shown = "\n\n".join(f"USER\n{t.user}\n\nREASONING\n{t.reasoning}\n\nANSWER\n{t.answer}" for t in turns)
+    shown = "\n\n".join(
+        f"USER\n{t.user}\n\nREASONING\n{t.reasoning}\n\nANSWER\n{t.answer}" for t in turns
+    )
     row = accepted.line(job, turns, f"{by.name}, model {reply.get('model') or by.model}")
     return Verdict(None, turns[0].user, text, shown, row, b"".join(signed), tuple(_bands(signed)))
 
@@ -66,7 +74,10 @@ def _said(body: str) -> tuple[dict, str, str]:
     try:
         reply = json.loads(body)
         choice, message = reply["choices"][0], reply["choices"][0]["message"]
-        text, thought = message.get("content") or "", message.get("reasoning_content") or message.get("reasoning") or ""
+        text, thought = (
+            message.get("content") or "",
+            message.get("reasoning_content") or message.get("reasoning") or "",
+        )
         (text + thought).encode()  # they are text, and text that a file can hold
         ended, refused = choice.get("finish_reason"), message.get("refusal")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -107,17 +118,24 @@ def _drafted(job: Job, text: str) -> tuple[tuple[Turn, ...], str]:
         if _REFUSAL.match(text):
             raise _Failed("refused") from None
         first = error.errors()[0]
-        raise _Failed(f"broken JSON: {'.'.join(map(str, first['loc'])) or 'the text'}: {first['msg']}"[:300]) from None
+        raise _Failed(
+            f"broken JSON: {'.'.join(map(str, first['loc'])) or 'the text'}: {first['msg']}"[:300]
+        ) from None
     if len(draft.turns) != job.turns:
         raise _Failed(f"wrong number of turns: {len(draft.turns)} instead of {job.turns}")
     turns = []
     for at, said in enumerate(draft.turns):
         given = job.given[at] if job.given else None
         user = given.user if given else said.user
-        reply = (given and given.reasoning) or said.reasoning, (given and given.answer) or said.answer
+        reply = (
+            (given and given.reasoning) or said.reasoning,
+            (given and given.answer) or said.answer,
+        )
         if not all(text.strip() for text in (user, *reply)):
             raise _Failed("blank text: a user turn, a reasoning or an answer is blank")
-        turns.append(Turn(user, *reply, images=job.images, check=job.check if at == job.turns - 1 else None))
+        turns.append(
+            Turn(user, *reply, images=job.images, check=job.check if at == job.turns - 1 else None)
+        )
     return tuple(turns), draft.claim.strip()
 
 
@@ -146,10 +164,14 @@ def _prove(job: Job, turns: tuple[Turn, ...], claim: str | None) -> None:
         if called != [call]:
             raise _Failed("wrong tool call")
     elif job.check and not ends_at(job.check, answer, claim):
-        raise _Failed("wrong answer: the final value is not right, or `claim` and `answer` do not both say it; work it out anew")
+        raise _Failed(
+            "wrong answer: the final value is not right, or `claim` and `answer` do not both say it; work it out anew"
+        )
     if job.target and (routed := behaviour.routed(answer)) != job.target:
         said = "several members" if routed is None else routed
-        raise _Failed(f"wrong route: the last answer routes to {said}, the scenario calls for {job.target}; name it and no other")
+        raise _Failed(
+            f"wrong route: the last answer routes to {said}, the scenario calls for {job.target}; name it and no other"
+        )
     if job.category == "nudge" or "nudge" in job.tags:
         for at, turn in enumerate(turns, 1):
             if why := behaviour.not_a_nudge(turn.answer):
@@ -177,7 +199,9 @@ def _is(check: dict, text: str) -> bool:
 def _plain(latex: str) -> str:
     """A formula without what changes only its looks."""
     latex = re.sub(
-        r"\\(?:left|right|displaystyle|!|,|;| )|[$\s]|\\text\{\s*\}", "", latex.replace("dfrac", "frac").replace("tfrac", "frac")
+        r"\\(?:left|right|displaystyle|!|,|;| )|[$\s]|\\text\{\s*\}",
+        "",
+        latex.replace("dfrac", "frac").replace("tfrac", "frac"),
     )
     return latex.rstrip(".")
 

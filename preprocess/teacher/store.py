@@ -42,14 +42,20 @@ class Store:
     def __init__(self, path: Path, cap_dollars: float, cap_tokens: int):
         """Open or create the store; raises MixError when another run has it open or it is no store."""
         self.path, self.cap, self.cap_tokens = path, round(cap_dollars * DOLLAR), cap_tokens
-        self.open: dict[int, tuple[int, int]] = {}  # calls in flight: (picodollars, tokens) each is charged
+        self.open: dict[
+            int, tuple[int, int]
+        ] = {}  # calls in flight: (picodollars, tokens) each is charged
         self.settled = asyncio.Event()
         self.committed: asyncio.Future | None = None  # of the transaction that is being filled
         try:
             self.db = sqlite3.connect(path, timeout=2, isolation_level=None)
             self.db.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
-            hint = "another run has it open; wait for it" if "locked" in str(error) else f"{error}; move it away to start anew"
+            hint = (
+                "another run has it open; wait for it"
+                if "locked" in str(error)
+                else f"{error}; move it away to start anew"
+            )
             hint = f"{error}; make room" if "full" in str(error) else hint
             raise MixError(f"{path}: {hint}") from None
         sums = "SELECT coalesce(sum(picodollars), 0), coalesce(sum(tokens), 0) FROM calls"
@@ -82,17 +88,23 @@ class Store:
         while self.spent + picodollars > self.cap or self.tokens + tokens > self.cap_tokens:
             if not self.open:
                 cap = f"${self.cap / DOLLAR:g} or {self.cap_tokens:,} tokens"
-                raise Stop(f"the cap of {cap} in teacher.yaml is reached: the next request could pass it")
+                raise Stop(
+                    f"the cap of {cap} in teacher.yaml is reached: the next request could pass it"
+                )
             self.settled.clear()
             await self.settled.wait()
         done, row = self._begin(), (category, role, picodollars, tokens)
-        call = self.db.execute("INSERT INTO calls (category, role, picodollars, tokens) VALUES (?, ?, ?, ?)", row).lastrowid
+        call = self.db.execute(
+            "INSERT INTO calls (category, role, picodollars, tokens) VALUES (?, ?, ?, ?)", row
+        ).lastrowid
         self.open[call] = picodollars, tokens
         self.spent, self.tokens = self.spent + picodollars, self.tokens + tokens
         await done
         return call
 
-    async def settle(self, call: int, outcome: str, charge: tuple | None, reply: tuple | None = None) -> None:
+    async def settle(
+        self, call: int, outcome: str, charge: tuple | None, reply: tuple | None = None
+    ) -> None:
         """End a call and keep its reply, (key, body), in one step.
 
         `charge`: exact (picodollars, tokens in, tokens out); None where nobody told, and the worst case stays charged.
@@ -100,7 +112,9 @@ class Store:
         worst, tokens = self.open[call]
         exact, into, out = charge or (worst, tokens, 0)
         done, row = self._begin(), (outcome, exact, into + out, call)
-        self.db.execute("UPDATE calls SET outcome = ?, picodollars = ?, tokens = ? WHERE id = ?", row)
+        self.db.execute(
+            "UPDATE calls SET outcome = ?, picodollars = ?, tokens = ? WHERE id = ?", row
+        )
         if reply:
             self.db.execute("INSERT INTO replies VALUES (?, ?, ?)", (reply[0], call, reply[1]))
         await done
@@ -114,7 +128,9 @@ class Store:
 
     def verdict(self, key: bytes) -> tuple[str | None, str, str] | None:
         """(reason or None for accepted, the first question of the draft, its text) of a reply that was decided."""
-        return self.db.execute("SELECT reason, question, text FROM verdicts WHERE key = ?", (key,)).fetchone()
+        return self.db.execute(
+            "SELECT reason, question, text FROM verdicts WHERE key = ?", (key,)
+        ).fetchone()
 
     async def decide(self, key: bytes, job: str, category: str, verdict, scores: str) -> None:
         """Keep what was decided on a reply: a proof.Verdict, and the scores a judge gave."""
@@ -135,7 +151,9 @@ class Store:
             row,
         ).lastrowid
         if accepted:
-            self.db.executemany("INSERT INTO bands VALUES (?, ?)", [(band, number) for band in of.bands])
+            self.db.executemany(
+                "INSERT INTO bands VALUES (?, ?)", [(band, number) for band in of.bands]
+            )
         await done
 
     def twin(self, job: str, signed: bytes, bands: tuple[int, ...], threshold: float) -> str | None:
@@ -160,5 +178,7 @@ class Store:
 
     def outcomes(self) -> dict[str, int]:
         return dict(
-            self.db.execute("SELECT coalesce(outcome, 'in flight'), count(*) FROM calls GROUP BY outcome ORDER BY outcome")
+            self.db.execute(
+                "SELECT coalesce(outcome, 'in flight'), count(*) FROM calls GROUP BY outcome ORDER BY outcome"
+            )
         )

@@ -1,0 +1,41 @@
+"""Processes that end with their parent, and the state of the code they run."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from common.files import ROOT
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Ask the kernel to send this process `number` when its parent ends. For preexec_fn, pool initialisers and forks."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
+    """{"commit", "dirty"}: the commit, and whether tracked files differ from it; None outside git.
+
+    The image holds no git but the commit in AETHER_COMMIT and the hashes of its files in .commit.sha256.
+    """
+    if not (root / ".git").exists() and os.environ.get("AETHER_COMMIT"):
+        commit, _, dirty = os.environ["AETHER_COMMIT"].partition("-")
+        checked = subprocess.run(["sha256sum", "--check", "--status", ".commit.sha256"], cwd=root)
+        return {"commit": commit, "dirty": bool(dirty) or checked.returncode != 0}
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    return {
+        "commit": commit,
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _git(root: Path, *words: str) -> str | None:
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,172 @@
+"""The row contract: one JSON object a line, Pixtral-style chat, with the reading and the checking of it.
+
+    {"id": "async-001", "category": "async", "origin": "seed", "tags": [], "messages": [
+      {"role": "system", "content": [{"type": "text", "text": "..."}]},
+      {"role": "user", "content": [{"type": "image", "path": "images/<sha256>.png"}, {"type": "text", "text": "..."}]},
+      {"role": "assistant", "content": [{"type": "text", "text": "..."}], "weight": 1}]}
+
+`weight` says which assistant turns are trained (1) and which are history (0). `answer` may hold what a program can check.
+Every error names the file, the line, the key, what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import AetherError
+from common.facts import MAX_PIXELS
+
+ORIGINS = ("seed", "teacher", "procedural", "gsm8k", "math", "conversation")
+MAX_LINE = 4 * 2**20  # bytes; a longer line is not a conversation
+_KEYS = {"id", "category", "origin", "messages", "tags", "answer"}
+_IMAGE_PATH = re.compile(r"images/[0-9a-f]{64}\.png")
+
+
+class RowError(AetherError):
+    """A row that may not be trained on."""
+
+
+@dataclass(frozen=True)
+class Image:
+    path: Path
+    width: int  # pixels, from the file's header
+    height: int
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels from the header of a PNG file, without decoding it. Raises RowError."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(24)
+    except FileNotFoundError:
+        raise RowError(f"{path}: no such image; build the dataset again") from None
+    if len(header) < 24 or header[:8] != b"\x89PNG\r\n\x1a\n" or header[12:16] != b"IHDR":
+        raise RowError(f"{path}: not a PNG file; store images as PNG")
+    width, height = struct.unpack(">II", header[16:24])
+    if not width or not height or width * height > MAX_PIXELS:
+        raise RowError(
+            f"{path}: {width}x{height} pixels; at most {MAX_PIXELS:,} are read, scale the image down"
+        )
+    return width, height
+
+
+def parse(line: bytes | str) -> dict:
+    """The row in one line of JSON. Raises RowError."""
+    if len(line) > MAX_LINE:
+        raise RowError(f"the line is {len(line):,} bytes long; at most {MAX_LINE:,} are read")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"not JSON ({error}); write one object a line") from None
+    check(row)
+    return row
+
+
+def check(row: object) -> None:
+    """Raise RowError unless `row` keeps the contract; images are looked at by `images`."""
+    if not isinstance(row, dict):
+        raise RowError(f"a {type(row).__name__} where an object is wanted")
+    for key in ("id", "category", "origin"):
+        if not isinstance(row.get(key), str) or not row[key]:
+            raise RowError(f"{key}: {row.get(key)!r}; give a non-empty string")
+    if row["origin"] not in ORIGINS:
+        raise RowError(f"origin: {row['origin']!r}; one of {', '.join(ORIGINS)}")
+    if unknown := sorted(set(row) - _KEYS):
+        raise RowError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise RowError("messages: give a non-empty list")
+    for number, message in enumerate(messages):
+        _check_message(message, f"messages[{number}]")
+    _check_order(messages)
+
+
+def _check_message(message: object, where: str) -> None:
+    if not isinstance(message, dict):
+        raise RowError(f"{where}: a {type(message).__name__} where an object is wanted")
+    role = message.get("role")
+    if role not in ("system", "user", "assistant"):
+        raise RowError(f"{where}.role: {role!r}; one of system, user, assistant")
+    if role == "assistant" and message.get("weight") not in (0, 1):
+        raise RowError(
+            f"{where}.weight: {message.get('weight')!r}; 1 to train on this turn, 0 for history"
+        )
+    if unknown := sorted(set(message) - {"role", "content", "weight"}):
+        raise RowError(f"{where}: unknown key {unknown[0]!r}")
+    content = message.get("content")
+    if not isinstance(content, list) or not content:
+        raise RowError(f"{where}.content: give a non-empty list of parts")
+    for number, part in enumerate(content):
+        here = f"{where}.content[{number}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            continue
+        if kind == "image" and role == "user" and isinstance(part.get("path"), str):
+            if not _IMAGE_PATH.fullmatch(part["path"]):
+                raise RowError(
+                    f"{here}.path: {part['path']!r}; only images/<sha256>.png inside the dataset's folder is read"
+                )
+            continue
+        raise RowError(
+            f'{here}: {str(part)[:60]!r}; a part is {{"type": "text", "text": ...}} or, for a user, an image with a path'
+        )
+
+
+def _check_order(messages: list[dict]) -> None:
+    roles = [message["role"] for message in messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    if "system" in turns:
+        raise RowError("messages: a system turn that is not the first; join them into one")
+    if len(turns) % 2 or turns != ["user", "assistant"] * (len(turns) // 2):
+        raise RowError(
+            f"messages: the roles are {', '.join(roles)}; user and assistant must alternate and the assistant end"
+        )
+    if not any(message.get("weight") for message in messages):
+        raise RowError("messages: no assistant turn has weight 1, so there is nothing to train on")
+
+
+def text_of(message: dict) -> str:
+    """The text parts of a message, joined."""
+    return "".join(part["text"] for part in message["content"] if part["type"] == "text")
+
+
+def images(row: dict, folder: Path) -> list[Image]:
+    """The images of a row in order, sizes read from their headers. Raises RowError; a link out of `folder` is refused."""
+    found = []
+    for message in row["messages"]:
+        for part in message["content"]:
+            if part["type"] != "image":
+                continue
+            path = folder / part["path"]
+            if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
+                raise RowError(
+                    f"{path}: a link; images must be plain files inside the dataset's folder"
+                )
+            found.append(Image(path, *png_size(path)))
+    return found
+
+
+def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """(line number, byte offset, line) of each line of a file, one in memory at a time; a line is cut at MAX_LINE + 2 bytes."""
+    offset = number = 0
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE + 2):
+            number += 1
+            yield number, offset, line
+            offset += len(line)
+
+
+def read(path: Path) -> Iterator[dict]:
+    """The rows of a file, one in memory at a time. Raises RowError with file:line."""
+    for number, _, line in lines(path):
+        try:
+            row = parse(line)
+            images(row, path.parent)
+        except RowError as error:
+            raise RowError(f"{path}:{number}: {error}") from None
+        yield row

@@ -1,0 +1,574 @@
+"""Scorers, statistics, gates and the table of recipes: hand-computed cases, and replies that mean harm."""
+
+import json
+import math
+import sys
+import time
+import types
+from fractions import Fraction
+
+import pytest
+from canned import final
+from PIL import Image
+
+from common import chat, rows
+from common.recipes import ROOT, Recipe, all_recipes
+from evaluation import extract, index, report, results, scorers, statistics, suites
+from evaluation.equal import same_mathematics
+
+LONG = "word " * 50_000
+MILLION = "9" * 1_000_000
+EXPECT = {
+    "voice": {},
+    "identity": {"must": ["aetherai"], "must_not": ["openai"]},
+    "nudge": {},
+    "routing": {"target": "edge"},
+    "number": {"value": "42", "tolerance": 1e-4},
+    "boxed": {"value": "\\frac{1}{2}"},
+    "answer": {
+        "kind": "choice",
+        "value": "cache",
+        "tolerance": 0.0,
+        "choices": ["cache", "cache-db", "queue"],
+    },
+    "exam": {"value": "B", "options": ["a queue", "a cache"]},
+    "looking": {"kind": "text", "value": "red", "tolerance": 0.0, "choices": ["blue", "red"]},
+    "code": {"tests": "assert twice(2) == 4", "entry": "twice"},
+    "design": {"rubric": ["Says so."]},
+}
+RIGHT = {
+    "identity": "I am AetherAI.",
+    "nudge": "Look at what waits. What does the trace say?",
+    "routing": "The edge model, because milliseconds count.",
+    "number": "Answer: 42",
+    "boxed": "\\boxed{0.5}",
+    "answer": "**cache** it is",
+    "exam": "Answer: (B)",
+    "looking": "It is red.",
+    "code": "```python\ndef twice(x):\n    return 2 * x\n```",
+}
+
+
+def value(kind, text, stop="stop", **more):
+    return scorers.measure(kind, text, stop, EXPECT[kind] | more)
+
+
+def test_every_kind_has_a_version_and_the_suites_use_them():
+    assert set(scorers.SCORERS) == set(EXPECT) and set(scorers.VERSION) == {*EXPECT, "label"}
+    assert {suite["score"] for suite in scorers.settings()["suites"].values()} <= set(
+        scorers.SCORERS
+    )
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_a_right_reply_is_right_and_the_same_words_unended_or_unbegun_are_nothing(kind):
+    name = results.measurements(kind)[0][0]
+    assert value(kind, final(RIGHT[kind]))[name] is True
+    for text, stop, status in (
+        ("", "stop", chat.UNANSWERED),
+        (RIGHT[kind], "stop", chat.UNANSWERED),  # only reasoning
+        (f"Here are my reasoning steps:\n{RIGHT[kind]}", "max_tokens", chat.TRUNCATED),
+        (final(RIGHT[kind]).removesuffix("[END FINAL RESPONSE]"), "max_tokens", chat.TRUNCATED),
+        (final(" "), "stop", chat.UNANSWERED),
+    ):
+        found = value(kind, text, stop)
+        assert found["status"] == status and name not in found and not found["well_formed"]
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_of_two_final_blocks_the_last_counts(kind):
+    name = results.measurements(kind)[0][0]
+    other = {"routing": "Grok 4 Fast.", "nudge": "No."}.get(kind, "Nothing of the kind, openai, 7.")
+    both = final(RIGHT[kind]) + "\n" + final(other)
+    assert value(kind, both)[name] is False and not value(kind, both)["well_formed"]
+    assert value(kind, final(other) + "\n" + final(RIGHT[kind]))[name] is True
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EXPECT if kind != "code"])
+@pytest.mark.parametrize("answer", [MILLION, f"Answer: {MILLION}", f"\\boxed{{{MILLION}}}", LONG, "\\boxed{" * 50_000, "**" * 150_000, "?" * 300_000, "```\n" * 60_000, "answer is:\n" * 30_000])  # fmt: skip
+def test_a_degenerate_reply_costs_milliseconds_and_is_not_right(kind, answer):
+    text = final(answer, LONG)
+    value(kind, final("warm"))
+    started = time.process_time()
+    found = value(kind, text)
+    assert time.process_time() - started < 0.25
+    assert not any(found.get(name) for name in ("correct", "nudges", "signature_phrase"))
+
+
+def test_scorers_handle_a_thousand_replies_a_second():
+    body = "The queue grows by 40 a second. Look at the worker. Should it wait? " * 30
+    for kind in EXPECT:
+        if kind == "code":
+            continue
+        texts = [final(f"{body} {n} {RIGHT.get(kind, '')}", body) for n in range(200)]
+        started = time.process_time()
+        for text in texts:
+            value(kind, text)
+        assert 200 / (time.process_time() - started) > 1000, kind
+
+
+SPELLINGS = ["\\frac{1}{2}", "\\dfrac12", "\\tfrac{1}{2}", "0.5", ".50", "1/2", "\\frac{2}{4}", "$\\frac 12$", "\\,\\frac{1}{2}\\,", "+0.500", "\\displaystyle\\frac{1}{2}", "x = \\frac{1}{2}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_one_number_in_many_spellings(spelling):
+    if spelling.startswith("x"):
+        pytest.importorskip("math_verify")
+    assert value("boxed", final(f"So it is $\\boxed{{{spelling}}}$."))["correct"]
+    assert not value("boxed", final(f"So it is $\\boxed{{{spelling}}}$."), value="\\frac{1}{3}")[
+        "correct"
+    ]
+
+
+def test_mathematics_beyond_numbers_and_a_result_that_never_ends(monkeypatch):
+    pytest.importorskip("math_verify")
+    assert (
+        same_mathematics("x^2+1", "1+x^2")
+        and same_mathematics("\\text{east}", "East")
+        and same_mathematics("(1,2)", "(1, 2)")
+    )
+    assert not same_mathematics("x^2+1", "1+x^3") and not same_mathematics("(1,2)", "(2,1)")
+    monkeypatch.setattr("evaluation.equal.SECONDS", 1.0)
+    started = time.monotonic()
+    assert not same_mathematics("9", "9^{9^{9^9}}")
+    assert time.monotonic() - started < 4
+    assert same_mathematics("2\\sqrt{2}", "\\sqrt{8}")  # the next one is compared all the same
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Answer: 1,234.5 ms", "1234.5"), ("**Answer:** -3", "-3"), ("The answer is 7/8.", "7/8"), ("Answer:\n\n12", "12"),
+        ("Answer: 3 \\times 10^{5}", "300000"), ("Answer: 1{,}000", "1000"), ("Answer: −4", "-4"), ("**9 instances** of 300 s", "9"),
+        ("**Step one**: 4.\nThen 5, so 20.", "20"), ("It waits **296 ms**: ready at 78, from 374.", "296"), ("$18", "18"),
+        ("\\boxed{12} and Answer: 13", "12"), ("Answer: 5\nAnswer: 6", "6"), ("no number", None), ("Answer: x2", None),
+    ],
+)  # fmt: skip
+def test_the_number_an_answer_gives(text, found):
+    assert extract.number(text) == (None if found is None else Fraction(found))
+
+
+def test_tolerance_is_relative_and_exact():
+    assert extract.near(Fraction("796.9"), "796.8652985966608", 0.01) and not extract.near(
+        Fraction(780), "796.87", 0.01
+    )
+    assert extract.near(Fraction(-100), "-100.005", 1e-4) and not extract.near(
+        Fraction(100), "-100", 1e-4
+    )
+    assert extract.near(Fraction(0), "0", 0.0) and not extract.near(None, "0", 1.0)
+
+
+def test_a_choice_is_one_choice_and_a_sequence_is_in_order():
+    choices = ["queue", "queue-worker", "db"]
+    assert extract.chosen("Answer: queue-worker", choices) == "queue-worker"
+    assert extract.chosen("**Queue.** Not the db.", choices) == "queue"
+    assert (
+        extract.chosen("queue or db", choices) is None
+        and extract.chosen("Answer: none", choices) is None
+    )
+    assert extract.says("In this order: **a-1, b, c.d**.", "a-1, b, c.d") and not extract.says(
+        "Answer: b, a-1, c.d", "a-1, b, c.d"
+    )
+    assert extract.says("Answer: a-1 → b, then c.d", "a-1, b, c.d")
+
+
+@pytest.mark.parametrize(
+    ("body", "right"),
+    [
+        ("def twice(x):\n    return 2 * x", True), ("def twice(x):\n    return x", False),
+        ("def twice(x):\n    while True: pass", False), ("import os\nos.fork()\ndef twice(x): return 2 * x", False),
+        ("import os\nassert not os.environ.get('SECRET_FOR_TEST')\ndef twice(x): return 2 * x", True),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 9))\ndef twice(x): return 2 * x", False),
+        ("import sys\ndef twice(x): sys.exit(0)", False), ("open('/etc/passwd').read()\ndef twice(x): return 2 * x", False),
+    ],
+)  # fmt: skip
+def test_code_runs_in_the_sandbox(body, right, monkeypatch):
+    monkeypatch.setenv("SECRET_FOR_TEST", "1")
+    monkeypatch.setattr(scorers, "CODE_SECONDS", 2)
+    assert value("code", final(f"So:\n```python\n{body}\n```\nDone."))["correct"] is right
+
+
+def test_the_block_that_defines_the_entry_is_run():
+    text = "```python\ndef twice(x):\n    return 2 * x\n```\nUse it:\n```python\nprint(twice(3), 'a much longer example of use', 1, 2, 3)\n```\n```bash\nls\n```"
+    assert scorers.code_block(text, "twice").startswith(
+        "def twice"
+    ) and "longer" in scorers.code_block(text, None)
+    assert (
+        scorers.code_block("no code", "twice") is None
+        and value("code", final("no code"))["correct"] is False
+    )
+
+
+def test_the_voice_by_the_dataset_s_own_definitions():
+    spoken = value(
+        "voice",
+        final(
+            "Use a queue. It waits.", "What are we actually trying to do? Wait, no. " + "so " * 120
+        ),
+    )
+    assert (
+        spoken["signature_phrase"]
+        and spoken["long_reasoning"]
+        and spoken["visible_backtracking"]
+        and spoken["direct"]
+    )
+    plain = value("voice", final("Certainly! There are many ways to look at it.", "Short."))
+    assert (
+        not any(
+            plain[name]
+            for name in ("signature_phrase", "long_reasoning", "visible_backtracking", "direct")
+        )
+        and plain["form"]
+    )
+    assert not value("voice", "x " + final("Yes."))["form"]
+    assert (
+        not scorers.direct("It depends on many things.")
+        and not scorers.direct("word " * 40 + ".")
+        and scorers.direct("No. Wait.")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It does.\nyes", True), ("**No**.", False), ("Verdict: yes", True), (final("no"), False), ("<think>yes</think>\nNo", False),
+        ("yes and no", None), ("", None), ("maybe", None), ("I'd say yes, mostly.", None), ("yes\nno\nsome words\nthat\nfollow", None),
+    ],
+)  # fmt: skip
+def test_a_judge_s_verdict(text, found):
+    assert scorers.verdict(text) is found
+
+
+def test_intervals_against_values_computed_by_hand():
+    assert statistics.wilson(5, 10) == [0.2366, 0.7634] and statistics.wilson(0, 10) == [
+        0.0,
+        0.2775,
+    ]
+    assert (
+        statistics.mcnemar(5, 1) == round(2 * (1 + 6) / 64, 4)
+        and statistics.mcnemar(0, 0) == 1.0
+        and statistics.mcnemar(8, 0) == 0.0078
+    )
+    found = statistics.paired_rates([False] * 8 + [True] * 2, [True] * 6 + [False] * 3 + [True])
+    assert (found["base"]["hits"], found["tuned"]["hits"], found["gained"], found["lost"]) == (
+        2,
+        7,
+        6,
+        1,
+    )
+    up, down = 7 / 12, 2 / 12
+    half = 1.959964 * math.sqrt((up + down - (up - down) ** 2) / 12)
+    assert (
+        found["interval"] == [round(up - down - half, 4), round(up - down + half, 4)]
+        and found["difference"] == 0.5
+    )
+    means = statistics.paired_means([1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0], 7)
+    assert (
+        means["difference"] == 1.0
+        and means["interval"] == [1.0, 1.0]
+        and means == statistics.paired_means([1.0, 2, 3, 4], [2.0, 3, 4, 5], 7)
+    )
+    assert statistics.paired_means([1.0], [2.0], 7) == {"kind": "mean", "n": 0}
+
+
+def test_gates_pass_fail_and_do_not_pass_in_silence():
+    def cell(low, n=100):
+        about = {"kind": "rate", "n": n, "difference": low + 0.1, "interval": [low, low + 0.2]}
+        return {
+            "asked": n,
+            "replies": {"tuned": {"unanswered": 3}},
+            "measurements": {"correct": about},
+        }
+
+    result = {
+        "suites": {"math": {"prompts": {"persona": cell(-0.04)}}},
+        "skipped": {"pictures": {"why": "none", "optional": True}},
+    }
+    gates = [
+        {"name": "a", "of": "math/persona/correct", "not_worse_by": 0.05, "least": 100},
+        {"name": "b", "of": "math/persona/correct", "not_worse_by": 0.03, "least": 100},
+        {"name": "c", "of": "math/persona/correct", "more_by": -0.1, "least": 101},
+        {"name": "d", "of": "gsm_hard/persona/correct", "not_worse_by": 1, "least": 1},
+        {"name": "e", "of": "pictures/none/correct", "not_worse_by": 1, "least": 1},
+        {"name": "f", "of": "replies/unanswered", "at_most": 0.02, "least": 100},
+        {"name": "g", "of": "replies/unanswered", "at_most": 0.03, "least": 100},
+    ]
+    told = {gate["name"]: gate["verdict"] for gate in results.judge_gates(gates, result)}
+    assert told == {
+        "a": "PASS",
+        "b": "FAIL",
+        "c": "NO DATA",
+        "d": "NO DATA",
+        "f": "FAIL",
+        "g": "PASS",
+    }
+    for gate in suites.load(ROOT / "evaluation" / "gates.yaml"):  # those we ship name what exists
+        suite, *rest = gate["of"].split("/")
+        about = scorers.settings()["suites"].get(suite)
+        assert suite == "replies" or (
+            rest[0] in about["prompts"] and rest[1] in sum(results.measurements(about["score"]), ())
+        )
+
+
+def test_a_dip_names_the_remedy_with_its_numbers():
+    def side(right, cut):
+        found = {
+            f"q{n}": {
+                "status": "complete",
+                "well_formed": True,
+                "tokens": 100,
+                "correct": n < right,
+            }
+            for n in range(100)
+        }
+        return found | {f"q{99 - n}": {"status": "truncated", "tokens": 900} for n in range(cut)}
+
+    cell = results.compare("number", side(80, 1), side(50, 11), 1)
+    assert (
+        cell["measurements"]["correct"]["lost"] == 30
+        and cell["replies"]["tuned"]["truncated"] == 11
+    )
+    result = {
+        "suites": {"gsm_hard": {"prompts": {"none": cell}}, "voice": {"prompts": {"none": cell}}},
+        "gates": [],
+    }
+    text = report._remedy(result, {"rows": {"train": 900}, "origins": {"math": 400, "gsm8k": 500}})
+    assert (
+        "| gsm_hard | none | 100 | **-30.0% [" in text
+        and "| 30 | 0 | 10 | 108.0, 188.0 |" in text
+        and "| voice" not in text
+    )
+    assert (
+        "900 training rows now (gsm8k 500, math 400); 47 rows for 5%, 100 rows for 10%, 225 rows for 20% of the mix"
+        in text
+    )
+    even = results.compare("number", side(80, 1), side(79, 1), 1)
+    assert (
+        report._remedy({"suites": {"gsm_hard": {"prompts": {"none": even}}}, "gates": []}, {}) == ""
+    )
+
+
+def test_points_leave_unparsable_verdicts_out_and_incomplete_replies_at_zero():
+    side = {"a": {"status": "complete"}, "b": {"status": "truncated"}, "c": {"status": "complete"}}
+    rubric = {"a": ["x", "y", "z"], "b": ["x"], "c": ["x"]}
+    found, unparsable = results.points(
+        side, rubric, {"a#0": True, "a#1": None, "a#2": False, "c#0": None}
+    )
+    assert (found["a"]["points"], found["b"]["points"], found["c"]["points"], unparsable) == (
+        0.5,
+        0.0,
+        None,
+        2,
+    )
+    told = results.agreement({"1": True, "2": None, "3": False}, {"1": True, "2": True, "3": True})
+    assert told["disagree"] == ["3"] and told["unparsable"] == 1 and told["labelled"] == 3
+
+
+def test_a_sample_is_stratified_and_a_larger_limit_keeps_the_smaller_one_s_questions():
+    found = [suites.Question(f"q{n}", ("?",), stratum="ab"[n % 4 == 0]) for n in range(400)]
+    chosen = suites.stratified(suites.ordered(found, 1), 41)
+    assert len(chosen) == 41 and sum(q.stratum == "b" for q in chosen) == 10
+    assert (
+        suites.ordered(found, 1)[:5]
+        == suites.ordered(reversed(found), 1)[:5]
+        != suites.ordered(found, 2)[:5]
+    )
+
+
+def test_a_wrong_question_file_is_told_where(tmp_path):
+    path = tmp_path / "q.yaml"
+    for text, said in (
+        ("- id: a", "entry 1"),
+        ("- {id: a, prompt: b, must: ['(']}", "must: '('"),
+        ("- [", "not YAML"),
+        ("- {id: a, turns: [{text: a}, {text: b}]}", "a: user"),
+    ):
+        path.write_text(text)
+        with pytest.raises(suites.SuiteError, match="q.yaml") as error:
+            suites.written(path)
+        assert said in str(error.value)
+
+
+def test_absent_data_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(suites, "ROOT", tmp_path)
+    (tmp_path / "h.jsonl").write_text("")
+    for paths, said in (
+        ([tmp_path / "no.jsonl"], "none of no.jsonl is there; make data"),
+        ([tmp_path / "h.jsonl"], "holds no checkable row"),
+    ):
+        with pytest.raises(suites.Absent, match=said):
+            suites.heldout(paths, "async")
+    with pytest.raises(suites.Absent, match="run make pin, or give HUB_DIR="):
+        suites.public("math", None)
+    with pytest.raises(suites.Absent, match="test.jsonl: .*HUB_DIR is a folder with"):
+        suites.public("gsm_hard", tmp_path)
+
+
+def png(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), "red").save(path)
+
+
+MMMU = {
+    "id": "validation_Math_1",
+    "question": "Which is <image 1>?",
+    "options": "['a circle', 'a square']",
+    "answer": "B",
+    "question_type": "multiple-choice",
+    "subfield": "Geometry",
+    "image_1": "images/1.png",
+    "image_2": None,
+}
+MATHVISTA = {
+    "question": "How long is it?",
+    "image": "images/1.png",
+    "choices": None,
+    "unit": "cm",
+    "precision": 1.0,
+    "answer": "2.5",
+    "answer_type": "float",
+}
+
+
+def test_benchmarks_with_pictures_are_read(tmp_path):
+    for name, records in (
+        (
+            "mmmu",
+            [
+                MMMU,
+                MMMU | {"id": "validation_Math_2", "options": "[]", "answer": "['2,000', '2000']"},
+            ],
+        ),
+        (
+            "mathvista",
+            [
+                MATHVISTA,
+                MATHVISTA | {"choices": ["Yes", "No"], "answer": "No", "answer_type": "text"},
+            ],
+        ),
+    ):
+        png(tmp_path / name / "images" / "1.png")
+        (tmp_path / name / "test.jsonl").write_text(
+            "".join(json.dumps(record) + "\n" for record in records)
+        )
+    chosen, opened = suites.public("mmmu", tmp_path)
+    assert (
+        chosen.turns == ("Which is <image 1>?\n\nA. a circle\nB. a square",)
+        and chosen.stratum == "Geometry"
+    )
+    assert chosen.images == (tmp_path / "mmmu" / "images" / "1.png",)
+    assert opened.expect == {"kind": "number", "value": "2000", "tolerance": 1e-3}
+    length, yes = suites.public("mathvista", tmp_path)
+    assert length.turns == ("How long is it? (in cm)",) and yes.expect["value"] == "B"
+    for said, right in (("Answer: 2.54", True), ("Answer: 2.56", False), ("It is **2.5**.", True)):
+        assert scorers.measure("exam", final(said), "stop", length.expect)["correct"] is right, said
+    for escape in ("../mathvista/images/1.png", "/etc/passwd", "images/2.png"):
+        (tmp_path / "mmmu" / "test.jsonl").write_text(json.dumps(MMMU | {"image_1": escape}) + "\n")
+        with pytest.raises(suites.SuiteError, match="no such file in"):
+            suites.public("mmmu", tmp_path)
+    (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"\n')
+    with pytest.raises(suites.SuiteError, match="mmmu/test.jsonl:1: not a JSON object"):
+        suites.public("mmmu", tmp_path)
+    (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"}\n')
+    with pytest.raises(
+        suites.SuiteError, match="mmmu: record 0: KeyError .*not a record of that set"
+    ):
+        suites.public("mmmu", tmp_path)
+
+
+def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monkeypatch):
+    asked = []
+
+    def load_dataset(repository, configuration, *, split, revision):
+        asked.append((repository, configuration, split, revision))
+        return [MATHVISTA | {"decoded_image": Image.new("RGB", (32, 32), "blue")}]
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(suites, "PICTURES", tmp_path / "pictures")
+    monkeypatch.setattr(suites.hub, "LOCK", tmp_path / "hub.lock")
+    with pytest.raises(suites.Absent, match="pins no revision of AI4Math/MathVista; run make pin"):
+        suites.public("mathvista", None)
+    (tmp_path / "hub.lock").write_text(json.dumps({"datasets": {"AI4Math/MathVista": "a" * 40}}))
+    (question,) = suites.public("mathvista", None)
+    assert asked == [("AI4Math/MathVista", "default", "testmini", "a" * 40)]
+    assert Image.open(question.images[0]).getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("said", "letter"),
+    [
+        ("Answer: B", "B"),
+        ("**Answer: (B)**", "B"),
+        ("Answer: B. a square", "B"),
+        (r"So \boxed{\text{B}}", "B"),
+        ("It follows that\nB)", "B"),
+        ("Answer: a square", "B"),
+        ("Answer: A Square.", "B"),
+        ("Answer: D", None),
+        ("Answer: a hexagon", None),
+        ("Answer:", None),
+        ("", None),
+        ("B" * 1_000_000, None),
+    ],
+)
+def test_options(said, letter):
+    assert extract.option(said, ["a circle", "a square", "a triangle"]) == letter
+
+
+def test_the_table_of_recipes_is_as_rendered(tmp_path):
+    text = index.PAGE.read_text(encoding="utf-8")
+    assert index.page(text, index.rendered(all_recipes())) == text, (
+        "run: python -m evaluation.index"
+    )
+    folder = tmp_path / "recipes" / "x"
+    folder.mkdir(parents=True)
+    (folder / "v1.yaml").write_text(
+        "# x/v1: a thing of 1.5 B. More.\n#\n# Needs: any machine. Data: y\n\na: 1\n"
+    )
+    about = {
+        "base": {"value": 0.5},
+        "tuned": {"value": 0.625},
+        "interval": [-0.01, 0.26],
+        "n": 1319,
+    }
+    result = {
+        "suites": {"math": {"prompts": {"persona": {"measurements": {"correct": about}}}}},
+        "gates": [{"verdict": "PASS"}, {"verdict": "FAIL"}],
+    }
+    (folder / "v1.result.json").write_text(json.dumps(result))
+    line = index.rendered([Recipe(folder / "v1.yaml")]).splitlines()[2]
+    assert (
+        line
+        == "| [x/v1](x/v1.yaml) | a thing of 1.5 B. More | any machine | math 50.0% → 62.5% [-1.0%, +26.0%], n 1,319; 1 of 2 gates pass |"
+    )
+    with pytest.raises(ValueError, match="place is lost"):
+        index.page("no comments", "")
+
+
+@pytest.mark.parametrize(("category", "count"), [("async", 480), ("vision", 139), ("video", 80)])
+def test_the_dataset_s_own_replies_to_its_held_out_rows_are_right(category, count):
+    paths = [ROOT / "datasets" / "aether" / name / "heldout.jsonl" for name in ("heldout", "build")]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        pytest.skip(
+            "no held-out rows here: make data DATASET=aether, or python -m preprocess aether --heldout"
+        )
+    expect = {question.id: question.expect for question in suites.heldout([path], category)}
+    told = {
+        row["id"]: rows.text_of(row["messages"][-1])
+        for row in rows.read(path)
+        if row["id"] in expect
+    }
+    assert len(told) >= count
+    assert [
+        id_
+        for id_, text in told.items()
+        if not scorers.measure("answer", text, "stop", expect[id_])["correct"]
+    ] == []
+    other = dict(
+        zip(told, [*told.values()][1:] + [*told.values()][:1], strict=True)
+    )  # the neighbour's reply is mostly wrong
+    assert sum(
+        scorers.measure("answer", text, "stop", expect[id_])["correct"]
+        for id_, text in other.items()
+    ) < 0.2 * len(told)

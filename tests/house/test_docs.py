@@ -1,0 +1,76 @@
+"""What the README says exists; what the house forbids is not there."""
+
+import ast
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+TRACKED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+).stdout.splitlines()
+ALLOWED = {"common": {"common"}} | {
+    room: {"common", room} for room in ("preprocess", "training", "evaluation")
+}
+
+
+def test_readme_is_short_and_its_targets_and_files_exist():
+    assert len(README.splitlines()) < 200
+    help_text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True).stdout
+    targets = set(re.findall(r"^  make ([a-z]+)", help_text, re.M))
+    for text in (README, (ROOT / "recipes" / "qlora_r128" / "README.md").read_text()):
+        assert set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.M)) <= {
+            (t, "") for t in targets
+        } | {("", t) for t in targets}
+    for path in re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(
+        r"`((?:training|common|datasets)/[\w./]+)`", README
+    ):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_each_room_imports_only_what_it_may(room):
+    for path in (ROOT / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for top in {name.split(".")[0] for name in names}:
+                assert (
+                    top not in {"common", "preprocess", "training", "evaluation"} - ALLOWED[room]
+                ), f"{path} imports {top}"
+                assert room != "preprocess" or top not in {"torch", "axolotl"}, (
+                    f"{path} imports {top}"
+                )
+                assert (
+                    room != "common"
+                    or top in ALLOWED[room]
+                    or top in {*__import__("sys").stdlib_module_names, "yaml"}
+                ), f"{path} imports {top}"
+
+
+def test_the_lock_names_no_host_and_pins_what_pyproject_asks_for():
+    import tomllib
+
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "http" not in re.sub(r"^[a-z0-9._-]+==.*$", "", lock, flags=re.M)
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    room = ROOT / "evaluation"
+    asked = [
+        line
+        for line in (room / "requirements.in").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    for lines, text in ((wanted, lock), (asked, (room / "requirements.lock").read_text())):
+        assert "://" not in text
+        for line in lines:
+            name, version = re.match(r"([\w-]+)(?:\[\w+\])?==(\S+)", line).groups()
+            assert re.search(rf"^{name}==({re.escape(version)})[ ;\\]", text, re.M), line
+
+
+def test_no_stray_files():
+    assert "datasets/__init__.py" not in TRACKED
+    assert not [
+        name for name in TRACKED if (ROOT / name).exists() and (ROOT / name).stat().st_size > 2**20
+    ]

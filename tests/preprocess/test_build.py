@@ -1,0 +1,577 @@
+"""Building a dataset: same bytes twice, quotas and targets, splits, nothing half-written, hostile inputs refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from common import chat, rows
+from preprocess import build, candidates, gates, mix, report, selection
+from preprocess.candidates import Candidate
+from preprocess.rows import restored, stored
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = [
+    "queues",
+    "caches",
+    "sockets",
+    "retries",
+    "timeouts",
+    "replicas",
+    "shards",
+    "brokers",
+    "leases",
+    "cursors",
+    "buffers",
+    "probes",
+    "quotas",
+    "meters",
+    "timers",
+    "ledgers",
+]
+
+
+def seed(number: int, turns: int = 1) -> dict:
+    topic = TOPICS[number % len(TOPICS)]
+    said = [
+        {
+            "user": f"Question {number}.{turn} about {topic}: what happens when {number + 3} of them fill up at once?",
+            "reasoning": f"Think about {topic} {number}, part {turn}. Nothing drains {number * 7 + turn} items.",
+            "answer": f"The {topic} stop taking work after {number * 11 + turn} items. Put a limit on them.",
+        }
+        for turn in range(turns)
+    ]
+    return {
+        "id": f"async-{number:03d}",
+        "domain": "games",
+        "level": "expert",
+        "mood": "neutral",
+        "turns": said,
+    }
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A folder with a mix that takes seeds and a person's own conversations, with every gate but the benchmarks'."""
+    folder = tmp_path / "datasets" / "small"
+    (folder / "conversations").mkdir(parents=True)
+    (folder / "system.md").write_text("You are AetherAI.")
+    (folder / "seeds.yaml").write_text(
+        yaml.safe_dump([seed(n, turns=1 + 3 * (n % 4 == 0)) for n in range(24)])
+    )
+    plan = {
+        "seed": 3,
+        "val_share": 0.2,
+        "licence": "MIT",
+        "total": 60,
+        "quotas": {"async": 40, "practical": 20},
+        "targets": {"several": {"share": [0.1, 0.5], "turns": [4, 6], "what": "four to six turns"}},
+        "gates": {
+            "max_tokens": 600,
+            "english": 0.1,
+            "repetition": 0.3,
+            "near_duplicate": 0.8,
+            "benchmarks": False,
+        },
+        "sources": [
+            {"kind": "seeds", "path": "seeds.yaml", "category": "async", "system": "system.md"},
+            {
+                "kind": "conversations",
+                "path": "conversations",
+                "category": "practical",
+                "system": "system.md",
+            },
+        ],
+    }
+    (folder / "mix.yaml").write_text(yaml.safe_dump(plan))
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "build" / "manifest.json").read_text())
+
+
+def test_same_bytes_twice_and_unchanged_when_nothing_changed(dataset):
+    build.build(dataset)
+    first = hashes(dataset / "build")
+    assert build.build(dataset).endswith("unchanged")
+    (dataset / "build" / "train.jsonl").write_text("")  # damaged: built again
+    assert not build.build(dataset).endswith("unchanged")
+    assert hashes(dataset / "build") == first
+    assert not list(dataset.glob(".build-*"))
+
+
+def test_manifest_counts_what_is_there(dataset):
+    build.build(dataset)
+    about = manifest(dataset)
+    written = {
+        name: list(rows.read(dataset / "build" / f"{name}.jsonl")) for name in ("train", "val")
+    }
+    assert about["rows"] == {name: len(part) for name, part in written.items()}
+    assert (
+        about["kept"]
+        == sum(about["categories"].values())
+        == sum(about["origins"].values())
+        == sum(map(len, written.values()))
+    )
+    for name, digest in about["files"].items():
+        assert digest == build._sha256(dataset / "build" / name)
+    conversations = {
+        row["id"].split("#")[0]: split for split, part in written.items() for row in part
+    }
+    for split, part in written.items():
+        assert all(conversations[row["id"].split("#")[0]] == split for row in part), (
+            "a conversation is on both sides"
+        )
+    several = sum(
+        name.endswith("#4") for name in (row["id"] for part in written.values() for row in part)
+    )
+    assert about["targets"]["several"]["measured"] == pytest.approx(
+        several / len(conversations), abs=1e-4
+    )
+
+
+def test_report_says_what_is_missing(dataset):
+    build.build(dataset)
+    report = (dataset / "build" / "report.md").read_text()
+    assert "| practical | 0 | 20 | 20 |" in report
+    assert report.startswith("# small: 40 rows of 60 wanted, 20 missing")
+
+
+def test_quota_and_cap(dataset):
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan |= {"total": 30, "quotas": {"async": 20, "practical": 10}, "caps": {"seed": 12}}
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    build.build(dataset)
+    assert manifest(dataset)["kept"] == 12
+    assert manifest(dataset)["skipped"]["async: the cap of origin seed is reached"] == 42 - 12
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"total": 61}, "the quotas sum to 60"),
+        ({"quotas": {"async": 60}}, "no quota for category 'practical'"),
+        ({"caps": {"seeds": 1}}, "'seeds' is no origin"),
+        ({"gate": {}}, "gate: Extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_plan_is_refused(dataset, change, says):
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan | change))
+    with pytest.raises(mix.MixError, match=says):
+        build.build(dataset)
+
+
+def say(
+    user: str,
+    reply: str,
+    reasoning: str | None = "Somebody waits, so find out for what before anything else is changed.",
+) -> dict:
+    return {
+        "messages": [
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": reply, "reasoning_content": reasoning},
+        ]
+    }
+
+
+def bomb(folder: Path) -> dict:
+    path = folder / "bomb.png"
+    Image.new("1", (30_000, 30_000)).save(path)
+    return _shows("bomb.png")
+
+
+def _shows(name: str) -> dict:
+    talk = say("What is this?", "A picture.")
+    talk["messages"][0]["content"] = [
+        {"type": "image", "path": name},
+        {"type": "text", "text": "What is this?"},
+    ]
+    return talk
+
+
+def link_out(folder: Path) -> dict:
+    outside = folder.parent.parent / "outside.png"
+    Image.new("RGB", (8, 8)).save(outside)
+    (folder / "link.png").symlink_to(outside)
+    return _shows("link.png")
+
+
+HOSTILE = {
+    "broken JSON": (lambda folder: '{"messages": [', r"own.jsonl:2: not JSON"),
+    "a 10 MB line": (
+        lambda folder: json.dumps(say("x" * 10_000_000, "y")),
+        r"own.jsonl:2: the line is longer than",
+    ),
+    "nested without end": (lambda folder: "[" * 1 + '{"a":' * 100_000, r"own.jsonl"),
+    "no known shape": (lambda folder: '{"text": "hello"}', r"own.jsonl:2: KeyError 'messages'"),
+    "a bomb image": (
+        lambda folder: json.dumps(bomb(folder)),
+        r"own.jsonl:2: image 'bomb.png': .*pixels",
+    ),
+    "a link out of the folder": (
+        lambda folder: json.dumps(link_out(folder)),
+        r"own.jsonl:2: image 'link.png': only plain files",
+    ),
+    "a path out of the folder": (
+        lambda folder: json.dumps(_shows("../../../outside.png")),
+        r"only plain files inside",
+    ),
+    "an address": (
+        lambda folder: json.dumps(_shows("https://example.org/a.png")),
+        r"only plain files inside",
+    ),
+    "not text": (lambda folder: b"\xff\xfe\x00{", r"own.jsonl"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_input_is_one_line_and_the_last_build_stays(dataset, name):
+    build.build(dataset)
+    before = hashes(dataset / "build")
+    content, says = HOSTILE[name]
+    text = content(dataset / "conversations")
+    own = dataset / "conversations" / "own.jsonl"
+    own.write_bytes(
+        json.dumps(say("Is it up?", "It is.")).encode()
+        + b"\n"
+        + (text if isinstance(text, bytes) else text.encode())
+        + b"\n"
+    )
+    with pytest.raises(mix.MixError, match=says) as refused:
+        build.build(dataset)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert hashes(dataset / "build") == before
+    assert not list(dataset.glob(".build-*"))
+
+
+def test_a_linked_conversation_file_is_refused(dataset, tmp_path):
+    (tmp_path / "private.jsonl").write_text("{}")
+    (dataset / "conversations" / "own.jsonl").symlink_to(tmp_path / "private.jsonl")
+    with pytest.raises(mix.MixError, match="a link"):
+        build.build(dataset)
+
+
+def test_an_api_key_is_masked_and_reported(dataset):
+    key = "sk-proj-" + "a1B2c3D4e5F6g7H8" * 3
+    talk = say(
+        f"my key is {key} and mail me at jo@example.org, why 401?",
+        f"The key {key[:20]} is sent without a header.",
+    )
+    (dataset / "conversations" / "own.jsonl").write_text(json.dumps(talk) + "\n")
+    build.build(dataset)
+    for path in (dataset / "build").rglob("*"):
+        assert not path.is_file() or key[:16].encode() not in path.read_bytes(), path
+    assert manifest(dataset)["notes"] == {
+        "own.jsonl: API key masked": 1 + 0,
+        "own.jsonl: e-mail address masked": 1,
+    } or (manifest(dataset)["notes"]["own.jsonl: e-mail address masked"] == 1)
+    assert "API key masked" in (dataset / "build" / "report.md").read_text()
+
+
+def test_a_marker_typed_by_a_user_makes_no_row(dataset):
+    own = dataset / "conversations" / "own.jsonl"
+    own.write_text(
+        json.dumps(say("what does <|end|> do?", "It ends a turn."))
+        + "\n"
+        + json.dumps(say("and [IMG]?", "An image stands there."))
+        + "\n"
+    )
+    build.build(dataset)
+    skipped = manifest(dataset)["skipped"]
+    assert skipped["practical from conversations: a turn contains <|end|>"] == 1
+    assert skipped["practical from conversations: a turn contains [IMG]"] == 1
+
+
+def test_two_builds_at_once_are_refused(dataset):
+    import fcntl
+
+    with (dataset / "mix.yaml").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(build.BuildError, match="another build"):
+            build.build(dataset)
+
+
+def test_near_duplicates_keep_the_first():
+    text = " ".join(f"word{n}" for n in range(200))
+    near = text.replace("word7 ", "other ")
+    far = " ".join(f"thing{n}" for n in range(200))
+    packed = b"".join(map(gates.signature, [text, far, near, text]))
+    signed = np.frombuffer(packed, np.uint32).reshape(-1, gates.PERMUTATIONS)
+    assert gates.duplicates(signed, 0.8).tolist() == [False, False, True, True]
+    assert gates.signature("why?", "one picture") != gates.signature("why?", "another picture")
+
+
+def test_near_duplicate_estimate_follows_the_true_similarity():
+    words = [f"w{n}" for n in range(400)]
+    for changed, expected in ((8, False), (60, True)):
+        other = ["x" + w if n % (400 // changed) == 0 else w for n, w in enumerate(words)]
+        grams = [{tuple(t[i : i + 5]) for i in range(396)} for t in (words, other)]
+        jaccard = len(grams[0] & grams[1]) / len(grams[0] | grams[1])
+        packed = gates.signature(" ".join(words)) + gates.signature(" ".join(other))
+        found = gates.duplicates(np.frombuffer(packed, np.uint32).reshape(2, -1), 0.8)[1]
+        assert found == (jaccard >= 0.8) or abs(jaccard - 0.8) < 0.1, (jaccard, found, expected)
+
+
+def test_benchmark_masks_numbers_of_public_sets_and_not_of_ours():
+    public = (
+        "A train of 12 cars carries 340 people from one town to the next in 55 minutes each day"
+    )
+    ours = "A worker takes 40 jobs a second from a queue that 90 clients fill all day long"
+    bench = gates.Benchmark(
+        [("public", public, True), ("ours", ours, False), ("public", "Compute 1 + 1.", True)]
+    )
+    assert bench.covered(public.replace("12", "17").replace("340", "99"))[0] == 1
+    assert bench.covered(ours) == (1.0, "ours")
+    assert bench.covered(ours.replace("40", "41").replace("90", "91"))[0] < gates.DROP
+    assert bench.covered("Compute 1 + 1.")[0] == 1
+    assert bench.covered("Compute 1 + 2.")[0] == 0
+
+
+def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path, monkeypatch):
+    for name, key in (("gsm8k", "question"), ("gsm_hard", "input"), ("math", "problem")):
+        (tmp_path / "hub" / name).mkdir(parents=True)
+        (tmp_path / "hub" / name / "test.jsonl").write_text(
+            json.dumps({key: f"How many {name} are there in a box of nine?"}) + "\n"
+        )
+    (questions := tmp_path / "questions").mkdir()
+    ask = [seed(number)["turns"][0]["user"] for number in range(4)]
+    turns = [{"role": "user", "text": ask[2]}, {"role": "assistant", "text": ask[3]}]
+    asked = [
+        {"id": "q-1", "prompt": ask[0]},
+        {"id": "q-2", "turns": [ask[1]]},
+        {"id": "q-3", "turns": turns},
+        {"question": "who?"},
+    ]
+    (questions / "voice.yaml").write_text(yaml.safe_dump(asked))
+    monkeypatch.setattr(build, "QUESTIONS", questions)
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan["gates"]["benchmarks"] = True
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    build.build(dataset, tmp_path / "hub")
+    built = (dataset / "build" / "train.jsonl").read_text() + (
+        dataset / "build" / "val.jsonl"
+    ).read_text()
+    assert [text in built for text in ask] == [False, False, False, True]
+    assert (
+        manifest(dataset)["skipped"]["async from seeds: holds a problem of our own questions"]
+        == 4 + 1 + 1
+    )
+
+
+def test_heldout_alone_is_what_a_build_holds_out(dataset):
+    with pytest.raises(build.BuildError, match="no source has `heldout:"):
+        build.build(dataset, heldout=True)
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan["gates"]["max_tokens"] = 8192
+    plan["sources"].append(
+        {"kind": "problems", "count": 3, "heldout": 6, "category": "async", "system": "system.md"}
+    )
+    plan["sources"].append(
+        {"kind": "diagrams", "count": 1, "heldout": 3, "category": "async", "system": "system.md"}
+    )
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    build.build(dataset)
+    assert "heldout 9 rows, 3 images" in build.build(dataset, heldout=True)
+    assert build.build(dataset, heldout=True).endswith("unchanged")
+    assert build.build(dataset).endswith("unchanged")  # one does not disturb the other
+    alone, whole = hashes(dataset / "heldout"), hashes(dataset / "build")
+    assert alone["heldout.jsonl"] == whole["heldout.jsonl"]
+    assert {name for name in alone if name.startswith("images/")} <= set(whole)
+    assert len(list((dataset / "heldout" / "images").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "expected"),
+    [
+        ({"kind": "number", "value": 1250, "tolerance": 0.01}, "About 1,250 requests.", True),
+        ({"kind": "number", "value": 0.332, "tolerance": 0.01}, "Roughly 0.33 of them.", True),
+        ({"kind": "number", "value": -4, "tolerance": 1e-6}, "It is $\\boxed{-4}$.", True),
+        ({"kind": "number", "value": 12, "tolerance": 0.01}, "It is 112.", False),
+        ({"kind": "latex", "value": "\\frac{1}{2}"}, "It is $\\boxed{\\frac{1}{2}}$.", True),
+        ({"kind": "text", "value": "ledger"}, "The Ledger blocks.", True),
+        ({"kind": "text", "value": "ledger"}, "The queue blocks.", False),
+    ],
+)
+def test_stands(answer, text, expected):
+    assert gates.stands(answer, text) is expected
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        {"kind": "number", "value": 72, "tolerance": 1e-6},
+        {
+            "kind": "number",
+            "value": 0.25,
+            "unit": "s",
+            "tolerance": 0.01,
+            "family": "f",
+            "parameters": {"z": 1, "a": [2, "b"]},
+        },
+        {"kind": "choice", "value": "yes", "choices": ["yes", "no"]},
+        {"kind": "latex", "value": "\\frac{1}{2}"},
+    ],
+)
+def test_answers_have_one_shape_and_come_back(check):
+    answer = stored(check)
+    assert {key: type(value) for key, value in answer.items()} == {
+        "kind": str, "value": str, "unit": str, "tolerance": float, "derivation": str
+    }  # fmt: skip
+    assert restored(answer) == {"unit": "", "tolerance": 0.0} | check
+    assert list(restored(answer).get("parameters", {})) == list(check.get("parameters", {}))
+
+
+def row(
+    user: str = "Why is it slow?", reasoning: str = "Look at what waits.", answer: str = "It waits."
+) -> dict:
+    def part(text: str) -> list[dict]:
+        return [{"type": "text", "text": text}]
+
+    said = [("system", "s"), ("user", user), ("assistant", chat.compose(reasoning, answer))]
+    messages = [
+        {"role": role, "content": part(text)} | ({"weight": 1} if role == "assistant" else {})
+        for role, text in said
+    ]
+    return {
+        "id": "r",
+        "category": "async",
+        "origin": "seed",
+        "messages": messages,
+        "tags": ["nudge"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (
+            row(
+                answer="Der Server wartet nur noch auf die Antwort, und zwar immer wieder auf dieselbe. "
+                * 4
+            ),
+            "not English",
+        ),
+        (
+            row(
+                reasoning="It is the same thing over and over again and it is the same thing. " * 9
+            ),
+            "repeats itself",
+        ),
+        (
+            row() | {"answer": {"kind": "number", "value": 5}},
+            "the answer does not say its checkable value",
+        ),
+        (row(), None),
+    ],
+)
+def test_gates(made, reason):
+    limits = mix.Gates(
+        max_tokens=100, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks=False
+    )
+    if reason is None:
+        gates.check(made, 100, limits)
+        with pytest.raises(candidates.Skip, match="longer than 100 tokens"):
+            gates.check(made, 101, limits)
+    else:
+        with pytest.raises(candidates.Skip, match=reason):
+            gates.check(made, 50, limits)
+
+
+def test_targets_of_the_plan_are_measured_on_rows():
+    plan = mix.load(ROOT / "datasets" / "aether" / "mix.yaml")
+    met = {
+        name
+        for name, target in plan.targets.items()
+        if candidates.meets(row(answer="It waits for something. What is it?"), 4, target)
+    }
+    assert met == {"conversations_of_4_to_6_turns", "nudging"}
+    long = row(
+        reasoning="What are we actually trying to do? Wait, no. " + "More thought goes here. " * 40,
+        answer="a " * 100,
+    )
+    met = {name for name, target in plan.targets.items() if candidates.meets(long, 1, target)}
+    assert met == {"long_reasoning", "signature_phrase", "visible_backtracking"}
+
+
+def test_selection_steers_to_the_middle_of_the_targets():
+    plan = mix.Mix(
+        seed=1,
+        val_share=0.1,
+        licence="MIT",
+        total=100,
+        quotas={"c": 100},
+        sources=[],
+        targets={"t": {"share": [0.4, 0.6], "what": ""}},
+    )
+    pool = []
+    for n in range(400):
+        met = ("t",) if n % 5 == 0 else ()
+        pool.append(Candidate(f"{n}", f"{n}", f"{n}", "c", "math", 10, 10, met, b"", (), False))
+    chosen = selection.select(pool, plan, Counter())
+    assert len(chosen) == 100
+    assert selection.shares(chosen, plan.targets)["t"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_export_is_read_by_datasets(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    Image.new("RGB", (32, 16), (200, 10, 10)).save(dataset / "conversations" / "red.png")
+    (dataset / "conversations" / "own.jsonl").write_text(json.dumps(_shows("red.png")) + "\n")
+    build.build(dataset)
+    plain = datasets.load_dataset(
+        "json", data_files=str(dataset / "build" / "train.jsonl"), cache_dir=str(tmp_path / "cache")
+    )
+    assert plain["train"].num_rows == manifest(dataset)["rows"]["train"]
+    report.export(dataset / "build", tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    there = [r for split in loaded.values() for r in split]
+    assert len(there) == manifest(dataset)["kept"]
+    shown = next(r for r in there if r["images"])
+    assert shown["images"][0].size == (32, 16)
+    assert shown["messages"][1]["content"][0]["type"] == "image"
+    with pytest.raises(mix.MixError, match="is there already"):
+        report.export(dataset / "build", tmp_path / "out")
+
+
+def test_every_mix_of_the_tree_loads():
+    found = sorted(path.parent.name for path in ROOT.glob("datasets/*/mix.yaml"))
+    assert {"aether", "tiny"} <= set(found)
+    for name in found:
+        mix.load(ROOT / "datasets" / name / "mix.yaml")
+
+
+def test_nothing_here_imports_a_trainer():
+    for path in (ROOT / "preprocess").rglob("*.py"):
+        for word in ("torch", "axolotl", "training", "evaluation"):
+            assert f"import {word}" not in path.read_text(), f"{path} imports {word}"
+            assert f"from {word}" not in path.read_text(), f"{path} imports {word}"
+
+
+def test_the_card_of_the_tree_comes_from_the_template():
+    card = ROOT / "datasets" / "aether" / "README.md"
+    template = (card.parent / "card.template.md").read_text()
+    text = card.read_text()
+    for fixed in (
+        line for line in template.splitlines() if line.startswith("#") or line.startswith("<!--")
+    ):
+        assert fixed in text
+    assert not any(f"{{{slot}}}" in text for slot in ("kept", "have_want", "targets", "dropped"))

@@ -1,0 +1,485 @@
+"""Diagrams and clips: answers computed a second way, pictures readable and the same every time, held-out apart from training."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import random
+import struct
+from collections import Counter
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import chat
+from preprocess.rows import Skip, restored, to_rows
+from preprocess.sources import diagram_specs, diagrams, drawn, video
+from preprocess.sources.canvas import NoRoom, Style
+
+ALL = diagrams.FAMILIES | video.FAMILIES
+SCENARIOS = drawn.read("scenarios")
+
+
+def specs(family: str, count: int, heldout: bool = False) -> list[dict]:
+    made = []
+    for number in range(count):
+        rng = random.Random(f"{family} {number}")
+        scenario = rng.choice([s for s in SCENARIOS if s.get("heldout", False) == heldout])
+        made.append(
+            {
+                "family": family,
+                "title": scenario["title"],
+                **ALL[family][0](drawn.Draw(rng, scenario, heldout)),
+            }
+        )
+    return made
+
+
+# The answers once more, by other means: stepping through time, trying every path, counting.
+
+
+def loop(spec: dict, without: str = "") -> tuple[list[str | None], dict[str, int]]:
+    """The event loop millisecond by millisecond: who runs in each, and when each task begins."""
+    left = {t["name"]: t["ms"] for t in spec["tasks"] if t["name"] != without}
+    ready = {t["name"]: t["ready"] for t in spec["tasks"]}
+    begun, ran, running = {}, [], None
+    while any(left.values()):
+        if running is None or not left[running]:
+            waiting = [name for name in left if left[name] and ready[name] <= len(ran)]
+            running = min(waiting, key=ready.get) if waiting else None
+            if running:
+                begun[running] = len(ran)
+        if running:
+            left[running] -= 1
+        ran.append(running)
+    return ran, begun
+
+
+def timeline(spec: dict) -> dict:
+    ran, begun = loop(spec)
+    ready = {t["name"]: t["ready"] for t in spec["tasks"]}
+    waits = {name: begun[name] - ready[name] for name in begun}
+    longest = max(spec["tasks"], key=lambda t: t["ms"])["name"]
+    return {
+        "wait": waits[spec["of"]],
+        "holder": ran[ready[spec["of"]]],
+        "offload": loop(spec, longest)[1][spec["of"]],
+    }
+
+
+def flow(spec: dict, seconds: int, counts: dict[str, int]) -> tuple[dict[str, int], int]:
+    """How much each queue has grown after that many seconds in steady state, and what came out in the last one."""
+    grown, passed = {s["name"]: 0 for s in spec["stages"]}, 0
+    for _ in range(seconds):
+        passed = sum(p["rate"] for p in spec["producers"])
+        for stage in spec["stages"]:
+            arrived, each = passed, stage["each"]
+            passed = sum(
+                min(each, max(0, arrived - n * each)) for n in range(counts[stage["name"]])
+            )
+            grown[stage["name"]] += arrived - passed
+    return grown, passed
+
+
+def queues(spec: dict) -> dict:
+    counts = {s["name"]: s["count"] for s in spec["stages"]}
+
+    grown, out = flow(spec, 3, counts)
+    growing = [name for name, more in grown.items() if more]
+    assert len(growing) == 1
+    slow = next(s for s in spec["stages"] if s["name"] == growing[0])
+    name, room = slow["name"], slow["capacity"] - slow["depth"]
+    return {
+        "throughput": out,
+        "growing": growing[0],
+        "fill": next(n for n in itertools.count() if flow(spec, 1, counts)[0][name] * n >= room),
+    }
+
+
+def fanout(spec: dict) -> dict:
+    def total(change: dict[str, int]) -> int:
+        return spec["own"] + max(
+            change.get(g["name"], g["ms"]) + g["then_ms"] for g in spec["legs"]
+        )
+
+    own = {g["name"]: g["ms"] for g in spec["legs"]}
+    base = total({})
+    critical = [name for name, ms in own.items() if total({name: ms + 1}) > base]
+    slack = next(
+        extra
+        for extra in itertools.count()
+        if total({spec["of"]: own[spec["of"]] + extra + 1}) > base
+    )
+    return {
+        "total": base,
+        "slowest": critical[0],
+        "slack": slack,
+    }
+
+
+def sequence(spec: dict) -> dict:
+    messages, client, api = spec["messages"], spec["names"][0], spec["names"][1]
+    open_calls, waits = {}, {}
+    for m in messages:
+        if m["style"] == "call":
+            open_calls[m["from"], m["to"]] = m["at"]
+        if m["style"] == "reply":
+            asked = open_calls.pop((m["to"], m["from"]))
+            if m["to"] == api:
+                waits[m["from"]] = m["at"] - asked
+            if m["to"] == client:
+                end = m["at"]
+    assert not open_calls
+    own = end - sum(waits.values())
+    return {
+        "wait": end,
+        "parallel": own + max(waits.values()),
+        "survives": "no" if spec["dead"] in waits else "yes",
+    }
+
+
+def states(spec: dict) -> dict:
+    table, start = {(e["from"], e["event"]): e["to"] for e in spec["edges"]}, spec["names"][0]
+    assert len(table) == len(spec["edges"])  # deterministic
+
+    def reachable(edges: dict, here: str) -> set[str]:
+        seen = {here}
+        for _ in spec["names"]:
+            seen |= {to for (a, _), to in edges.items() if a in seen}
+        return seen
+
+    state = start
+    for event in spec["walk"]:
+        state = table.get((state, event), state)
+    kept = reachable({key: to for key, to in table.items() if key[1] != spec["never"]}, start)
+    return {
+        "walk": state,
+        "dead": (set(spec["names"]) - {a for a, _ in table} - {spec["final"]}).pop(),
+        "without": len(spec["names"]) - len(kept),
+    }
+
+
+def architecture(spec: dict) -> dict:
+    parts = {p["name"]: p for p in spec["parts"]}
+
+    def load(name: str, entry: float) -> float:
+        part = parts[name]
+        return load(part["from"], entry) * part["share"] / 100 if part["from"] else entry
+
+    def full(entry: float) -> list[str]:
+        return [n for n, p in parts.items() if load(n, entry) > p["count"] * p["each"] + 1e-6]
+
+    most = next(rate for rate in itertools.count(1) if full(rate + 1))
+    slow = full(most + 1)[0]
+    return {
+        "bottleneck": slow,
+        "most": most,
+        "lost": load(spec["of"], 100),
+    }
+
+
+def clip_depth(spec: dict) -> dict:
+    levels, every = spec["levels"], spec["every"]
+    extreme = max(levels[1:-1]) if levels[-1] < levels[-2] else min(levels[1:-1])
+    pace, level, seconds = (levels[-1] - levels[-2]) / every, levels[-1], 0
+    while 0 < level < spec["limit"]:
+        level, seconds = level + pace, seconds + 1
+    return {"turn": levels.index(extreme, 1) * every, "rate": abs(pace), "left": seconds}
+
+
+def clip_board(spec: dict) -> dict:
+    fell, count = spec["fails"], spec["count"]
+    shown = [
+        {n for n, at in fell.items() if at <= place and not spec["back"].get(n, 99) <= place}
+        for place in range(count)
+    ]
+    news = [(place, name) for place in range(count) for name in fell if fell[name] == place]
+    healed = [name for name in fell if name not in shown[-1]]
+    return {
+        "first": news[0][1],
+        "red": len(shown[-1]),
+        "back": healed[0] if healed else None,
+    }
+
+
+CHECKERS = (timeline, queues, fanout, sequence, states, architecture, clip_depth, clip_board)
+AGAIN = {checker.__name__: checker for checker in CHECKERS}
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_every_answer_is_found_again_by_other_means(family):
+    assert set(AGAIN) == set(ALL)
+    asked = Counter()
+    for spec in specs(family, 120) + specs(family, 40, heldout=True):
+        values, again = ALL[family][1](spec)[0], AGAIN[family](spec)
+        assert set(values) == set(again) == set(drawn.read(family)["kinds"])
+        for kind, value in values.items():
+            if value is not None:
+                asked[kind] += 1
+                assert (
+                    value == pytest.approx(again[kind])
+                    if not isinstance(value, str)
+                    else value == again[kind]
+                ), (kind, spec)
+    assert all(asked[kind] >= 10 for kind in drawn.read(family)["kinds"]), asked
+
+
+@pytest.mark.parametrize("module", [diagrams, video])
+def test_rows_hold_and_can_be_recomputed(module):
+    made = list(module.conversations(18, "vision", "You see.", 3))
+    kinds = {tag for conversation in made for tag in conversation.tags}
+    assert {f"family:{family}" for family in module.FAMILIES} <= kinds
+    for conversation in made:
+        row = to_rows(conversation, lambda png: f"images/{'0' * 64}.png")[0]
+        answer = restored(json.loads(json.dumps(row["answer"], sort_keys=True)))
+        assert module.recompute(answer) == answer["value"]
+        assert answer["kind"] != "choice" or answer["value"] in answer["choices"]
+        said = str(answer["value"]).lower()
+        assert (
+            said in conversation.turns[0].answer.lower().replace(",", "").replace("**", "")
+            or "," in said
+        )
+    assert (
+        len({conversation.id for conversation in made})
+        == len({conversation.group for conversation in made})
+        == 18
+    )
+
+
+@pytest.mark.parametrize("module", [diagrams, video])
+def test_same_seed_same_bytes(module):
+    first, again, other = (list(module.conversations(6, "vision", "", seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert not {c.turns[0].images for c in first} & {c.turns[0].images for c in other}
+
+
+def test_heldout_specs_never_reach_training():
+    for low, high, step in ((8, 90, 2), (4, 30, 1), (160, 400, 10), (5, 25, 2)):
+        draws = [drawn.Draw(random.Random(0), {}, heldout) for heldout in (False, True)]
+        trained, kept = ({draw.number(low, high, step) for _ in range(2000)} for draw in draws)
+        assert kept and not trained & kept and trained | kept == set(range(low, high + 1, step))
+    for family in ALL:
+        trained, kept = specs(family, 150), specs(family, 150, heldout=True)
+        assert not {s["title"] for s in trained} & {s["title"] for s in kept}
+        shown = [
+            {json.dumps({**s, "title": ""}, sort_keys=True) for s in part}
+            for part in (trained, kept)
+        ]
+        assert not shown[0] & shown[1]
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_every_template_fills_in(family):
+    wording = drawn.read(family)
+    phrases = (
+        "What are we actually trying to",
+        "The fundamental constraint",
+        "Why we gotta do it like that",
+    )
+    for kind, templates in wording["kinds"].items():
+        solved = ((spec, *ALL[family][1](spec)) for spec in specs(family, 200))
+        spec, values, facts = next(item for item in solved if item[1][kind] is not None)
+        assert len(templates["asks"]) >= 5 and len(templates["answer"]) >= 3 and templates["slip"]
+        for field in ("asks", "work", "so", "slip", "answer"):
+            texts = templates[field]
+            for text in texts:
+                assert not any(phrase in text for phrase in phrases), text
+            for number in range(60):
+                rng = random.Random(f"{kind} {field} {number}")
+                for part in drawn.told(family, kind, spec | facts | {"value": values[kind]}, rng):
+                    assert (
+                        part
+                        and not chat.reserved_in(part)
+                        and "{" not in part
+                        and "None" not in part
+                    ), part
+    assert all(sum(phrase in text for phrase in phrases) == 1 for text in wording["signature"])
+
+
+@pytest.mark.parametrize("family", diagrams.FAMILIES)
+def test_nothing_in_a_picture_is_cut_off_or_covered(family, monkeypatch):
+    """Every text lies inside its picture, no two overlap, and none is under 11 pixels at the size the model sees."""
+    for number, spec in enumerate(specs(family, 60)):
+        rng = random.Random(f"look {number}")
+        canvases = []
+
+        def kept(canvas, rng, canvases=canvases):
+            canvases.append(canvas)
+            return b""
+
+        monkeypatch.setattr("preprocess.sources.canvas.Canvas.png", kept)
+        try:
+            diagrams.draw(spec, spec["title"], Style.drawn(drawn.read("styles"), rng), rng)
+        except NoRoom:
+            continue
+        figure = canvases[-1].figure
+        renderer, (width, height) = figure.canvas.get_renderer(), figure.bbox.size
+        assert max(width, height) >= 447 and max(width, height) <= 1024
+        boxes = [
+            (text.get_text(), text.get_window_extent(renderer))
+            for text in figure.texts
+            if text.get_text()
+        ]
+        for text in figure.texts:
+            assert text.get_fontsize() >= 11, text
+        for words, box in boxes:
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, (
+                words,
+                spec,
+            )
+        for (one, a), (two, b) in itertools.combinations(boxes, 2):
+            over = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert over[0] <= 1 or over[1] <= 2, (one, two, number)
+
+
+def test_pictures_are_plain_png_files_without_metadata():
+    for conversation in [
+        *diagrams.conversations(12, "vision", "", 4),
+        *video.conversations(3, "video", "", 4),
+    ]:
+        assert len(conversation.turns[0].images) in (
+            (1,) if "diagram" in conversation.id else (4, 5, 6)
+        )
+        for png in conversation.turns[0].images:
+            at, chunks = 8, set()
+            while at < len(png):
+                length, chunk = struct.unpack(">I4s", png[at : at + 8])
+                chunks.add(chunk)
+                at += 12 + length
+            assert chunks == {b"IHDR", b"IDAT", b"IEND"}
+            assert 448 <= max(Image.open(io.BytesIO(png)).size) <= 1024
+
+
+def test_the_chart_shows_the_schedule_it_is_asked_about():
+    """The bars stand where the answers say: the drawing and the solution share one schedule."""
+    spec = specs("timeline", 1)[0]
+    assert diagram_specs.run(spec["tasks"])[-1]["end"] == len(loop(spec)[0])
+
+
+# A person's own clips.
+
+
+RED, GREEN, BLUE, GREY = (220, 20, 20), (20, 200, 20), (20, 20, 220), (128, 128, 128)
+
+
+def clip(path, begins: list[tuple], rotation: int = 0) -> None:
+    """An mp4 of 64x48 pixels with one frame a (seconds, colour), at no constant rate; the right half is grey."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "g": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for seconds, colour in begins:
+            picture = Image.new("RGB", (64, 48), colour)
+            picture.paste(GREY, (32, 0, 64, 48))
+            frame = av.VideoFrame.from_image(picture)
+            frame.pts, frame.time_base = round(seconds * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def near(pixel: tuple, colour: tuple) -> bool:
+    return bool(np.abs(np.subtract(pixel, colour)).max() < 40)
+
+
+def test_frames_are_taken_by_time_and_not_by_number(tmp_path):
+    """Three frames in the first tenth of a second, the next after nine seconds: by number the answers would be others."""
+    path = tmp_path / "uneven.mp4"
+    clip(path, [(0, RED), (0.04, GREEN), (0.1, BLUE), (9, RED), (9.5, GREEN), (10, GREEN)])
+    shown = [
+        picture.getpixel((8, 8))
+        for picture in video.sampled(str(path), [0, 0.05, 0.5, 8.9, 9.0, 9.7])
+    ]
+    assert [next(c for c in (RED, GREEN, BLUE) if near(pixel, c)) for pixel in shown] == [
+        RED,
+        GREEN,
+        BLUE,
+        BLUE,
+        RED,
+        GREEN,
+    ]
+
+
+def test_a_clip_filmed_upright_comes_out_upright(tmp_path):
+    path = tmp_path / "turned.mp4"
+    clip(path, [(0, RED), (1, RED)], rotation=90)
+    picture = video.sampled(str(path), [0.5])[0]
+    assert picture.size == (48, 64)  # counter-clockwise: what was on the right is now on top
+    assert near(picture.getpixel((24, 8)), GREY) and near(picture.getpixel((24, 56)), RED)
+
+
+SIDECAR = (
+    "question: What changes?\nreasoning: |-\n  Red, then blue.\nanswer: It turns blue.\nframes: 4\n"
+)
+
+
+def test_a_clip_of_ones_own_becomes_a_conversation(tmp_path):
+    clip(tmp_path / "pump.mp4", [(0, RED), (2, RED), (4, BLUE), (6, BLUE), (8, BLUE)])
+    (tmp_path / "pump.yaml").write_text(SIDECAR)
+    first, *rest = video.conversations(3, "video", "You see.", 1, folder=tmp_path)
+    assert (first.id, first.origin, len(rest)) == ("clip-pump", "conversation", 3)
+    turn = first.turns[0]
+    assert (turn.user, turn.reasoning, turn.answer) == (
+        "What changes?",
+        "Red, then blue.",
+        "It turns blue.",
+    )
+    pixels = [Image.open(io.BytesIO(png)).getpixel((8, 8)) for png in turn.images]
+    assert [near(pixel, RED) for pixel in pixels] == [True, True, False, False]
+    assert all(
+        c.origin == "procedural"
+        for c in video.conversations(1, "video", "", 1, heldout=True, folder=tmp_path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda folder: (folder / "pump.yaml").unlink(), "pump.yaml: no such file"),
+        (lambda folder: (folder / "pump.yaml").write_text("question: [\n"), "pump.yaml: not YAML"),
+        (
+            lambda folder: (folder / "pump.yaml").write_text("question: Why?\n"),
+            "reasoning: Field required",
+        ),
+        (lambda folder: (folder / "pump.yaml").write_text(SIDECAR + "colour: red\n"), "colour"),
+        (
+            lambda folder: (folder / "pump.yaml").write_text(SIDECAR + "start: 99\n"),
+            "nothing between 99 s",
+        ),
+        (lambda folder: (folder / "pump.mp4").write_bytes(b"\x00" * 4096), "pump.mp4: "),
+        (
+            lambda folder: (folder / "pump.mp4").write_bytes(
+                (folder / "pump.mp4").read_bytes()[:300]
+            ),
+            "pump.mp4: ",
+        ),
+        (
+            lambda folder: (folder / "pump.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/hostname\n"),
+            "pump.mp4: ",
+        ),
+        (
+            lambda folder: (
+                (folder / "pump.mp4").rename(folder / "x")
+                and (folder / "pump.mp4").symlink_to(folder / "x")
+            ),
+            "a link",
+        ),
+    ],
+)
+def test_a_bad_clip_is_one_line_and_nothing_else(tmp_path, break_it, says):
+    clip(tmp_path / "pump.mp4", [(0, RED), (2, BLUE)])
+    (tmp_path / "pump.yaml").write_text(SIDECAR)
+    break_it(tmp_path)
+    first, *rest = video.conversations(1, "video", "", 1, folder=tmp_path)
+    assert (
+        isinstance(first, Skip)
+        and says in str(first)
+        and str(first).startswith("pump.mp4: ")
+        and "\n" not in str(first)
+    )
+    assert len(rest) == 1

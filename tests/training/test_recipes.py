@@ -1,0 +1,152 @@
+"""Every recipe in the tree, and what is said about broken ones."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from common import hub
+from training import memory
+from training.check import check, validate
+from training.recipe import SECTIONS, Recipe, RecipeError, all_recipes, find, problems
+
+IDS = [recipe.id for recipe in all_recipes()]
+
+
+def test_the_list_is_complete():
+    assert sorted(IDS) == sorted(f"{p.parent.name}/{p.stem}" for p in ROOT.glob("recipes/*/*.yaml"))
+    assert {"tiny/v1", "tiny_base/v1", "qlora_r128/v1", "qlora_r64/v1", "qlora_r128_16k/v1"} <= set(
+        IDS
+    )
+    index = (ROOT / "recipes" / "README.md").read_text()
+    assert all(f"{id_}" in index for id_ in IDS)
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_recipe_is_sound(id_):
+    recipe = find(id_)
+    assert problems(recipe) == []
+    validate(recipe)
+    headings = re.findall(r"^# --- ([a-z ]+)", recipe.text, re.M)
+    assert [h.split(":")[0].strip() for h in headings] == list(SECTIONS)
+    assert recipe.text.startswith(f"# {id_}: ") and f"RECIPE={id_.split('/')[0]}" in recipe.text
+    assert (recipe.path.parent / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "said"),
+    [
+        (("lora_alpha", "lora_alhpa"), "lora_alhpa", "did you mean lora_alpha?"),
+        (("  path:", "  pth:"), "pth", "did you mean path?"),
+        (
+            ("output_dir: outputs/tiny/v1", "output_dir: outputs/tiny/v2"),
+            "output_dir",
+            "one id everywhere",
+        ),
+        (("trust_remote_code", "trust_remote_code"), None, None),
+        (
+            ("processor_type: AutoProcessor", "processor_type:"),
+            "processor_type",
+            "must be 'AutoProcessor'",
+        ),
+        (("seed: 42", "seed: 42\nseed: 43"), "seed", "given twice"),
+        (
+            ("adapter: qlora", "datasets: [{path: x, type: chat_template}]\nadapter: qlora"),
+            "datasets",
+            "reads `rows:`",
+        ),
+        (
+            ("base_model: outputs/tiny_base/v1", "base_model: /home/me/model"),
+            "base_model",
+            "a path of one machine",
+        ),
+        (
+            ("adapter: qlora\nload_in_4bit: true", "load_in_4bit: true\nadapter: qlora"),
+            "adapter",
+            "stands after load_in_4bit",
+        ),
+        (("  - training.plugin.AetherPlugin", "  - training.plugin.Aether"), "plugins", "must be"),
+    ],
+)
+def test_a_broken_recipe_is_told_where_and_what(tmp_path, change, line, said):
+    path = tmp_path / "recipes" / "tiny" / "v1.yaml"
+    path.parent.mkdir(parents=True)
+    text = find("tiny").text
+    path.write_text(text.replace(*change, 1))
+    found = problems(Recipe(path), tmp_path)
+    if said is None:
+        assert found == []
+        return
+    number = next(
+        n
+        for n, content in enumerate(path.read_text().splitlines(), 1)
+        if content.strip().startswith(line)
+    )
+    # A key that is given twice is reported where it stands the second time.
+    assert any(
+        said in f and re.search(rf"v1\.yaml:{number + (said == 'given twice')}: ", f) for f in found
+    ), found
+
+
+def test_a_measured_recipe_is_frozen(tmp_path):
+    path = tmp_path / "recipes" / "tiny" / "v1.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(find("tiny").text)
+    path.with_suffix(".result.json").write_text(json.dumps({"recipe_sha256": Recipe(path).sha256}))
+    assert problems(Recipe(path), tmp_path) == []
+    path.write_text(path.read_text().replace("seed: 42", "seed: 43"))
+    assert "make a new version" in problems(Recipe(path), tmp_path)[0]
+
+
+def test_unknown_names_get_the_list():
+    with pytest.raises(RecipeError, match=r"did you mean qlora_r128\?.*tiny/v1"):
+        find("qlora_r182")
+    assert find("tiny").id == "tiny/v1" == find("tiny/v1").id
+
+
+def test_check_of_the_big_recipe_without_the_hub():
+    report = check(find("qlora_r128"))
+    assert report["errors"] == []
+    assert any("not looked at" in note for note in report["notes"])
+    assert 12 < report["memory"]["total_gib"] < memory.L40S_GIB
+
+
+def test_check_names_the_fact_that_differs(tiny, tmp_path):
+    import shutil
+
+    from training.check import compare, renderer_of
+
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["rope_parameters"]["rope_theta"] = 1e6
+    (folder / "config.json").write_text(json.dumps(config))
+    same, differs = compare(folder, renderer_of(folder))
+    assert len(same) > 15 and differs == ["rope_theta: 1000000.0, expected 1000000000.0"]
+
+
+def test_the_estimate_follows_the_recipe():
+    recipe = find("qlora_r128").data
+    base = sum(memory.estimate(recipe, memory.facts.APRIEL_15B).values())
+    more = sum(memory.estimate(recipe | {"sequence_len": 16384}, memory.facts.APRIEL_15B).values())
+    light = sum(memory.estimate(recipe | {"lora_r": 64}, memory.facts.APRIEL_15B).values())
+    assert light < base < more
+    weights = memory.estimate(recipe, memory.facts.APRIEL_15B)["weights"]
+    assert 9 < weights < 11  # 13.1 B in NF4, the rest in bf16
+
+
+def test_a_hub_model_without_a_pin_is_refused(monkeypatch, tmp_path):
+    from training.train import base_of
+
+    monkeypatch.setattr(hub, "LOCK", tmp_path / "hub.lock")
+    with pytest.raises(RecipeError, match="make pin"):
+        base_of(find("qlora_r128"), None)
+    (tmp_path / "hub.lock").write_text(
+        json.dumps({"models": {"ServiceNow-AI/Apriel-1.5-15b-Thinker": "main"}})
+    )
+    with pytest.raises(ValueError, match="not a 40-hex revision"):
+        hub.revision_of("ServiceNow-AI/Apriel-1.5-15b-Thinker")
+    (tmp_path / "hub.lock").write_text(
+        json.dumps({"models": {"ServiceNow-AI/Apriel-1.5-15b-Thinker": "a" * 40}})
+    )
+    assert base_of(find("qlora_r128"), None) == ("ServiceNow-AI/Apriel-1.5-15b-Thinker", "a" * 40)

@@ -1,0 +1,361 @@
+"""What ends a run, and what is left of it: seals, mirrors, signals, known failures, the figures of a step."""
+
+import errno
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import save_file
+
+from training import checkpoints, failures, provenance
+from training.recipe import RecipeError
+
+
+def checkpoint(run, step, **facts):
+    """A sealed checkpoint as the Trainer leaves one."""
+    folder = run / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    save_file({"a": torch.full((64,), float(step))}, folder / "adapter_model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"step": step}, folder / name)
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    checkpoints.seal(folder, **facts)
+    return folder
+
+
+def run_record(run, status="running", recipe="tiny/v1"):
+    provenance.write(run, {"identity": {"recipe": recipe}, "status": status})
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda f: (f / "sealed.json").unlink(), "a seal is missing"),
+        (lambda f: (f / "sealed.json").write_text('{"files": {"adap'), "a seal is missing"),
+        (lambda f: (f / "optimizer.pt").unlink(), "optimizer.pt is missing"),
+        (
+            lambda f: os.truncate(f / "adapter_model.safetensors", 100),
+            "adapter_model.safetensors is missing or cut short",
+        ),
+        (
+            lambda f: (f / "rng_state.pth").write_bytes(
+                b"x" * (f / "rng_state.pth").stat().st_size
+            ),
+            "rng_state.pth has changed",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, capsys, harm, said):
+    whole, harmed = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
+    harm(harmed)
+    assert checkpoints.newest(tmp_path) == whole
+    assert f"checkpoint-10 is not whole ({said}" in capsys.readouterr().out
+    assert not harmed.exists() and checkpoints.damage(whole) is None
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "adapter_model.safetensors"])
+def test_what_cannot_be_resumed_from_is_not_sealed(tmp_path, name):
+    folder = checkpoint(tmp_path, 1)
+    (folder / "sealed.json").unlink()
+    (folder / name).unlink()
+    with pytest.raises(OSError, match="was written"):
+        checkpoints.seal(folder)
+    (folder / "adapter_model.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{}")
+    with pytest.raises(Exception, match="(?i)header"):
+        checkpoints.seal(folder)
+    assert checkpoints.sealed(folder) == {}
+
+
+@pytest.mark.parametrize("scheme", ["{path}", "file://{path}", "memory://runs"])
+def test_a_fresh_machine_takes_the_newest_whole_checkpoint_from_the_mirror(
+    tmp_path, monkeypatch, capsys, scheme
+):
+    monkeypatch.setenv("MIRROR", scheme.format(path=tmp_path / "mirror"))
+    lost, fresh = tmp_path / "lost", tmp_path / "fresh" / "v1"
+    checkpoints.fetch(fresh, "tiny/v1")
+    assert not fresh.exists()  # nothing there yet
+    run_record(lost)
+    for step in (8, 16, 24):
+        checkpoint(lost, step)
+        checkpoints.push(lost, f"checkpoint-{step}", keep=2)
+    system, root, names = checkpoints._mirror("tiny/v1")
+    assert names == ["checkpoint-24", "checkpoint-16"]
+    system.pipe_file(f"{root}/checkpoint-24/optimizer.pt", b"half")  # the upload that was cut off
+    checkpoints.fetch(fresh, "tiny/v1")
+    assert (
+        checkpoints.newest(fresh) == fresh / "checkpoint-16"
+        and provenance.read(fresh)["status"] == "running"
+    )
+    assert (fresh / "checkpoint-16" / "optimizer.pt").read_bytes() == (
+        lost / "checkpoint-16" / "optimizer.pt"
+    ).read_bytes()
+    assert "fetched tiny/v1/checkpoint-16" in capsys.readouterr().out
+    # Finished: the result takes the place of the checkpoints.
+    run_record(lost, "finished")
+    save_file({"a": torch.ones(4)}, lost / "adapter_model.safetensors")
+    checkpoints.seal(lost, ("*model*.safetensors",))
+    checkpoints.push(lost, keep=0)
+    assert checkpoints._mirror("tiny/v1")[2] == []
+    other = tmp_path / "other" / "v1"
+    checkpoints.fetch(other, "tiny/v1")
+    assert checkpoints.damage(other) is None and provenance.read(other)["status"] == "finished"
+    checkpoints.forget("tiny/v1")
+    assert checkpoints._mirror("tiny/v1")[0].ls(root) == []
+
+
+def test_a_mirror_that_is_down_ends_no_training_and_starts_none_anew(tmp_path, monkeypatch, capsys):
+    run_record(tmp_path / "run")
+    checkpoint(tmp_path / "run", 8)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MIRROR", str(tmp_path / "file"))
+    checkpoints.push(tmp_path / "run", "checkpoint-8", keep=2)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: MIRROR: checkpoint-8 was not copied") and said.count("\n") == 1
+    with pytest.raises(RecipeError, match="MIRROR: tiny/v1 cannot be fetched"):
+        checkpoints.fetch(tmp_path / "fresh", "tiny/v1")
+
+
+def raised(error, cause=None):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full;"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+            "the disk is full;",
+        ),
+        (
+            raised(RuntimeError("save failed"), OSError(errno.ENOSPC, "No space left on device")),
+            "the disk is full;",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "the GPU is out of memory",
+        ),
+        (MemoryError(), "out of host memory"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "out of host memory",
+        ),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "out of host memory"),
+        (failures.Diverged("the loss is nan at step 7 of 9"), "the loss is nan at step 7"),
+        (
+            failures.Interrupted(signal.SIGTERM, "at step 4 of 9, checkpoint-4 is saved"),
+            "stopped by SIGTERM at step 4",
+        ),
+        (RuntimeError("something else"), None),
+        (KeyError("disk"), None),
+    ],
+)
+def test_known_failures_are_one_line_and_others_keep_their_traceback(error, said):
+    found = failures.explain(error, "outputs/tiny/v1")
+    assert found is None if said is None else said in found and "\n" not in found
+
+
+CHILD = """
+import os, signal, sys, time
+from training import failures
+def work():
+    stop = failures.StopRequest()
+    try:
+        print(os.getpid(), flush=True)
+        {body}
+    except failures.Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + error.signal
+    return 7
+sys.exit(failures.supervise(work))
+"""
+
+
+def supervised(body, act=None):
+    command = [sys.executable, "-c", CHILD.format(body=body)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        child = int(process.stdout.readline())
+        if act:
+            act(process, child)
+        _, said = process.communicate(timeout=30)
+    return process.returncode, said, child
+
+
+def test_the_exit_code_of_the_work_is_the_commands():
+    assert supervised("pass")[:2] == (7, "")
+
+
+def test_a_signal_before_training_ends_at_once():
+    assert supervised("time.sleep(30)", lambda parent, _: parent.terminate())[:2] == (
+        143,
+        "stopped by SIGTERM before training began\n",
+    )
+
+
+def test_a_signal_while_training_waits_for_the_step():
+    """It is said without sys.stderr, whose wrappers hold locks: a print from the handler stopped a run for good."""
+    quiet = "said, sys.stderr = sys.stderr, None; os.kill(os.getppid(), signal.SIGINT); time.sleep(0.5); sys.stderr = said"
+    body = f"stop.defer(); {quiet}; raise failures.Interrupted(stop.signal, 'at step 4')"
+    assert supervised(body)[:2] == (
+        130,
+        "\nSIGINT: saving a checkpoint, then stopping\nstopped by SIGINT at step 4\n",
+    )
+
+
+def test_killed_for_want_of_memory_is_said():
+    code, said, _ = supervised("os.kill(os.getpid(), signal.SIGKILL)")
+    assert (
+        code == 137
+        and said.startswith("\nerror: killed by SIGKILL, by the system for want of memory")
+        and said.count("\n") == 2
+    )
+
+
+def test_nothing_trains_on_when_its_parent_is_killed():
+    code, _, child = supervised("time.sleep(30)", lambda parent, _: parent.kill())
+    assert code == -signal.SIGKILL
+    deadline = time.monotonic() + 5
+    while (
+        os.path.exists(f"/proc/{child}/cmdline")
+        and open(f"/proc/{child}/cmdline").read()
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    assert not (os.path.exists(f"/proc/{child}/cmdline") and open(f"/proc/{child}/cmdline").read())
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    code = "import sys; from pathlib import Path; from training import provenance\nwith provenance.only_writer(Path(sys.argv[1])): pass"
+    with provenance.only_writer(tmp_path / "v1"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "v1"], cwd=ROOT, capture_output=True, text=True
+        )
+    assert done.returncode and "is being trained by another process" in done.stderr
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "v1"], cwd=ROOT).returncode == 0
+
+
+def test_a_record_is_whole_or_as_it_was(tmp_path):
+    run_record(tmp_path)
+    with pytest.raises(TypeError):
+        provenance.write(tmp_path, {"status": object()})
+    assert provenance.read(tmp_path)["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "named"),
+    [(math.nan, 1.0, "loss"), (1.0, math.inf, "gradient"), (1.0, 1.0, None)],
+)
+def test_a_nan_stops_before_it_is_saved(monkeypatch, loss, gradient, named):
+    from transformers import Trainer
+
+    from training.trainer import AetherTrainer
+
+    went_on = []
+    monkeypatch.setattr(Trainer, "_maybe_log_save_evaluate", lambda *_: went_on.append(True))
+    trainer = AetherTrainer.__new__(AetherTrainer)
+    trainer.control = SimpleNamespace(should_log=False, should_save=True)
+    trainer.state = SimpleNamespace(global_step=7, max_steps=9)
+    if named:
+        with pytest.raises(failures.Diverged, match=f"the {named} is (nan|inf) at step 7 of 9"):
+            trainer._maybe_log_save_evaluate(
+                torch.tensor(loss), torch.tensor(gradient), None, None, 1.0, None, 0.0
+            )
+    else:
+        trainer._maybe_log_save_evaluate(
+            torch.tensor(loss), torch.tensor(gradient), None, None, 1.0, None, 0.0
+        )
+    assert went_on == ([] if named else [True])
+
+
+def test_the_figures_of_a_step(tiny):
+    """Two bins: 6 tokens of rows 4 and 2, 4 tokens of one row; 10 + 3 + 10 attending pairs."""
+    from training.tracking import Meter
+
+    config = json.loads((tiny / "config.json").read_text())
+    meter = Meter(config)
+    meter.add({"input_ids": torch.zeros(1, 6), "position_ids": torch.tensor([[0, 1, 2, 3, 0, 1]])})
+    meter.add(
+        {
+            "input_ids": torch.zeros(1, 4),
+            "position_ids": torch.tensor([[0, 1, 2, 3]]),
+            "attention_mask": torch.tensor([[1, 1, 1, 0]]),
+        }
+    )
+    assert (meter.tokens, meter.slots, int(meter.pairs)) == (9, 10, 23)
+    meter.since = time.perf_counter() - 3
+    meter.ceiling = 1e9
+    found = meter.read()
+    assert found["speed/tokens_per_s"] == pytest.approx(3, rel=0.01) and found[
+        "speed/padding"
+    ] == pytest.approx(0.1)
+    shape = meter.shape
+    flops = 3 * 6 * shape.parameters + 16 * shape.layers * shape.heads * shape.head_dim * 23 / 3
+    assert found["speed/share_of_ceiling"] == pytest.approx(flops / 1e9, rel=0.01)
+    assert meter.read() == {}
+
+
+KEYS = {
+    "WANDB_API_KEY": "c0ffee" * 6 + "cafe",
+    "HF_TOKEN": "hf_PlantedTokenPlantedTokenPlanted",
+    "OPENAI_API_KEY": "sk-planted-0123456789abcdef",
+}
+
+
+def test_no_key_of_the_environment_is_written(tmp_path):
+    """The W&B run as training starts it, offline, with keys in the environment; then every file it left is searched."""
+    code = """
+import json, sys
+from pathlib import Path
+from training import provenance, tracking
+from training.recipe import find
+folder, recipe = Path(sys.argv[1]), find("tiny")
+provenance.write(folder, provenance.record(recipe, "Owner/model", "0" * 40, "d" * 64) | {"wandb_id": "abcd1234"})
+(folder / "recipe.yaml").write_text(recipe.text)
+(folder / "data.json").write_text(json.dumps({"data_sha256": "d" * 64, "rows": {"train": 3}}))
+run = tracking.start("train", folder)
+run.log({"train/loss": 1.0})
+run.finish()
+"""
+    keys = KEYS | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=ROOT,
+        env=os.environ | keys,
+        check=True,
+        timeout=120,
+    )
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"run.json", "run-abcd1234.wandb"} <= {path.name for path in files} and len(files) > 8
+    assert not [
+        path for path in files for key in KEYS.values() if key.encode() in path.read_bytes()
+    ]
+
+
+def test_a_signal_to_the_group_leaves_the_loading_of_rows_alone(monkeypatch):
+    """The Trainer's loader, and the one that a resumed run skips ahead with, go on when their worker is told to end."""
+    from accelerate.data_loader import DataLoaderShard, skip_first_batches
+    from axolotl.core.trainers.base import AxolotlTrainer
+
+    from training.trainer import AetherTrainer
+
+    stock = DataLoaderShard(list(range(40)), batch_size=1, num_workers=1)
+    monkeypatch.setattr(AxolotlTrainer, "get_train_dataloader", lambda self: stock)
+    loader = AetherTrainer.__new__(AetherTrainer).get_train_dataloader()
+    for one, first in ((loader, 0), (skip_first_batches(loader, 2), 2)):
+        rows = iter(one)
+        seen = [int(next(rows))]
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGTERM)
+        assert seen + [int(row) for row in rows] == list(range(first, 40))
