@@ -1,0 +1,120 @@
+"""What a source of rows is: one module with its configuration and its conversations. Nothing else has to name it.
+
+    class Config(Source):
+        kind: Literal["seeds"]
+        path: str
+
+    def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]: ...
+
+A module of preprocess/sources or of preprocess/generators that defines both is found there (preprocess.sources.found), and an entry
+of a mix.yaml with its `kind` uses it. A module whose rows carry a checkable answer may also define
+
+    def recompute(answer: dict, config: Config, context: Context) -> int | float | str: ...
+
+which computes the value of an answer again from what the row stores; a row for which it differs is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from common.errors import AetherError
+from common.files import load_yaml, shown
+from preprocess.rows import Note
+
+
+class MixError(AetherError):
+    """A mix.yaml, or a file it names, that cannot be used."""
+
+
+class Part(BaseModel):
+    """What stands in a YAML file written by hand: a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Source(Part):
+    """The keys that every entry of a mix's `sources` has. A source's own `Config` adds `kind` and what it needs."""
+
+    kind: str
+    category: str
+    # Files relative to the dataset's folder; of several prompts each conversation draws one.
+    system: str | list[str]
+    # Only the first so many of the conversations.
+    limit: int | None = Field(default=None, gt=0)
+
+    # The origins its rows may have; a mix's `caps` name them.
+    origins: ClassVar[tuple[str, ...]] = ()
+    # Written by people or kept from before: read first, so that a mistake in it shows within seconds.
+    written: ClassVar[bool] = False
+    # It calls `Context.contaminated` itself, before it joins problems to conversations.
+    compares_itself: ClassVar[bool] = False
+
+    @property
+    def public_set(self) -> str | None:
+        """The name in common.hub of the public data set it reads, whose origin the manifest records."""
+        return None
+
+
+class Generated(Source):
+    """A source whose rows a program makes: as many as are asked for, and others that are kept for evaluation."""
+
+    count: int = Field(gt=0)
+    # Rows for evaluation alone, into heldout.jsonl.
+    heldout: int = Field(default=0, ge=0)
+
+    origins: ClassVar[tuple[str, ...]] = ("procedural",)
+
+    def wanted(self, heldout: bool) -> int:
+        """How many conversations to make for evaluation, or else for training."""
+        return self.heldout if heldout else self.count
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a source may know besides its configuration."""
+
+    seed: int
+    folder: Path  # of the dataset; paths of the mix are relative to it
+    hub: Path | None  # a folder in the hub's place
+    heldout: bool  # rows for evaluation alone are wanted
+    # A note where a good part of a benchmark's problem stands in one of the texts; raises Skip where nearly all of it does.
+    contaminated: Callable[[Iterable[str]], Note | None]
+
+    def path(self, name: str) -> Path:
+        """A file or folder that the mix names."""
+        return self.folder / name
+
+    def files(self, pattern: str) -> list[Path]:
+        """The files that the mix names by a path or a glob, sorted by name. Raises MixError where there is none."""
+        found = sorted(path for path in self.folder.glob(pattern) if path.is_file())
+        if not found:
+            raise MixError(f"{shown(self.folder / pattern)}: no such file")
+        return found
+
+
+def load(path: Path, kind: Any) -> Any:
+    """What a YAML file holds, validated as `kind`. Raises FileError or MixError, naming the file, the entry by its id, and the key."""
+    raw = load_yaml(path)
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        raise MixError(f"{shown(path)}: {_first_error(raw, error)}") from None
+
+
+def _first_error(raw: object, error: ValidationError) -> str:
+    """One error in words: of several a misspelt key before the key that is missing for it."""
+    errors = error.errors()
+    misspelt = [one for one in errors if one["type"] == "extra_forbidden"]
+    first = (misspelt or errors)[0]
+    place = list(first["loc"])
+    if place and isinstance(raw, list) and isinstance(place[0], int):
+        entry = raw[place[0]]
+        if isinstance(entry, dict):
+            place[0] = entry.get("id", place[0])
+    return f"{'.'.join(map(str, place))}: {first['msg']}"
