@@ -3,100 +3,92 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 PYTHON ?= python3.11
-PY := .venv/bin/python
-READY := .venv/.ready
-EVAL := .venv-eval/bin/python
-EVAL_READY := .venv-eval/.ready
-HELDOUT := datasets/aether/heldout/manifest.json
+UV := .venvs/uv/bin/uv
+TRAIN := .venvs/train/bin/python
+LIGHT := .venvs/light/bin/python
+TOOLS := .venvs/tools/bin
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 TARGET ?= train
 IMAGE ?= aether:$(TARGET)
-LOCKS ?= $(wildcard *.lock */*.lock)
 # Threads that wait sleep: spinning, they starve each other where something else runs on the machine (LOG.md).
 export OMP_WAIT_POLICY ?= passive
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand eval serve pin bench test lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand eval serve pin bench test test-fast lint audit sbom image image-test lock clean
+.PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@$(PYTHON) -m common.targets help
 
-setup: $(READY) ## create .venv from requirements.lock (every target does this first)
+setup: .venvs/train/.ready .venvs/light/.ready ## create the environments of training and data (every target makes what it needs)
 
-$(READY): requirements.lock bootstrap.lock
-	$(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
-	.venv/bin/uv pip install --python $(PY) --require-hashes -r requirements.lock && touch $(READY)
+$(UV): locks/bootstrap.lock
+	$(PYTHON) -m venv .venvs/uv && .venvs/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@
 
-$(EVAL_READY): evaluation/requirements.lock | $(READY)
-	.venv/bin/uv venv -q --clear --python $(PYTHON) .venv-eval
-	.venv/bin/uv pip install -q --python $(EVAL) --require-hashes -r evaluation/requirements.lock && touch $(EVAL_READY)
+# One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM).
+.venvs/%/.ready: locks/%.lock | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
+	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@
 
-$(HELDOUT): | $(READY)
-	$(PY) -m preprocess aether --heldout
+train: .venvs/train/.ready ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
+	$(TRAIN) -m training.train "$(RECIPE)" $(if $(FRESH),--fresh) $(BASE_ARG)
 
-train: $(READY) ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
-	$(PY) -m training.train $(RECIPE) $(if $(FRESH),--fresh) $(BASE_ARG)
+check: .venvs/train/.ready ## everything about RECIPE= that can be known without training; JSON=1 for one object
+	$(TRAIN) -m training.check "$(RECIPE)" $(if $(JSON),--json) $(BASE_ARG)
 
-check: $(READY) ## everything about RECIPE= that can be known without training; JSON=1 for one object
-	$(PY) -m training.check $(RECIPE) $(if $(JSON),--json) $(BASE_ARG)
+merge: .venvs/train/.ready ## merge RECIPE='s adapter into its base, with proof
+	$(TRAIN) -m training.merge "$(RECIPE)" $(BASE_ARG)
 
-merge: $(READY) ## merge RECIPE='s adapter into its base, with proof
-	$(PY) -m training.merge $(RECIPE) $(BASE_ARG)
+compare: .venvs/train/.ready ## what differs between RUNS="a b", and what came of it: folders, recipes, or entity/project/run of W&B
+	$(TRAIN) -m training.compare $(RUNS) $(if $(JSON),--json)
 
-compare: $(READY) ## what differs between RUNS="a b", and what came of it: folders, recipes, or entity/project/run of W&B
-	$(PY) -m training.compare $(RUNS) $(if $(JSON),--json)
+data: .venvs/light/.ready ## build DATASET=<folder under datasets/>
+	$(LIGHT) -m preprocess "$(DATASET)"
 
-data: $(READY) ## build DATASET=<folder under datasets/>
-	$(PY) -m preprocess $(DATASET) && $(PY) -m training.tracking $(DATASET)
+expand: .venvs/light/.ready ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
+	$(LIGHT) -m preprocess.teacher "$(DATASET)" $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
 
-expand: $(READY) ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
-	$(PY) -m preprocess.teacher $(DATASET) $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
+eval: .venvs/light/.ready .venvs/train/.ready ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
+	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
-eval: $(READY) $(EVAL_READY) $(HELDOUT) ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
-	$(EVAL) -m evaluation $(RECIPE) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
+serve: .venvs/train/.ready ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=
+	$(TRAIN) -m evaluation.serve "$(RECIPE)" $(if $(PORT),--port $(PORT))
 
-serve: $(READY) ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=
-	$(PY) -m evaluation.serve $(RECIPE) $(if $(PORT),--port $(PORT))
+bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
+	$(TRAIN) -m training.bench $(if $(GPU),--gpu)
 
-bench: $(READY) ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
-	$(PY) -m training.bench $(if $(GPU),--gpu)
+pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
+	$(TRAIN) -m training.pins
 
-pin: $(READY) ## write the newest hub revisions into hub.lock (needs a network)
-	$(PY) -m training.pins
+test: setup ## run the tests, the end-to-end run included
+	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation
+	$(TRAIN) -m pytest -q tests/training tests/house
 
-test: $(READY) $(EVAL_READY) ## run the tests, the end-to-end run included
-	$(PY) -m pytest -q tests --ignore=tests/evaluation && $(EVAL) -m pytest -q --noconftest tests/evaluation
+test-fast: setup ## the tests that take no more than moments, in about a minute
+	$(LIGHT) -m pytest -q -m "not slow" tests/common tests/preprocess tests/evaluation
+	$(TRAIN) -m pytest -q -m "not slow" tests/training tests/house
 
-lint: $(READY) .venv-tools/.ready audit ## ruff, hadolint, shellcheck, and known bad versions in the locks
-	$(PY) -m ruff check . && $(PY) -m ruff format --check .
-	.venv-tools/bin/hadolint docker/Dockerfile && .venv-tools/bin/shellcheck $$(grep -l "^#!/bin/bash" docker/*)
+lint: .venvs/tools/.ready audit ## ruff, mypy, hadolint, shellcheck, and known bad versions in the locks
+	$(TOOLS)/ruff check . && $(TOOLS)/ruff format --check . && $(TOOLS)/mypy
+	$(TOOLS)/hadolint docker/Dockerfile && $(TOOLS)/shellcheck $$(grep -l "^#!/bin/bash" docker/*)
 
-audit: ## look for known bad versions (docker/known-bad.txt) in every lock
-	@awk 'NR==FNR{bad[$$1]=$$0;next} $$1 in bad{print FILENAME":"FNR": "bad[$$1]"; choose another version";n++} END{exit n>0}' docker/known-bad.txt $(LOCKS)
+audit: ## look for known bad versions (locks/known-bad.txt) in every lock
+	@$(PYTHON) -m common.targets audit $(LOCKS)
 
-sbom: .venv-tools/.ready ## write sbom/: what the locks install, as CycloneDX
-	mkdir -p sbom && for lock in $(LOCKS); do .venv-tools/bin/cyclonedx-py requirements $$lock --output-reproducible -o sbom/$$(echo $$lock | tr / -).cdx.json || exit; done
-
-.venv-tools/.ready: docker/tools.lock $(READY)
-	.venv/bin/uv venv --quiet --clear --python $(PY) .venv-tools
-	.venv/bin/uv pip install --quiet --python .venv-tools/bin/python --require-hashes -r docker/tools.lock && touch $@
+sbom: .venvs/tools/.ready ## write sbom/: what the locks install, as CycloneDX
+	$(PYTHON) -m common.targets sbom --tool $(TOOLS)/cyclonedx-py
 
 image: ## build the image with docker or podman; TARGET=serve the one with vLLM; BUILD_FLAGS= passed on
 	BUILDAH_FORMAT=docker $(ENGINE) build -f docker/Dockerfile --target $(TARGET) -t $(IMAGE) $(BUILD_FLAGS) \
-	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum requirements.lock | cut -c-64) .
+	  --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude='*') --build-arg LOCK_SHA256=$$(sha256sum locks/train.lock | cut -c-64) .
 
-image-test: $(READY) ## train the tiny recipe in the image, without a network, and look for keys in all it left
-	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(PY) -m pytest -q -s tests/house/test_image.py
+image-test: .venvs/train/.ready ## train the tiny recipe in the image, without a network, and look for keys in all it left
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) BUILD_FLAGS='$(BUILD_FLAGS)' $(TRAIN) -m pytest -q -s tests/house/test_image.py
 
-lock: $(READY) ## compile the lock files from pyproject.toml and evaluation/requirements.in
-	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.lock
-	.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 evaluation/requirements.in -o evaluation/requirements.lock
-	grep -A99 '^uv==' requirements.lock | awk 'NR==1||/^ /{print;next}{exit}' > bootstrap.lock
+lock: $(UV) ## compile locks/*.lock from locks/*.in; ENV=<name> only that one
+	$(PYTHON) -m common.targets lock $(ENV) --tool $(abspath $(UV))
 
-docker/%.lock: docker/%.in $(READY) ## compile the locks of docker/: Linux on x86-64, Python 3.11
-	.venv/bin/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_36 $(if $(filter %flash-attn.in,$<),--no-deps) $< -o $@
-
-clean: ## remove .venv, outputs/ and built datasets
-	rm -rf .venv .venv-eval .venv-tools outputs datasets/*/build datasets/*/heldout
+clean: ## remove the environments, outputs/ and built datasets
+	rm -rf .venvs outputs datasets/*/build datasets/*/heldout

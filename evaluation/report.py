@@ -54,7 +54,7 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
         "replies": _replies(result),
         "judge": _judge(result["judge"]),
         "skipped": table(["suite", "why"], skipped) if skipped else "Nothing was left out.",
-        "view": f".venv-eval/bin/inspect view --log-dir outputs/{result['recipe']}/eval/logs",
+        "view": f".venvs/light/bin/inspect view --log-dir outputs/{result['recipe']}/eval/logs",
     }
 
 

@@ -1,6 +1,6 @@
 """Serve a recipe's merged model behind an OpenAI-compatible endpoint: python -m evaluation.serve RECIPE [--base] [--port 8000]
 
-vLLM where it is installed (on the PATH or in .venv-serve), else `transformers serve` of .venv. Replies come whole: the reasoning and
+vLLM where it is installed (on the PATH or in .venvs/serve), else `transformers serve` of .venvs/train. Replies come whole: the reasoning and
 the final response stand in the text, with the model's own markers.
 """
 
@@ -73,7 +73,9 @@ def merged_of(recipe: Recipe, base: str | None = None) -> Path:
         and (trained / "adapter_model.safetensors").exists()
     ):
         words = ["-m", "training.merge", str(recipe.path), *(["--base", base] if base else [])]
-        if subprocess.run([ROOT / ".venv" / "bin" / "python", *words], cwd=ROOT).returncode:
+        if subprocess.run(
+            [ROOT / ".venvs" / "train" / "bin" / "python", *words], cwd=ROOT
+        ).returncode:
             raise RecipeError(f"{folder.relative_to(ROOT)}: not merged; nothing was asked")
     if not (folder / "config.json").exists():
         raise RecipeError(
@@ -100,7 +102,7 @@ def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
 
 def command(model: str, revision: str | None, port: int) -> tuple[list[str], str]:
     """(command line of the server, kind of endpoint) on this machine. Raises ServeError where there is none."""
-    vllm = shutil.which("vllm") or shutil.which(ROOT / ".venv-serve" / "bin" / "vllm")
+    vllm = shutil.which("vllm") or shutil.which(ROOT / ".venvs" / "serve" / "bin" / "vllm")
     if vllm:
         pinned = ["--revision", revision, "--tokenizer-revision", revision] if revision else []
         return [
@@ -115,10 +117,10 @@ def command(model: str, revision: str | None, port: int) -> tuple[list[str], str
             "0",
             *pinned,
         ], "vllm"
-    transformers = ROOT / ".venv" / "bin" / "transformers"
+    transformers = ROOT / ".venvs" / "train" / "bin" / "transformers"
     if not transformers.exists():
         raise ServeError(
-            "no server here: neither vllm (PATH, .venv-serve) nor .venv/bin/transformers; run make setup"
+            "no server here: neither vllm (PATH, .venvs/serve) nor .venvs/train/bin/transformers; run make setup"
         )
     kind = (
         "cuda"

@@ -262,7 +262,7 @@ def inputs_sha256(folder: Path, hub: Path | None) -> str:
     paths = [
         *ROOT.glob("preprocess/**/*.*"),
         *ROOT.glob("common/**/*.*"),
-        ROOT / "requirements.lock",
+        ROOT / "locks" / "light.lock",
         ROOT / "hub.lock",
     ]
     paths += QUESTIONS.glob("*.yaml")

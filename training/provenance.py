@@ -54,7 +54,7 @@ def record(recipe: Recipe, base: str, revision: str | None, data_sha256: str) ->
     return {
         "identity": identity,
         **git_state(),
-        "lock_sha256": hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest(),
+        "lock_sha256": hashlib.sha256((ROOT / "locks" / "train.lock").read_bytes()).hexdigest(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "image_digest": os.environ.get("IMAGE_DIGEST") or None,
         "device": device(),

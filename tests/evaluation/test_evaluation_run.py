@@ -352,7 +352,10 @@ def test_an_adapter_is_merged_before_it_is_served(tmp_path, monkeypatch):
 
     monkeypatch.setattr(serving, "ROOT", tmp_path)
     recipe = Recipe(tmp_path / "recipes" / "x" / "v1.yaml")
-    python, out = tmp_path / ".venv" / "bin" / "python", tmp_path / "outputs" / "x" / "v1"
+    python, out = (
+        tmp_path / ".venvs" / "train" / "bin" / "python",
+        tmp_path / "outputs" / "x" / "v1",
+    )
     for folder in (recipe.path.parent, python.parent, out):
         folder.mkdir(parents=True)
     recipe.path.write_text("adapter: qlora\n")

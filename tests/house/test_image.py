@@ -21,6 +21,7 @@ from conftest import ROOT
 from training import provenance
 
 DOCKER = ROOT / "docker"
+LOCKS = ROOT / "locks"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 INSTRUCTIONS = [
     re.sub(r"\\\n\s*", "", text).split(None, 1)
@@ -68,10 +69,7 @@ def test_packages_come_from_locks_alone():
     assert len(installs) == 3 and all(
         "--require-hashes -r" in line or "--require-hashes -w" in line for line in installs
     )
-    for name in re.findall(r"docker/\S+\.lock", DOCKERFILE) + [
-        "requirements.lock",
-        "bootstrap.lock",
-    ]:
+    for name in set(re.findall(r"locks/\S+\.lock", DOCKERFILE)):
         lock = (ROOT / name).read_text()
         pinned = re.findall(r"^[a-z0-9][a-z0-9._-]*==\S+", lock, re.M)
         assert pinned and len(pinned) == len(re.findall(r"^[a-z0-9]", lock, re.M)), name
@@ -79,7 +77,7 @@ def test_packages_come_from_locks_alone():
 
 
 def test_the_compiler_of_flash_attn_is_of_the_cuda_of_torch():
-    lock, compiler = (ROOT / "requirements.lock").read_text(), (DOCKER / "nvcc.lock").read_text()
+    lock, compiler = (LOCKS / "train.lock").read_text(), (LOCKS / "nvcc.lock").read_text()
     cuda = re.search(r"^nvidia-cuda-runtime==(\d+\.\d+)\.", lock, re.M)[1]
     found = dict(re.findall(r"^(nvidia-[\w-]+)==(\d+\.\d+)\.", compiler, re.M))
     assert {"nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt"} <= found.keys() and set(
@@ -88,7 +86,7 @@ def test_the_compiler_of_flash_attn_is_of_the_cuda_of_torch():
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]["gpu"]
-    assert (DOCKER / "flash-attn.lock").read_text().split()[0] == wanted[0]
+    assert (LOCKS / "flash-attn.lock").read_text().split()[0] == wanted[0]
 
 
 @pytest.mark.parametrize("stage", ["train", "serve"])
@@ -109,7 +107,7 @@ def test_the_context_is_a_list_of_what_is_wanted():
     ]
     assert lines[0] == "*"
     wanted = {line[1:] for line in lines if line.startswith("!")}
-    assert not wanted & {".git", "outputs", ".venv", "tests", "wandb"}
+    assert not wanted & {".git", "outputs", ".venvs", "tests", "wandb"}
     assert {"datasets/*/build", "datasets/*/conversations", "datasets/*/clips", "**/.env*"} <= set(
         lines
     )
@@ -189,23 +187,17 @@ def test_a_known_bad_version_stops_the_audit(tmp_path):
 
 
 def test_the_sbom_lists_every_package_of_a_lock_with_its_hashes(tmp_path):
-    if not (ROOT / ".venv-tools" / ".ready").exists():
-        pytest.skip("make lint or make sbom makes .venv-tools, which is not there")
-    for name in ("Makefile", "docker", ".venv", ".venv-tools"):
+    if not (ROOT / ".venvs" / "tools" / ".ready").exists():
+        pytest.skip("make lint or make sbom makes .venvs/tools, which is not there")
+    for name in ("Makefile", "common", ".venvs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    lock = (DOCKER / "nvcc.lock").read_text()
-    command = [
-        "make",
-        "-o",
-        ".venv/.ready",
-        "-o",
-        ".venv-tools/.ready",
-        "sbom",
-        "LOCKS=docker/nvcc.lock",
-    ]
+    lock = (LOCKS / "nvcc.lock").read_text()
+    (tmp_path / "locks").mkdir()
+    shutil.copy(LOCKS / "nvcc.lock", tmp_path / "locks")
+    command = ["make", "-o", ".venvs/tools/.ready", "sbom"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    bill = json.loads((tmp_path / "sbom" / "docker-nvcc.lock.cdx.json").read_text())
+    bill = json.loads((tmp_path / "sbom" / "nvcc.cdx.json").read_text())
     wanted = {
         tuple(pin.split("=="))
         for pin in re.findall(r"^[a-z0-9][a-z0-9._-]*==[^\s;\\]+", lock, re.M)
@@ -404,7 +396,7 @@ def test_the_tiny_recipe_trains_inside(run):
     print(json.dumps({key: value for key, value in record.items() if key != "packages"}, indent=1))
     assert record["status"] == "finished" and record["image_digest"] == built(IMAGE)["Id"]
     assert record["commit"] == labels["org.opencontainers.image.revision"].partition("-")[0]
-    assert record["lock_sha256"] == labels["aether.requirements.lock.sha256"]
+    assert record["lock_sha256"] == labels["aether.train.lock.sha256"]
     assert read(tar, r"outputs/tiny/v1/adapter_model\.safetensors$") and read(
         tar, r"datasets/tiny/build/manifest\.json$"
     )
@@ -431,7 +423,7 @@ def test_the_run_left_no_key(run):
 
 @with_image
 def test_the_container_is_not_root_and_cannot_change_the_code():
-    script = "id -u; touch /aether/Makefile /aether/.venv/x /aether/training/x 2>&1 | grep -c 'Permission denied'"
+    script = "id -u; touch /aether/Makefile /aether/.venvs/x /aether/training/x 2>&1 | grep -c 'Permission denied'"
     printed = engine(
         "run", "--rm", "--no-healthcheck", "--network", "none", IMAGE, "bash", "-c", script
     )

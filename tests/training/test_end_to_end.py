@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 def make(tree, *words, **kwargs):
     # The environment is the one this test runs in: `-o` keeps make from building another.
-    command = ["make", "-o", ".venv/.ready", *words]
+    command = ["make", "-o", ".venvs/train/.ready", "-o", ".venvs/light/.ready", *words]
     return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=900, **kwargs)
 
 
@@ -32,7 +32,7 @@ def tree(tmp_path_factory):
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, tree / name)
-    (tree / ".venv").symlink_to(ROOT / ".venv")
+    (tree / ".venvs").symlink_to(ROOT / ".venvs")
     for name, steps in (("tiny_base", 10), ("tiny", 16)):
         path = tree / "recipes" / name / "v1.yaml"
         text = re.sub(r"num_epochs: \d+", f"num_epochs: 4\nmax_steps: {steps}", path.read_text())
@@ -83,7 +83,7 @@ def test_train_kill_resume_merge_serve(tree):
 
     # Told to stop after the second checkpoint, a half-written one left behind it, and run again: the same adapter, tensor for tensor.
     shutil.rmtree(out)
-    command = [".venv/bin/python", "-m", "training.train", "tiny"]
+    command = [".venvs/train/bin/python", "-m", "training.train", "tiny"]
     stopped = subprocess.Popen(
         command,
         cwd=tree,
@@ -179,7 +179,7 @@ def test_a_plugin_that_is_not_there_stops_axolotl_itself(tree):
     """Axolotl logs the missing plugin and goes on; without `datasets:` it then refuses the recipe."""
     with edited(tree, "training.plugin.Aether", "training.nowhere.Aether") as recipe:
         done = subprocess.run(
-            [".venv/bin/python", "-m", "axolotl.cli.main", "train", recipe, "--launcher", "python"],
+            [".venvs/train/bin/python", "-m", "axolotl.cli.main", "train", recipe, "--launcher", "python"],
             cwd=tree, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     assert (
