@@ -80,7 +80,7 @@ def pixtral_tokenizer():
 
 def data_of(recipe: Recipe, renderer: Renderer) -> dict:
     """The recipe's rows, measured and hashed. Raises rows.RowError or RenderError for the first that cannot be trained on."""
-    from training.data import data_sha256, index, select
+    from training.index import data_sha256, index, select
 
     folder = ROOT / recipe.data["rows"]["path"]
     found = {"path": recipe.data["rows"]["path"], "data_sha256": data_sha256(folder)}

@@ -19,7 +19,8 @@ from transformers import set_seed
 
 from training import model as patches
 from training.checkpoints import sealed
-from training.data import Bins, Collator, index, select
+from training.data import Bins, Collator
+from training.index import index, select
 from training.recipe import RecipeError
 from training.render import Renderer
 from training.trainer import AetherTrainer

@@ -10,7 +10,8 @@ from axolotl.core.training_args import AxolotlTrainingArguments
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from training import model as patches
-from training.data import Bins, Collator, index
+from training.data import Bins, Collator
+from training.index import index
 from training.plugin import AetherPlugin, AetherTrainer, renderer_for
 
 dataset, tiny, out = map(Path, sys.argv[1:])

@@ -11,8 +11,11 @@ from conftest import ROOT
 from transformers.models.pixtral import modeling_pixtral
 
 from common import facts
+from training import lora as our_lora
+from training import loss
 from training import model as patches
-from training.data import Bins, Collator, collate, index, plan, select
+from training.data import Bins, Collator, collate, plan
+from training.index import index, select
 from training.plugin import AetherPlugin
 from training.recipe import RecipeError
 from training.render import IGNORE
@@ -112,7 +115,7 @@ def test_the_loss_is_stock_cross_entropy_over_trained_tokens(dataset, tiny, tiny
     lora.eval()
     with torch.no_grad():
         ours = lora(**batch).loss
-        logits = patches._stock_forward(
+        logits = loss.stock_forward(
             lora.base_model.model, **{k: v for k, v in batch.items() if k != "labels"}
         ).logits
     wanted = torch.nn.functional.cross_entropy(
@@ -288,7 +291,7 @@ def test_our_lora_linear_is_pefts(dropout, adapters):
     layer = model[0]
     layer.set_adapter(adapters)
     layer.train()
-    for number, one in enumerate((patches.lora_linear, patches._stock_lora)):
+    for number, one in enumerate((our_lora.linear, our_lora.stock_linear)):
         layer.zero_grad()
         x = torch.linspace(-1, 1, 2 * 5 * 64).view(2, 5, 64).requires_grad_()
         torch.manual_seed(1)  # the same dropout masks
