@@ -1,125 +1,156 @@
-"""Run Python that nobody has read: `run(code)` in a process of its own, without network, with limits, and say how it ended.
+"""Run Python that nobody has read: `run(code)` in a cage of its own, with limits, and say how it
+ended.
 
-The code passes only when it ran to its last line: `sys.exit(0)`, `os._exit(0)` or a killed process is no pass, and what it prints says
-nothing. It runs as `__main__` under the interpreter of the caller with the standard library only, in an empty folder that
-is its working directory and its HOME and is removed afterwards. The environment holds nothing of the caller's.
+The code passes only when it ran to its last line: `sys.exit(0)`, `os._exit(0)` or a killed process
+is no pass, and what it prints says nothing. It runs as `__main__` under the interpreter of the
+caller with the standard library only, in an empty folder that is its working directory and its HOME
+and is gone afterwards. The environment holds nothing of the caller's.
 
-Three layers hold it, each as far as the kernel grants it: a user and network namespace of its own; a system call filter (no sockets, no
-processes, no signals to others; x86-64) and Landlock (no file outside the folder, the interpreter's own files readable); and an audit
-hook, always there, that names what was tried. So it works as root and as a user, with or without user namespaces.
+The cage (cage.py) is bubblewrap: namespaces of its own for users, processes, mounts, network and
+IPC, a read-only root of what Python needs, an empty folder of bounded size, no privileges. Inside
+it stands a second wall (child.py, calls.py): a list of the system calls that are allowed, Landlock,
+resource limits, and an audit hook that names what was tried. Where this machine grants no cage,
+nothing is run.
 
-What it is not: a jail. It stops careless and ordinarily hostile code. The verdict comes from the process in which the code runs, so code
-written against this very module could forge it, and a folder can be filled with many files of 16 MB. Run an evaluation of a model you
-do not trust inside the container.
+What it is not: a proof against code written to forge its verdict. The verdict comes from the
+process in which the code runs. Where values can be compared, `values` keeps what is expected out of
+that process.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO, Any
 
-CHILD = Path(__file__).with_name("child.py")
-KEPT, PRINTED = (
-    8 << 10,
-    1 << 20,
-)  # bytes of output that are kept, and that are let pass before the process is stopped
+from common.sandbox import cage
+from common.sandbox.cage import NoSandbox, missing
+
+__all__ = ["KEPT", "NoSandbox", "Outcome", "missing", "run", "values"]
+
+KEPT = 8 << 10  # bytes of output that are kept
+PRINTED = 1 << 20  # bytes of output after which the process is stopped
+SECONDS = 10.0
+MEGABYTES = 512
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a report is read in terminals and browsers
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `reason` is one short line, empty when ok; `output` the first 8 KB of stdout and stderr."""
+    """How a run ended. `reason` is one short line, empty when ok; `output` what was printed."""
 
     ok: bool
     reason: str
     output: str
 
 
-def run(code: str, seconds: float = 10, megabytes: int = 512) -> Outcome:
-    """Run `code` to its end, at most `seconds` of wall time and of CPU time, in at most `megabytes` of address space.
+def run(code: str, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> Outcome:
+    """Run `code` to its end, at most `seconds` of wall time and CPU time, in `megabytes` of address
+    space.
 
-    Raises OSError or RuntimeError only when the sandbox itself cannot start: that says nothing about the code.
-    """
+    Raises NoSandbox where this machine grants no cage, OSError or RuntimeError when the cage itself
+    cannot start: neither says anything about the code."""
+    mode = cage.mode()
     nonce = secrets.token_bytes(16)
-    with (
-        tempfile.TemporaryDirectory(prefix="sandbox-", ignore_cleanup_errors=True) as folder,
-        tempfile.TemporaryFile() as source,
-    ):
+    with cage.folder(mode) as folder, tempfile.TemporaryFile() as source:
         source.write(nonce + code.encode("utf-8", "surrogatepass"))
         source.seek(0)
         told, tell = os.pipe()
         try:
             try:
-                process = _start(folder, source, tell, seconds, megabytes)
+                process = _start(mode, folder, source, tell, seconds, megabytes)
             finally:
                 os.close(tell)
-            said, output, stopped = b"", b"", "killed"
+            said = b""
+            stopped = "killed"
             try:
                 said, output, stopped = _follow(process, told, time.monotonic() + seconds)
             finally:
                 alone = _end(process, grace=0 if stopped or said.endswith(b"\n") else 0.5)
         finally:
             os.close(told)
+    text = _plain(output.decode("utf-8", "replace"))
     if not said and not stopped:
-        raise RuntimeError(
-            f"the sandbox did not start: {output.decode('utf-8', 'replace').strip()[-300:]}"
-        )
-    verdict = (
-        said[17:]
-        if said[1:17] == nonce
-        else b""
-        if alone
-        else b"no spoiled the line on which it is judged"
+        raise RuntimeError(f"the sandbox did not start: {text.strip()[-300:]}")
+    if said[1:17] == nonce:
+        verdict = said[17:]
+    else:
+        verdict = b"" if alone else b"no spoiled the line on which it is judged"
+    return _outcome(verdict, text, stopped, process.returncode, seconds)
+
+
+def values(
+    code: str,
+    entry: str,
+    arguments: Sequence[Sequence[Any]],
+    seconds: float = SECONDS,
+    megabytes: int = MEGABYTES,
+) -> tuple[Outcome, list[Any] | None]:
+    """(how it ended, what `entry` of `code` returned for each list of arguments, or None).
+
+    Arguments and results pass as JSON. What is expected stays with the caller, out of the code's
+    memory."""
+    mark = secrets.token_hex(16)
+    asked = json.dumps([list(one) for one in arguments])
+    calls = (
+        f"\n\nimport json as _json\n"
+        f"_results = [{entry}(*_one) for _one in _json.loads({asked!r})]\n"
+        f"print({mark!r} + _json.dumps(_results), flush=True)\n"
     )
-    return _outcome(
-        verdict, output.decode("utf-8", "replace"), stopped, process.returncode, seconds
+    outcome = run(code + calls, seconds, megabytes)
+    if not outcome.ok:
+        return outcome, None
+    line = outcome.output.rstrip("\n").rpartition("\n")[2]
+    try:
+        return outcome, json.loads(line.removeprefix(mark)) if line.startswith(mark) else None
+    except ValueError:
+        return Outcome(False, "returned what is no JSON", outcome.output), None
+
+
+def _start(
+    mode: str, folder: str, source: IO[bytes], tell: int, seconds: float, megabytes: int
+) -> subprocess.Popen[bytes]:
+    words = cage.command(mode, folder, [str(tell), str(int(seconds) + 1), str(megabytes)])
+    return subprocess.Popen(
+        words,
+        cwd=folder if os.path.isdir(folder) else "/",
+        env=cage.environment(folder),
+        start_new_session=True,
+        stdin=source,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[tell],
+        bufsize=0,
     )
 
 
-def _start(folder: str, source, tell: int, seconds: float, megabytes: int) -> subprocess.Popen:
-    """The child. What -I would do follows from the environment being ours; PYTHONHASHSEED, which -I ignores, makes runs repeatable."""
-    command = [
-        sys.executable,
-        "-P",
-        "-s",
-        "-S",
-        "-B",
-        "-X",
-        "utf8",
-        str(CHILD),
-        folder,
-        str(tell),
-        str(int(seconds) + 1),
-        str(megabytes),
-    ]
-    environment = {"HOME": folder, "TMPDIR": folder, "PYTHONHASHSEED": "0"}
-    pipes = {
-        "stdin": source,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "pass_fds": [tell],
-        "bufsize": 0,
-    }
-    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
+def _follow(
+    process: subprocess.Popen[bytes], told: int, deadline: float
+) -> tuple[bytes, bytes, str]:
+    """Read until the verdict is whole, the child is gone or a limit is passed.
 
-
-def _follow(process: subprocess.Popen, told: int, deadline: float) -> tuple[bytes, bytes, str]:
-    """Read until the verdict is whole, the child is gone or a limit is passed: (what it told, first output, which limit)."""
+    Returns what it told, its first output, and which limit: "time", "output" or "".
+    """
+    assert process.stdout is not None
     printed = process.stdout.fileno()
-    texts, sizes = {told: b"", printed: b""}, {told: 0, printed: 0}
+    texts = {told: b"", printed: b""}
+    sizes = {told: 0, printed: 0}
     with selectors.DefaultSelector() as selector:
         for descriptor in texts:
             os.set_blocking(descriptor, False)
             selector.register(descriptor, selectors.EVENT_READ)
         while told in selector.get_map() and not texts[told].endswith(b"\n"):
-            if (left := deadline - time.monotonic()) <= 0:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 return texts[told], texts[printed], "time"
             for key, _ in selector.select(left):
                 if not _read(key.fd, texts, sizes):
@@ -142,15 +173,18 @@ def _read(descriptor: int, texts: dict[int, bytes], sizes: dict[int, int]) -> bo
     return bool(chunk)
 
 
-def _end(process: subprocess.Popen, grace: float) -> bool:
-    """Kill the child and whatever shares its group; True when the child had ended by itself within `grace` seconds."""
+def _end(process: subprocess.Popen[bytes], grace: float) -> bool:
+    """Kill the cage and all in it; True when it had ended by itself within `grace` seconds."""
     until = time.monotonic() + grace
-    while (
-        not (alone := os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
-        and time.monotonic() < until
-    ):
-        time.sleep(0.002)
+    alone = None
+    while alone is None:
+        alone = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if time.monotonic() >= until:
+            break
+        if alone is None:
+            time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the group is still ours
+    assert process.stdout is not None
     process.stdout.close()
     process.wait()
     return alone is not None
@@ -159,14 +193,19 @@ def _end(process: subprocess.Popen, grace: float) -> bool:
 def _outcome(verdict: bytes, output: str, stopped: str, status: int, seconds: float) -> Outcome:
     if stopped == "output":
         return Outcome(False, f"printed more than {PRINTED >> 20} MB", output)
-    if stopped == "time" or status == -signal.SIGXCPU:
+    killed = cage.signal_of(status)
+    if stopped == "time" or killed == signal.SIGXCPU:
         return Outcome(False, f"timed out after {seconds:g} s", output)
     if verdict == b"ok\n":
         return Outcome(True, "", output)
     if verdict:
-        return Outcome(
-            False, verdict.decode("utf-8", "replace").strip().removeprefix("no "), output
-        )
-    return Outcome(
-        False, f"killed by signal {-status}" if status < 0 else "exited before its end", output
-    )
+        reason = _plain(verdict.decode("utf-8", "replace")).strip()
+        return Outcome(False, reason.removeprefix("no "), output)
+    if killed:
+        return Outcome(False, f"killed by signal {killed}", output)
+    return Outcome(False, "exited before its end", output)
+
+
+def _plain(text: str) -> str:
+    """The text without control characters: no escape sequence and no NUL reaches a report."""
+    return CONTROL.sub("�", text)

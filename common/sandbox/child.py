@@ -1,7 +1,9 @@
-"""The child of `common.sandbox`: ties itself down, runs the code that stands in its input, and reports on one descriptor.
+"""The child of `common.sandbox`: ties itself down, runs the code in its input, reports.
 
-Started with -S and by its path: it imports nothing but built-in parts of the standard library. Arguments: the folder, the descriptor to
-report on, seconds of CPU time, megabytes of address space. Input: 16 bytes that sign the verdict, then the code.
+Started with -S and by its path: it imports nothing but built-in parts of the standard library and
+the list of allowed calls beside it. Arguments: the folder, the uid to become (-1: stay), the
+descriptor to report on, seconds of CPU time, megabytes of address space. Input: 16 bytes that sign
+the verdict, then the code.
 """
 
 import _ctypes  # noqa: F401  loaded before the hook that refuses native libraries
@@ -12,7 +14,15 @@ import struct
 import sys
 import types
 
+sys.path.insert(0, os.path.dirname(__file__))
+import calls
+
+del sys.path[0], sys.modules["calls"]
+
 LIBC = ctypes.CDLL(None, use_errno=True)
+THREADS = 128
+FILE_SIZE = 16 << 20  # bytes
+OPEN_FILES = 64
 MAY_READ = [
     *sys.path,
     f"{sys.base_prefix}/lib",
@@ -21,40 +31,59 @@ MAY_READ = [
     "/usr/lib",
     "/usr/local/lib",
     "/usr/share/zoneinfo",
+    "/etc/localtime",
+    "/etc/ld.so.cache",
+    "/dev/null",
+    "/dev/urandom",
 ]
-MAY_READ += ["/etc/localtime", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
-
-# The system calls of x86-64 that are refused whatever their arguments.
-REFUSED = """
-socket 41 connect 42 bind 49 fork 57 vfork 58 execve 59 execveat 322 ptrace 101 setpgid 109 setsid 112 setrlimit 160 prlimit64 302
-chroot 161 mount 165 umount2 166 pivot_root 155 unshare 272 setns 308 tkill 200 shmget 29 semget 64 msgget 68 mq_open 240 mknod 133
-mknodat 259 memfd_create 319 add_key 248 request_key 249 keyctl 250 perf_event_open 298 bpf 321 userfaultfd 323 io_uring_setup 425
-process_vm_readv 310 process_vm_writev 311 pidfd_send_signal 424 pidfd_open 434 pidfd_getfd 438
-"""
-CLONE, CLONE3, KILL, TGKILL, CLONE_THREAD = 56, 435, 62, 234, 0x10000
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 38, 22
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # of Landlock
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 
 # Audit events at which the run ends, with what was tried; and those whose paths are looked at.
 STOPS = {
-    "start a process": "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system subprocess.Popen",
+    "start a process": (
+        "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system subprocess.Popen"
+    ),
     "call a native library": "ctypes.dlopen ctypes.dlsym ctypes.dlsym/handle ctypes.call_function",
     "open a socket": "socket.connect socket.bind socket.sendto socket.sendmsg",
-    "reach the network": "socket.getaddrinfo socket.gethostbyname socket.gethostbyaddr socket.getnameinfo",
+    "reach the network": (
+        "socket.getaddrinfo socket.gethostbyname socket.gethostbyaddr socket.getnameinfo"
+    ),
     "change its limits": "resource.setrlimit resource.prlimit",
     "signal another process": "os.killpg",
 }
-STOPS = {event: tried for tried, events in STOPS.items() for event in events.split()}
-READS = "os.listdir os.scandir os.getxattr os.listxattr"
-WRITES = "os.remove os.rename os.rmdir os.mkdir os.link os.symlink os.truncate os.chmod os.chown os.utime"
-WRITES += " os.setxattr os.removexattr os.chdir sqlite3.connect"
+STOPPED_BY = {event: tried for tried, events in STOPS.items() for event in events.split()}
+READS = {"os.listdir", "os.scandir", "os.getxattr", "os.listxattr"}
+WRITES = {
+    "os.chdir",
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.mkdir",
+    "os.remove",
+    "os.removexattr",
+    "os.rename",
+    "os.rmdir",
+    "os.setxattr",
+    "os.symlink",
+    "os.truncate",
+    "os.utime",
+    "sqlite3.connect",
+}
 
 
-def leave_the_network() -> None:
-    """Die with the parent, gain no rights by any program, and move into a user and network namespace without any interface."""
+def drop_rights(uid: int) -> None:
+    """Become `uid`, gain no rights by any program, and die with the parent (which changing the uid
+    forgets).
+    """
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: no 64 MB of address space for each thread
-    LIBC.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
-    LIBC.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    if LIBC.unshare(0x10000000 | 0x40000000):  # CLONE_NEWUSER | CLONE_NEWNET
-        LIBC.unshare(0x40000000)  # root of a container whose kernel grants no user namespaces
+    if uid >= 0:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def limit(**sizes: int) -> None:
@@ -67,71 +96,52 @@ def limit(**sizes: int) -> None:
 
 
 def close_the_files(folder: str) -> None:
-    """Landlock: everything inside the folder, reading in MAY_READ, nothing else. Without effect on a kernel that has it not."""
-    if (version := LIBC.syscall(444, None, 0, 1)) < 1:
+    """Landlock: everything inside the folder, reading in MAY_READ, nothing else. No effect on a
+    kernel without it.
+    """
+    version = LIBC.syscall(CREATE_RULESET, None, 0, 1)
+    if version < 1:
         return
     everything = (1 << (12 + min(version, 3))) - 1
-    ruleset = LIBC.syscall(444, struct.pack("Q", everything), 8, 0)
+    ruleset = LIBC.syscall(CREATE_RULESET, struct.pack("Q", everything), 8, 0)
     for path in [folder, *MAY_READ]:
         if not os.path.exists(path):
             continue
+        rights = READ_FILE
+        if path == folder:
+            rights = everything & ~EXECUTE
+        elif os.path.isdir(path):
+            rights = READ_FILE | READ_DIR
+        elif path == "/dev/null":
+            rights = READ_FILE | WRITE_FILE
         opened = os.open(path, os.O_PATH)
-        rights = (
-            everything
-            if path == folder
-            else 4 | 8
-            if os.path.isdir(path)
-            else 4 | 2 * (path == "/dev/null")
-        )
-        LIBC.syscall(445, ruleset, 1, struct.pack("=Qi", rights, opened), 0)
+        LIBC.syscall(ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, opened), 0)
         os.close(opened)
-    LIBC.syscall(446, ruleset, 0)
+    LIBC.syscall(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
-def filter_calls() -> bool:
-    """Refuse the system calls that make sockets and processes or reach other processes; threads stay. False where it cannot be had."""
-    if os.uname().machine != "x86_64":
-        return False
-
-    def deny(error):
-        return (0x06, 0, 0, 0x50000 | error)
-
-    def only_if(number, test, value):  # the call is granted when its first argument passes the test
-        return [(0x15, 0, 4, number), (0x20, 0, 0, 16), (test, 0, 1, value), allow, deny(1)]
-
-    allow = (0x06, 0, 0, 0x7FFF0000)
-    program = [
-        (0x20, 0, 0, 4),
-        (0x15, 1, 0, 0xC000003E),
-        (0x06, 0, 0, 0x80000000),
-    ]  # another architecture's calls: kill
-    program += [(0x20, 0, 0, 0), (0x35, 0, 1, 0x40000000), deny(1)]
-    for number in REFUSED.split()[1::2]:
-        program += [(0x15, 0, 1, int(number)), deny(1)]
-    program += [
-        (0x15, 0, 1, CLONE3),
-        deny(38),
-    ]  # "no such call": the C library then uses clone, whose flags can be read
-    program += (
-        only_if(KILL, 0x15, os.getpid())
-        + only_if(TGKILL, 0x15, os.getpid())
-        + only_if(CLONE, 0x45, CLONE_THREAD)
-        + [allow]
-    )
-    packed = b"".join(struct.pack("HBBI", *line) for line in program)
+def filter_calls() -> None:
+    """Allow the calls listed in calls.py and no other. Raises OSError where the kernel does not
+    take the filter.
+    """
+    packed = calls.program(os.getpid())
     lines = ctypes.create_string_buffer(packed, len(packed))
-    header = ctypes.create_string_buffer(
-        struct.pack("HxxxxxxQ", len(program), ctypes.addressof(lines))
-    )
-    return LIBC.prctl(22, 2, header, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    header = struct.pack("HxxxxxxQ", len(packed) // 8, ctypes.addressof(lines))
+    taken = LIBC.prctl(PR_SET_SECCOMP, 2, ctypes.create_string_buffer(header, 16), 0, 0)
+    if taken != 0:
+        raise OSError(ctypes.get_errno(), "the kernel does not take the filter of system calls")
 
 
 def watch(folder: str, stop) -> None:
-    """The audit hook: `stop(reason)` for what ordinary code never does, PermissionError for files outside."""
-    realpath, fspath, own = os.path.realpath, os.fspath, os.getpid()
-    inside, readable = os.path.realpath(folder), [os.path.realpath(path) for path in MAY_READ]
-    reads, writes = set(READS.split()), set(WRITES.split())
+    """The audit hook: `stop(reason)` for what ordinary code never does, PermissionError for files
+    outside.
+    """
+    realpath = os.path.realpath
+    fspath = os.fspath
+    own = os.getpid()
+    inside = realpath(folder)
+    readable = [realpath(path) for path in MAY_READ]
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
     def under(path, roots):
@@ -153,25 +163,26 @@ def watch(folder: str, stop) -> None:
         if event == "open":
             path, mode, flags = arguments
             check(path, bool(set(mode or "") & set("wax+")) or bool((flags or 0) & writing))
-        elif event in STOPS:
-            stop(f"tried to {STOPS[event]}")
+        elif event in STOPPED_BY:
+            stop(f"tried to {STOPPED_BY[event]}")
         elif (
             event == "socket.__new__" and arguments[1] != 1
         ):  # AF_UNIX: the pair by which an event loop wakes itself
             stop("tried to open a socket")
         elif event == "os.kill" and arguments[0] != own:
             stop("tried to signal another process")
-        elif event in reads or event in writes:
+        elif event in READS or event in WRITES:
             for path in arguments:
                 if isinstance(path, (str, bytes, os.PathLike)):
-                    check(path, event in writes)
+                    check(path, event in WRITES)
 
     sys.addaudithook(hook)
 
 
 def describe(error: BaseException, code: bytes) -> str:
     """The last line of its traceback, with the line of the code that raised it."""
-    kind, lines = type(error), code.decode("utf-8", "replace").splitlines()
+    kind = type(error)
+    lines = code.decode("utf-8", "replace").splitlines()
     if issubclass(kind, MemoryError):
         return "out of memory"
     if issubclass(kind, SystemExit):
@@ -180,45 +191,51 @@ def describe(error: BaseException, code: bytes) -> str:
         text = str(error)
     except BaseException:
         text = "(without a readable message)"
-    at, trace = 0, error.__traceback__
+    at = 0
+    trace = error.__traceback__
     while trace:
-        at, trace = (
-            trace.tb_lineno if trace.tb_frame.f_code.co_filename == "<code>" else at,
-            trace.tb_next,
-        )
+        if trace.tb_frame.f_code.co_filename == "<code>":
+            at = trace.tb_lineno
+        trace = trace.tb_next
     where = f" (line {at}: {lines[at - 1].strip()})" if 0 < at <= len(lines) else ""
     return f"{kind.__name__}: {text}{where}" if text else f"{kind.__name__}{where}"
 
 
 def main() -> None:
-    folder, tell, cpu_seconds, megabytes = sys.argv[1], *map(int, sys.argv[2:])
+    folder = sys.argv[1]
+    uid, tell, cpu_seconds, megabytes = map(int, sys.argv[2:])
     with open(0, "rb", closefd=False) as source:
-        nonce, code = source.read(16), source.read()
+        nonce = source.read(16)
+        code = source.read()
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    write, leave, flush, spare = os.write, os._exit, sys.stdout.flush, bytearray(1 << 20)
+    write = os.write
+    leave = os._exit
+    flush = sys.stdout.flush
+    spare = bytearray(1 << 20)
 
     def finish(verdict: str) -> None:
+        text = " ".join(verdict.split())[:300].encode("utf-8", "backslashreplace")
         try:
             flush()
         finally:
-            write(
-                tell,
-                nonce + " ".join(verdict.split())[:300].encode("utf-8", "backslashreplace") + b"\n",
-            )
+            write(tell, nonce + text + b"\n")
             leave(0)
 
-    leave_the_network()
+    drop_rights(uid)
     close_the_files(folder)
-    limit(CPU=cpu_seconds, AS=megabytes << 20, FSIZE=16 << 20, NOFILE=64, CORE=0)
-    if not filter_calls():
-        limit(
-            NPROC=256
-        )  # counted over all of the user's processes, and not for root: better than nothing
-    module, _this = (
-        types.ModuleType("__main__"),
-        sys.modules["__main__"],
-    )  # kept alive, its globals are ours
-    sys.modules["__main__"], sys.argv = module, [""]
+    limit(
+        CPU=cpu_seconds,
+        AS=megabytes << 20,
+        FSIZE=FILE_SIZE,
+        NOFILE=OPEN_FILES,
+        CORE=0,
+        NPROC=THREADS,
+    )
+    filter_calls()
+    module = types.ModuleType("__main__")
+    _this = sys.modules["__main__"]  # kept alive: its globals are ours
+    sys.modules["__main__"] = module
+    sys.argv = [""]
     os.environ.pop("PYTHONHASHSEED", None)
     watch(folder, lambda reason: finish(f"no {reason}"))
     write(tell, b".")
