@@ -11,21 +11,20 @@ from functools import cache, lru_cache
 
 import yaml
 
-from common import behaviour, chat, sandbox
+from common import answers, behaviour, chat, sandbox
+from common.answers.mathematics import same_mathematics
 from common.files import ROOT
-from evaluation import extract
-from evaluation.equal import same_mathematics
 
 VERSION = {
     "voice": 1,
     "identity": 2,
     "nudge": 1,
     "routing": 1,
-    "number": 1,
-    "boxed": 1,
-    "answer": 1,
-    "exam": 1,
-    "looking": 1,
+    "number": 2,
+    "boxed": 2,
+    "answer": 2,
+    "exam": 2,
+    "looking": 2,
     "code": 1,
     "design": 1,
     "label": 1,
@@ -119,16 +118,18 @@ def routing(reply: chat.Reply, expect: dict) -> dict:
 
 
 def number(reply: chat.Reply, expect: dict) -> dict:
-    return {
-        "correct": extract.near(
-            extract.number(reply.answer), str(expect["value"]), expect["tolerance"]
-        )
-    }
+    """A number within its relative tolerance."""
+    return _stated(answers.stated_number(reply.answer), expect | {"kind": "number"}, reply.answer)
 
 
 def boxed(reply: chat.Reply, expect: dict) -> dict:
-    found = extract.marked(reply.answer)
-    return {"correct": found is not None and same_mathematics(expect["value"], found)}
+    """The result in the last box, or after `Answer:` where there is no box, as mathematics."""
+    found = answers.boxed(reply.answer)
+    if found is None:
+        found = answers.marked(reply.answer)
+    if found is None:
+        return {"correct": False, "read": False}
+    return {"correct": same_mathematics(expect["value"], found), "read": True}
 
 
 def answer(reply: chat.Reply, expect: dict) -> dict:
@@ -136,15 +137,22 @@ def answer(reply: chat.Reply, expect: dict) -> dict:
     if expect["kind"] == "number":
         return number(reply, expect)
     if expect.get("choices"):
-        return {"correct": extract.chosen(reply.answer, expect["choices"]) == expect["value"]}
-    return {"correct": extract.says(reply.answer, expect["value"])}
+        found = answers.stated_choice(reply.answer, expect["choices"])
+        return _stated(found, expect, reply.answer)
+    return {"correct": answers.states_text(reply.answer, expect["value"]), "read": True}
 
 
 def exam(reply: chat.Reply, expect: dict) -> dict:
     """A benchmark's question: the letter of an option where there are options, else its answer."""
-    if expect.get("options"):
-        return {"correct": extract.option(reply.answer, expect["options"]) == expect["value"]}
-    return answer(reply, expect)
+    if not expect.get("options"):
+        return answer(reply, expect)
+    found = answers.stated_option(reply.answer, expect["options"])
+    return {"correct": found == expect["value"], "read": not isinstance(found, answers.NotRead)}
+
+
+def _stated(found: object, expect: dict, text: str) -> dict:
+    read = not isinstance(found, answers.NotRead)
+    return {"correct": read and answers.is_value(expect, text), "read": read}
 
 
 def looking(reply: chat.Reply, expect: dict) -> dict:

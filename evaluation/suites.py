@@ -19,8 +19,8 @@ from pathlib import Path
 import yaml
 
 from common import hub, rows
+from common.answers import NotRead, boxed, read_number
 from common.files import ROOT
-from evaluation.extract import boxed, numbers
 
 PICTURES = ROOT / "outputs" / "hub"  # those of the hub's sets, as files
 
@@ -146,7 +146,7 @@ def heldout(paths: list[Path], category: str) -> list[Question]:
         answer, rest = row["answer"], json.loads(row["answer"].get("derivation") or "{}")
         kind = next((tag for tag in row["tags"] if tag.startswith("asks:")), "")
         values[kind].add(answer["value"])
-        expect = {key: answer[key] for key in ("kind", "value", "tolerance")} | {
+        expect = {key: answer[key] for key in ("kind", "value", "tolerance", "unit")} | {
             "choices": rest.get("choices")
         }
         images = tuple(
@@ -275,14 +275,11 @@ def _with_options(id_, text, options, letter, value, tolerance, images, stratum)
     if options:
         text += "\n\n" + "\n".join(f"{chr(65 + at)}. {option}" for at, option in enumerate(options))
         return Question(id_, (text,), {"value": letter, "options": options}, images, stratum)
-    kind = "number" if numbers(value) and re.fullmatch(r"[-+\d.,eE]+", value) else "text"
-    return Question(
-        id_,
-        (text,),
-        {"kind": kind, "value": value.replace(",", ""), "tolerance": tolerance},
-        images,
-        stratum,
-    )
+    number = read_number(value) if re.fullmatch(r"[-+\d.,eE]+", value) else NotRead("words")
+    expect = {"kind": "number", "value": str(number), "tolerance": tolerance}
+    if isinstance(number, NotRead):
+        expect = {"kind": "text", "value": value, "tolerance": tolerance}
+    return Question(id_, (text,), expect, images, stratum)
 
 
 READERS = {"gsm_hard": _gsm_hard, "math": _math, "mmmu": _mmmu, "mathvista": _mathvista}

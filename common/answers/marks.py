@@ -1,0 +1,106 @@
+r"""Where a reply states its result: the line `Answer: `, the last \boxed{}, "the answer is", bold
+words. Pure, linear, never raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from common.answers.numbers import LONGEST
+
+READ = 20_000  # characters of a reply's end in which a result is looked for
+_ANSWER_LINE = re.compile(
+    r"[\s>#*_`|•-]*(?:(?:so|thus|therefore|hence),?\s)?(?:(?:the|my|our)\s)?(?:(?:final|correct|short)\s)?"
+    r"answer[\s*_`]*[:=：](?P<rest>.*)$",
+    re.IGNORECASE,
+)
+_ANSWER_HEADING = re.compile(r"\s*(?:#+|\*\*|__)\s*(?:final\s)?answer[\s*_#]*$", re.IGNORECASE)
+_ANSWER_WORDS = re.compile(
+    r"\banswer[\s*_`]*(?:(?:is|would be|comes? (?:out )?(?:to|at)|=|:)[\s*_`]*[:=]?)(?P<rest>.*)",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"(?<!\*)\*\*(?!\*)([^*\n]{1,400})\*\*|(?<![\w_])__([^_\n]{1,400})__(?!\w)")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])[*_`\"')\]]*\s+|\n")
+_EXPLANATION = re.compile(
+    r"[\s,;:-]*\b(?:because|since|which|where|so that|due to|given that|as (?:the|it|there))\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def boxed(text: str) -> str | None:
+    r"""What stands in the last \boxed{...} or \fbox{...}, braces balanced; `\boxed 5` is 5. None
+    where it never closes.
+    """
+    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if start < 0:
+        return None
+    rest = text[start : start + LONGEST].split("box", 1)[1].removeprefix("ed").lstrip()
+    if not rest.startswith("{"):
+        return rest.split("$")[0].split()[0] if rest.strip("$ ") else None
+    depth = 0
+    for at, sign in enumerate(rest):
+        depth += (sign == "{") - (sign == "}")
+        if depth == 0:
+            return rest[1:at].strip()
+    return None
+
+
+def answer_line(text: str) -> str | None:
+    """What stands after the last line that begins with `Answer:`, or on the line after it. None
+    where there is no such line.
+    """
+    lines = [line for line in text[-READ:].splitlines() if line.strip()]
+    for at, line in reversed([*enumerate(lines)]):
+        if len(line) > LONGEST:
+            continue
+        found = _ANSWER_LINE.match(line)
+        if not found and not _ANSWER_HEADING.match(line):
+            continue
+        rest = found["rest"] if found else ""
+        if rest.strip("*_`$ "):
+            return rest.strip()
+        below = lines[at + 1 : at + 2]
+        return below[0].strip() if below and len(below[0]) <= LONGEST else ""
+    return None
+
+
+def answer_words(text: str) -> Iterator[str]:
+    """What stands after each "the answer is", the last one first."""
+    for line in reversed(text[-READ:].splitlines()):
+        if len(line) > LONGEST:
+            continue
+        found = [match["rest"] for match in _every(_ANSWER_WORDS, line)]
+        yield from (rest.strip() for rest in reversed(found))
+
+
+def _every(pattern: re.Pattern, line: str) -> Iterator[re.Match]:
+    at = 0
+    while found := pattern.search(line, at):
+        yield found
+        at = found.start("rest")
+
+
+def marked(text: str) -> str | None:
+    """The result a reply marks in a form that says so: its line `Answer:`, else its last box. None
+    where it marks none.
+    """
+    line = answer_line(text)
+    return line if line is not None else boxed(text)
+
+
+def bold(text: str) -> list[str]:
+    """The words in bold, in order."""
+    return [first or second for first, second in _BOLD.findall(text[-READ:])]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, those of one line each; a point inside a number ends none."""
+    parts = _SENTENCE_END.split(text[-READ:])
+    return [part.strip() for part in parts if part.strip()]
+
+
+def statement(text: str) -> str:
+    """The first sentence of what is marked, without the explanation that follows a value."""
+    first = next(iter(sentences(text[:LONGEST])), "")
+    return _EXPLANATION.sub("", first).strip()

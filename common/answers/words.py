@@ -1,0 +1,179 @@
+"""Options, choices and texts that a reply states: exactly one, or a reason why none is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from common.answers import marks
+from common.answers.numbers import LONGEST, NotRead, normalised
+from common.answers.value import read_number
+
+NONE_OF_THEM = NotRead("none of the choices")
+SEVERAL = NotRead("several of the choices")
+_DRESS = " \t*_`$\"'“”‘’.!,;:"
+_LETTER = re.compile(
+    r"(?:(?:the\s)?(?:correct\s)?(?:option|choice|letter|answer)(?:\sis)?[\s:]*)?"
+    r"(?P<open>[(\[{<]?)\s?(?P<letter>[A-Za-z])\s?(?P<close>[)\]}>]?)(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_AFTER_A_LETTER = re.compile(
+    r"\s*(?:[-–—:.,;)]|\b(?:is|because|since|as)\b)\s*(?P<text>.*)", re.DOTALL
+)
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|instead of|rather than)|n't|n’t)\s(?:in |the |an? )*$", re.I
+)
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|mathbf)\{([^{}]*)\}")
+
+
+def stated_option(text: str, options: Sequence[str]) -> str | NotRead:
+    """The letter of the option a reply gives, in what it marks or else its last line: as a letter,
+    or as the option's own text.
+
+    `B`, `b`, `(b)`, `[B]`, `Option B`, `B!`, `B - a square` are read; `B, C` and a letter with
+    another option's text are not.
+    """
+    mark = marks.marked(text)
+    last = next(iter(reversed(text[-marks.READ :].strip().splitlines())), "")
+    parts = [mark] if mark is not None else [*marks.answer_words(text), last]
+    read = [_option(part, options) for part in parts]
+    return next((found for found in read if found != NONE_OF_THEM), NONE_OF_THEM)
+
+
+def _option(part: str, options: Sequence[str]) -> str | NotRead:
+    part = marks.boxed(part) or part
+    part = _LATEX_TEXT.sub(r"\1", part[:LONGEST]).replace("\\", "").strip(_DRESS)
+    named = _with_text(part, options)
+    if named is not None:
+        return named
+    found = _LETTER.fullmatch(part.replace("**", ""))
+    if not found:
+        return NONE_OF_THEM
+    return _lettered(found, options)
+
+
+def _lettered(found: re.Match, options: Sequence[str]) -> str | NotRead:
+    letter = found["letter"].upper()
+    rest = found["rest"].strip(_DRESS)
+    if ord(letter) - ord("A") >= len(options):
+        return NONE_OF_THEM
+    if not rest:
+        return letter
+    if _with_text(rest.strip(" ()[]-–—→=>"), options) == letter:
+        return letter
+    after = _AFTER_A_LETTER.fullmatch(found["rest"])
+    sure = bool(found["close"]) or found["letter"].isupper()
+    if not sure or not (after or found["close"]):
+        return NONE_OF_THEM
+    explained = (after["text"] if after else rest).strip(_DRESS)
+    return SEVERAL if _names_another(explained, letter, options) else letter
+
+
+def _names_another(text: str, letter: str, options: Sequence[str]) -> bool:
+    """Whether the words after a letter are another option, name another letter, or take the first
+    one back.
+    """
+    if _with_text(text, options) not in (None, letter):
+        return True
+    if re.match(
+        r"(?:wrong|incorrect|false|no\b|not\b|or\b|and\b|is (?:wrong|not|false|incorrect))",
+        text,
+        re.I,
+    ):
+        return True
+    last = chr(ord("A") + len(options) - 1)
+    lettered = re.findall(rf"(?<![\w'’])\(?([A-{last}])(?![\w'’])\)?(?!\s[a-z]+\s[a-z])", text)
+    return any(other != letter for other in lettered)
+
+
+def _with_text(part: str, options: Sequence[str]) -> str | None:
+    """The letter of the only option with this text, or with this number."""
+    wanted = words(part)
+    same = [at for at, option in enumerate(options) if wanted and words(option) == wanted]
+    if not same:
+        number = read_number(part)
+        values = [read_number(option) for option in options]
+        if isinstance(number, Fraction) and all(isinstance(value, Fraction) for value in values):
+            same = [at for at, value in enumerate(values) if value == number]
+    return chr(ord("A") + same[0]) if len(same) == 1 else None
+
+
+def stated_choice(text: str, choices: Sequence[str]) -> str | NotRead:
+    """The one of the choices a reply gives: in what it marks, else in its bold words, else
+    anywhere.
+
+    A blank, a hyphen and an underscore inside a name are the same; a name that is denied ("not the
+    queue") is not given; `yes` and `no` count where they begin or stand alone, since "no timeout"
+    is not the answer no.
+    """
+    finder = _finder(tuple(choices))
+    mark = marks.marked(text)
+    unmarked = [*marks.answer_words(text), *marks.bold(text), text[-marks.READ :]]
+    for part in unmarked if mark is None else [mark]:
+        named = {*_named(part, finder)}
+        if len(named) > 1:
+            named = {*_named(marks.statement(part), finder)}
+        if len(named) == 1:
+            (name,) = named
+            return next(choice for choice in choices if _key(choice) == name)
+        if named:
+            return SEVERAL
+    return NONE_OF_THEM
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "-", name.strip().lower())
+
+
+def _finder(choices: tuple[str, ...]) -> re.Pattern:
+    names = sorted({_key(choice) for choice in choices}, key=len, reverse=True)
+    spelled = "|".join(re.escape(name).replace(r"\-", r"[\s_-]+") for name in names)
+    return re.compile(rf"(?<![\w-])(?P<name>{spelled})(?:s|es)?(?![\w-])", re.IGNORECASE)
+
+
+def _named(part: str, finder: re.Pattern) -> Iterator[str]:
+    for found in finder.finditer(part):
+        name = _key(found["name"])
+        before = part[max(0, found.start() - 30) : found.start()]
+        if name in ("yes", "no") and not _answers(before, part[found.end() :]):
+            continue
+        if not _DENIED.search(before.replace("*", "")):
+            yield name
+
+
+def _answers(before: str, after: str) -> bool:
+    """Whether a yes or no is an answer: it begins a sentence or ends one."""
+    begins = re.search(r"(?:^|[.:!?\n]|\banswer is)[\s*_`\"'(]*$", before)
+    goes_on = re.match(
+        r"[*_`\"')]*\s*(?:[,:—–-]|(?:because|since|as|it|and|or|but|yes|no)\b)", after
+    )
+    ends = re.match(r"[*_`\"')]*\s*(?:$|[.!;\n])", after)
+    return bool(ends or (begins and goes_on))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without what only joins them; names keep their inner
+    points, slashes and hyphens.
+    """
+    plain = re.sub(r"->|=>|→|⇒|\\(?:to|rightarrow)\b", " ", normalised(text).lower())
+    found = [word.strip("./-") for word in re.findall(r"[\w./-]+", plain)]
+    return [word for word in found if word and word not in ("and", "then", "the")]
+
+
+def states_text(text: str, value: str) -> bool:
+    """Whether what a reply marks (or, where it marks nothing, its bold words or a sentence) is that
+    sequence of words.
+    """
+    wanted = words(value)
+    mark = marks.marked(text)
+    if mark is not None:
+        return words(mark) == wanted or words(marks.statement(mark)) == wanted
+    if any(words(marks.statement(part)) == wanted for part in marks.answer_words(text)):
+        return True
+    found = [words(part) for part in (*marks.bold(text), *marks.sentences(text))]
+    return any(
+        part[at : at + len(wanted)] == wanted
+        for part in found
+        for at in range(len(part) - len(wanted) + 1)
+    )
