@@ -17,13 +17,15 @@ from pathlib import Path
 
 from common import behaviour, chat, rows
 from preprocess import gates
-from preprocess.mix import Drawn, Hub, Mix, MixError, Target, Written
+from preprocess.generators import diagrams, pictures, problems, video
+from preprocess.mix import Hub, Mix, MixError, Target, Written
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
-from preprocess.sources import diagrams, exports, pictures, problems, seeds, video, worked
+from preprocess.source import Context, Generated
+from preprocess.sources import exports, seeds, worked
 from preprocess.teacher import accepted
 
 WRITTEN = {"seeds": seeds, "conversations": exports, "teacher": accepted}
-PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video}
+PROGRAMS = {"problems": problems, "diagrams": diagrams, "video": video, "pictures": pictures}
 benchmark: gates.Benchmark | None = None  # set before the processes are forked
 
 
@@ -52,7 +54,7 @@ class Candidate:
 class Task:
     number: int
     mix: Mix
-    source: Written | Drawn | Hub
+    source: Written | Generated | Hub
     folder: Path  # of the dataset
     aside: Path  # where it is built; the spool files stand beside it
     hub: Path | None
@@ -82,18 +84,12 @@ def conversations(task: Task) -> Iterable[Conversation | Skip | Note]:
             return islice(WRITTEN[kind].conversations(task.folder / path), limit)
         case Hub(kind=kind, sessions=sessions):
             return worked.conversations(kind, sessions, seed, task.hub, contaminated)
-        case Drawn(kind="pictures", count=count, category=category, openings=openings):
-            return pictures.conversations(count, seed, category, openings)
-        case Drawn(kind=kind, category=category) as drawn:
-            wanted = (
-                drawn.heldout if task.heldout else drawn.count,
-                category,
-                "",
-                seed,
-                task.heldout,
-            )
-            clips = (task.folder / drawn.path if drawn.path else None,) if kind == "video" else ()
-            return PROGRAMS[kind].conversations(*wanted, *clips)
+        case Generated(kind=kind) as config:
+            return PROGRAMS[kind].conversations(config, _context(task))
+
+
+def _context(task: Task) -> Context:
+    return Context(task.mix.seed, task.folder, task.hub, task.heldout, contaminated)
 
 
 def contaminated(texts: Iterable[str]) -> Note | None:
@@ -203,11 +199,11 @@ def _candidate(
     if mix.gates:
         gates.check(row, length, mix.gates)
         program, answer = (
-            PROGRAMS.get(task.source.kind),
+            getattr(PROGRAMS.get(task.source.kind), "recompute", None),
             restored(row["answer"]) if "answer" in row else None,
         )
         if (
-            program and answer and program.recompute(answer) != answer["value"]
+            program and answer and program(answer, task.source, _context(task)) != answer["value"]
         ):  # worked solutions were computed as read
             raise Skip("the stored answer is not what it computes to")
         # Public problems were compared before they were joined into sessions.

@@ -4,19 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from common.rows import ORIGINS
-
-
-class MixError(ValueError):
-    """A mix.yaml, or a file it names, that cannot be used."""
-
-
-class Part(BaseModel):
-    """What stands in a YAML file written by hand: a misspelt key is an error."""
-
-    model_config = ConfigDict(extra="forbid")
+from preprocess.generators import diagrams, pictures, problems, video
+from preprocess.source import MixError, Part
 
 
 class _Source(Part):
@@ -34,16 +26,7 @@ class Written(_Source):
     limit: int | None = Field(default=None, gt=0)  # only the first so many conversations
 
 
-class Drawn(_Source):
-    """Made by a program: the module of that name in preprocess/sources."""
-
-    kind: Literal["pictures", "problems", "diagrams", "video"]
-    count: int = Field(gt=0)
-    heldout: int = Field(default=0, ge=0)  # rows for evaluation alone, into heldout.jsonl
-    path: str = ""  # video: a folder with clips of one's own
-    openings: list[
-        str
-    ] = []  # pictures: how the reasoning of a reply may begin; {asked} is what is asked for
+Drawn = problems.Config | diagrams.Config | video.Config | pictures.Config
 
 
 class Hub(_Source):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common import hub
 from preprocess import mix
+from preprocess.generators.exact import TextError, evaluate
 from preprocess.rows import Conversation, Note, Skip, Turn
-from preprocess.sources.problem_text import TextError, evaluate
 
 TEXTS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "framings" / "worked.yaml"
 _CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")

@@ -16,8 +16,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from preprocess import build, candidates, gates, mix
+from preprocess.generators import diagrams, problems
 from preprocess.rows import Conversation
-from preprocess.sources import diagrams, problems, seeds, worked
+from preprocess.source import Context
+from preprocess.sources import seeds, worked
 
 SHOWN, CLIPPED = 8, 200  # earlier questions that are shown as "not again"; characters of each
 PROGRAMS = {"problems": problems, "diagrams": diagrams}
@@ -277,7 +279,11 @@ def _problems(
 ) -> Iterator[tuple]:
     """(name, question, pictures, known answer) of `count` problems; none that stands in a benchmark."""
     if kind in PROGRAMS:
-        made = PROGRAMS[kind].conversations(count, f"teacher-{kind}", "", seed)
+        config = PROGRAMS[kind].Config(
+            kind=kind, category=f"teacher-{kind}", system="", count=count
+        )
+        context = Context(seed, folder, hub_dir, False, candidates.contaminated)
+        made = PROGRAMS[kind].conversations(config, context)
     else:
         candidates.benchmark = benchmark(folder, hub_dir)
         read = worked.conversations(kind, 0, seed, hub_dir, candidates.contaminated)

@@ -381,12 +381,10 @@ def test_heldout_alone_is_what_a_build_holds_out(dataset):
         build.build(dataset, heldout=True)
     plan = yaml.safe_load((dataset / "mix.yaml").read_text())
     plan["gates"]["max_tokens"] = 8192
-    plan["sources"].append(
-        {"kind": "problems", "count": 3, "heldout": 6, "category": "async", "system": "system.md"}
-    )
-    plan["sources"].append(
-        {"kind": "diagrams", "count": 1, "heldout": 3, "category": "async", "system": "system.md"}
-    )
+    aether = ROOT / "datasets" / "aether"
+    for kind, count, heldout in (("problems", 3, 6), ("diagrams", 1, 3)):
+        source = {"kind": kind, "path": str(aether / kind), "count": count, "heldout": heldout}
+        plan["sources"].append(source | {"category": "async", "system": "system.md"})
     (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
     build.build(dataset)
     assert "heldout 9 rows, 3 images" in build.build(dataset, heldout=True)

@@ -1,4 +1,6 @@
-"""Diagrams and clips: answers computed a second way, pictures readable and the same every time, held-out apart from training."""
+"""Diagrams and clips: answers computed a second way, pictures readable and the same every time,
+held-out apart from training.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +18,42 @@ import pytest
 from PIL import Image
 
 from common import chat
+from common.files import ROOT
+from preprocess.generators import diagrams, drawn, video
+from preprocess.generators.canvas import NoRoom, Sheet, Style
+from preprocess.generators.clips import sampled
+from preprocess.generators.diagram_families.timeline import schedule
 from preprocess.rows import Skip, restored, to_rows
-from preprocess.sources import diagram_specs, diagrams, drawn, video
-from preprocess.sources.canvas import NoRoom, Style
+from preprocess.source import Context
 
 ALL = diagrams.FAMILIES | video.FAMILIES
-SCENARIOS = drawn.read("scenarios")
+DATASET = ROOT / "datasets" / "aether"
+WORDS = DATASET / "diagrams"
+
+
+def context(seed: int = 3, heldout: bool = False) -> Context:
+    return Context(seed, DATASET, None, heldout, lambda texts: None)
+
+
+def config(module, count: int, **more):
+    kind = module.__name__.rpartition(".")[2]
+    more = {"count": count, "heldout": count} | more
+    return module.Config(kind=kind, category="vision", system="s.md", **more)
+
+
+def made(module, count: int, seed: int = 3, heldout: bool = False, **more) -> list:
+    return list(module.conversations(config(module, count, **more), context(seed, heldout)))
 
 
 def specs(family: str, count: int, heldout: bool = False) -> list[dict]:
-    made = []
+    found = []
     for number in range(count):
         rng = random.Random(f"{family} {number}")
-        scenario = rng.choice([s for s in SCENARIOS if s.get("heldout", False) == heldout])
-        made.append(
-            {
-                "family": family,
-                "title": scenario["title"],
-                **ALL[family][0](drawn.Draw(rng, scenario, heldout)),
-            }
-        )
-    return made
+        scenarios = drawn.wording(WORDS, "scenarios")
+        scenario = rng.choice([s for s in scenarios if s.get("heldout", False) == heldout])
+        draw = drawn.Draw(rng, scenario, heldout, drawn.wording(WORDS, family))
+        found.append({"family": family, "title": scenario["title"], **ALL[family].invent(draw)})
+    return found
 
 
 # The answers once more, by other means: stepping through time, trying every path, counting.
@@ -72,7 +89,9 @@ def timeline(spec: dict) -> dict:
 
 
 def flow(spec: dict, seconds: int, counts: dict[str, int]) -> tuple[dict[str, int], int]:
-    """How much each queue has grown after that many seconds in steady state, and what came out in the last one."""
+    """How much each queue has grown after that many seconds in steady state, and what came out in
+    the last one.
+    """
     grown, passed = {s["name"]: 0 for s in spec["stages"]}, 0
     for _ in range(seconds):
         passed = sum(p["rate"] for p in spec["producers"])
@@ -215,8 +234,8 @@ def test_every_answer_is_found_again_by_other_means(family):
     assert set(AGAIN) == set(ALL)
     asked = Counter()
     for spec in specs(family, 120) + specs(family, 40, heldout=True):
-        values, again = ALL[family][1](spec)[0], AGAIN[family](spec)
-        assert set(values) == set(again) == set(drawn.read(family)["kinds"])
+        values, again = ALL[family].solve(spec)[0], AGAIN[family](spec)
+        assert set(values) == set(again) == set(drawn.wording(WORDS, family)["kinds"])
         for kind, value in values.items():
             if value is not None:
                 asked[kind] += 1
@@ -225,18 +244,18 @@ def test_every_answer_is_found_again_by_other_means(family):
                     if not isinstance(value, str)
                     else value == again[kind]
                 ), (kind, spec)
-    assert all(asked[kind] >= 10 for kind in drawn.read(family)["kinds"]), asked
+    assert all(asked[kind] >= 10 for kind in drawn.wording(WORDS, family)["kinds"]), asked
 
 
 @pytest.mark.parametrize("module", [diagrams, video])
 def test_rows_hold_and_can_be_recomputed(module):
-    made = list(module.conversations(18, "vision", "You see.", 3))
-    kinds = {tag for conversation in made for tag in conversation.tags}
+    told = made(module, 18)
+    kinds = {tag for conversation in told for tag in conversation.tags}
     assert {f"family:{family}" for family in module.FAMILIES} <= kinds
-    for conversation in made:
+    for conversation in told:
         row = to_rows(conversation, lambda png: f"images/{'0' * 64}.png")[0]
         answer = restored(json.loads(json.dumps(row["answer"], sort_keys=True)))
-        assert module.recompute(answer) == answer["value"]
+        assert module.recompute(answer, config(module, 18), context()) == answer["value"]
         assert answer["kind"] != "choice" or answer["value"] in answer["choices"]
         said = str(answer["value"]).lower()
         assert (
@@ -244,22 +263,22 @@ def test_rows_hold_and_can_be_recomputed(module):
             or "," in said
         )
     assert (
-        len({conversation.id for conversation in made})
-        == len({conversation.group for conversation in made})
+        len({conversation.id for conversation in told})
+        == len({conversation.group for conversation in told})
         == 18
     )
 
 
 @pytest.mark.parametrize("module", [diagrams, video])
 def test_same_seed_same_bytes(module):
-    first, again, other = (list(module.conversations(6, "vision", "", seed)) for seed in (5, 5, 6))
+    first, again, other = (made(module, 6, seed) for seed in (5, 5, 6))
     assert first == again
     assert not {c.turns[0].images for c in first} & {c.turns[0].images for c in other}
 
 
 def test_heldout_specs_never_reach_training():
     for low, high, step in ((8, 90, 2), (4, 30, 1), (160, 400, 10), (5, 25, 2)):
-        draws = [drawn.Draw(random.Random(0), {}, heldout) for heldout in (False, True)]
+        draws = [drawn.Draw(random.Random(0), {}, heldout, {}) for heldout in (False, True)]
         trained, kept = ({draw.number(low, high, step) for _ in range(2000)} for draw in draws)
         assert kept and not trained & kept and trained | kept == set(range(low, high + 1, step))
     for family in ALL:
@@ -274,14 +293,14 @@ def test_heldout_specs_never_reach_training():
 
 @pytest.mark.parametrize("family", ALL)
 def test_every_template_fills_in(family):
-    wording = drawn.read(family)
+    wording = drawn.wording(WORDS, family)
     phrases = (
         "What are we actually trying to",
         "The fundamental constraint",
         "Why we gotta do it like that",
     )
     for kind, templates in wording["kinds"].items():
-        solved = ((spec, *ALL[family][1](spec)) for spec in specs(family, 200))
+        solved = ((spec, *ALL[family].solve(spec)) for spec in specs(family, 200))
         spec, values, facts = next(item for item in solved if item[1][kind] is not None)
         assert len(templates["asks"]) >= 5 and len(templates["answer"]) >= 3 and templates["slip"]
         for field in ("asks", "work", "so", "slip", "answer"):
@@ -290,7 +309,8 @@ def test_every_template_fills_in(family):
                 assert not any(phrase in text for phrase in phrases), text
             for number in range(60):
                 rng = random.Random(f"{kind} {field} {number}")
-                for part in drawn.told(family, kind, spec | facts | {"value": values[kind]}, rng):
+                facts = spec | facts | {"value": values[kind]}
+                for part in drawn.told(wording, kind, facts, rng):
                     assert (
                         part
                         and not chat.reserved_in(part)
@@ -302,7 +322,9 @@ def test_every_template_fills_in(family):
 
 @pytest.mark.parametrize("family", diagrams.FAMILIES)
 def test_nothing_in_a_picture_is_cut_off_or_covered(family, monkeypatch):
-    """Every text lies inside its picture, no two overlap, and none is under 11 pixels at the size the model sees."""
+    """Every text lies inside its picture, no two overlap, and none is under 11 pixels at the size
+    the model sees.
+    """
     for number, spec in enumerate(specs(family, 60)):
         rng = random.Random(f"look {number}")
         canvases = []
@@ -311,9 +333,11 @@ def test_nothing_in_a_picture_is_cut_off_or_covered(family, monkeypatch):
             canvases.append(canvas)
             return b""
 
-        monkeypatch.setattr("preprocess.sources.canvas.Canvas.png", kept)
+        monkeypatch.setattr("preprocess.generators.canvas.Canvas.png", kept)
         try:
-            diagrams.draw(spec, spec["title"], Style.drawn(drawn.read("styles"), rng), rng)
+            style = Style.drawn(drawn.wording(WORDS, "styles"), rng)
+            note = drawn.wording(WORDS, family).get("note", "")
+            diagrams.draw(spec, Sheet(style, spec["title"], note, rng))
         except NoRoom:
             continue
         figure = canvases[-1].figure
@@ -337,10 +361,7 @@ def test_nothing_in_a_picture_is_cut_off_or_covered(family, monkeypatch):
 
 
 def test_pictures_are_plain_png_files_without_metadata():
-    for conversation in [
-        *diagrams.conversations(12, "vision", "", 4),
-        *video.conversations(3, "video", "", 4),
-    ]:
+    for conversation in [*made(diagrams, 12, 4), *made(video, 3, 4)]:
         assert len(conversation.turns[0].images) in (
             (1,) if "diagram" in conversation.id else (4, 5, 6)
         )
@@ -357,7 +378,7 @@ def test_pictures_are_plain_png_files_without_metadata():
 def test_the_chart_shows_the_schedule_it_is_asked_about():
     """The bars stand where the answers say: the drawing and the solution share one schedule."""
     spec = specs("timeline", 1)[0]
-    assert diagram_specs.run(spec["tasks"])[-1]["end"] == len(loop(spec)[0])
+    assert schedule(spec["tasks"])[-1]["end"] == len(loop(spec)[0])
 
 
 # A person's own clips.
@@ -367,7 +388,9 @@ RED, GREEN, BLUE, GREY = (220, 20, 20), (20, 200, 20), (20, 20, 220), (128, 128,
 
 
 def clip(path, begins: list[tuple], rotation: int = 0) -> None:
-    """An mp4 of 64x48 pixels with one frame a (seconds, colour), at no constant rate; the right half is grey."""
+    """An mp4 of 64x48 pixels with one frame a (seconds, colour), at no constant rate; the right
+    half is grey.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "g": "3"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -388,12 +411,13 @@ def near(pixel: tuple, colour: tuple) -> bool:
 
 
 def test_frames_are_taken_by_time_and_not_by_number(tmp_path):
-    """Three frames in the first tenth of a second, the next after nine seconds: by number the answers would be others."""
+    """Three frames in the first tenth of a second, the next after nine seconds: by number the
+    answers would be others.
+    """
     path = tmp_path / "uneven.mp4"
     clip(path, [(0, RED), (0.04, GREEN), (0.1, BLUE), (9, RED), (9.5, GREEN), (10, GREEN)])
     shown = [
-        picture.getpixel((8, 8))
-        for picture in video.sampled(str(path), [0, 0.05, 0.5, 8.9, 9.0, 9.7])
+        picture.getpixel((8, 8)) for picture in sampled(str(path), [0, 0.05, 0.5, 8.9, 9.0, 9.7])
     ]
     assert [next(c for c in (RED, GREEN, BLUE) if near(pixel, c)) for pixel in shown] == [
         RED,
@@ -408,7 +432,7 @@ def test_frames_are_taken_by_time_and_not_by_number(tmp_path):
 def test_a_clip_filmed_upright_comes_out_upright(tmp_path):
     path = tmp_path / "turned.mp4"
     clip(path, [(0, RED), (1, RED)], rotation=90)
-    picture = video.sampled(str(path), [0.5])[0]
+    picture = sampled(str(path), [0.5])[0]
     assert picture.size == (48, 64)  # counter-clockwise: what was on the right is now on top
     assert near(picture.getpixel((24, 8)), GREY) and near(picture.getpixel((24, 56)), RED)
 
@@ -421,7 +445,7 @@ SIDECAR = (
 def test_a_clip_of_ones_own_becomes_a_conversation(tmp_path):
     clip(tmp_path / "pump.mp4", [(0, RED), (2, RED), (4, BLUE), (6, BLUE), (8, BLUE)])
     (tmp_path / "pump.yaml").write_text(SIDECAR)
-    first, *rest = video.conversations(3, "video", "You see.", 1, folder=tmp_path)
+    first, *rest = made(video, 3, clips=str(tmp_path))
     assert (first.id, first.origin, len(rest)) == ("clip-pump", "conversation", 3)
     turn = first.turns[0]
     assert (turn.user, turn.reasoning, turn.answer) == (
@@ -431,17 +455,14 @@ def test_a_clip_of_ones_own_becomes_a_conversation(tmp_path):
     )
     pixels = [Image.open(io.BytesIO(png)).getpixel((8, 8)) for png in turn.images]
     assert [near(pixel, RED) for pixel in pixels] == [True, True, False, False]
-    assert all(
-        c.origin == "procedural"
-        for c in video.conversations(1, "video", "", 1, heldout=True, folder=tmp_path)
-    )
+    assert all(c.origin == "procedural" for c in made(video, 1, heldout=True, clips=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
         (lambda folder: (folder / "pump.yaml").unlink(), "pump.yaml: no such file"),
-        (lambda folder: (folder / "pump.yaml").write_text("question: [\n"), "pump.yaml: not YAML"),
+        (lambda folder: (folder / "pump.yaml").write_text("question: [\n"), "pump.yaml:2: "),
         (
             lambda folder: (folder / "pump.yaml").write_text("question: Why?\n"),
             "reasoning: Field required",
@@ -475,7 +496,7 @@ def test_a_bad_clip_is_one_line_and_nothing_else(tmp_path, break_it, says):
     clip(tmp_path / "pump.mp4", [(0, RED), (2, BLUE)])
     (tmp_path / "pump.yaml").write_text(SIDECAR)
     break_it(tmp_path)
-    first, *rest = video.conversations(1, "video", "", 1, folder=tmp_path)
+    first, *rest = made(video, 1, clips=str(tmp_path))
     assert (
         isinstance(first, Skip)
         and says in str(first)

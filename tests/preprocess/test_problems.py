@@ -1,4 +1,6 @@
-"""Problems with provable answers: the formulas against sums done by hand, the displayed arithmetic, what is held out, variety."""
+"""Problems with provable answers: the formulas against sums done by hand, the displayed arithmetic,
+what is held out, variety.
+"""
 
 import math
 import random
@@ -9,9 +11,15 @@ from fractions import Fraction
 import pytest
 
 from common import chat
-from preprocess.mix import MixError
-from preprocess.sources import problems
-from preprocess.sources.problem_text import Renderer, TextError, evaluate, figure
+from common.files import ROOT
+from preprocess.generators import problems
+from preprocess.generators.exact import TextError, evaluate
+from preprocess.generators.problem_families import families
+from preprocess.generators.slots import Renderer, figure
+from preprocess.source import Context, MixError
+
+DATASET = ROOT / "datasets" / "aether"
+FOLDER = DATASET / "problems"
 
 TRAINING, EVALUATION_ONLY = 24, 6
 SIGNATURES = (
@@ -61,25 +69,42 @@ BY_HAND = {
 }
 
 
+def config(count: int, folder=FOLDER) -> problems.Config:
+    more = {"count": count, "heldout": count, "path": str(folder)}
+    return problems.Config(kind="problems", category="async", system="s.md", **more)
+
+
+def context(seed: int = 7, heldout: bool = False) -> Context:
+    return Context(seed, DATASET, None, heldout, lambda texts: None)
+
+
+def made(count: int, seed: int = 7, heldout: bool = False, folder=FOLDER) -> list:
+    return list(problems.conversations(config(count, folder), context(seed, heldout)))
+
+
+def recomputed(answer: dict):
+    return problems.recompute(answer, config(1), context())
+
+
 @pytest.fixture(scope="module")
 def trained():
-    return list(problems.conversations(2400, "async", "S", 7))
+    return made(2400)
 
 
 @pytest.fixture(scope="module")
 def held_out():
-    return list(problems.conversations(600, "async", "S", 7, heldout=True))
+    return made(600, heldout=True)
 
 
 def by_name():
-    return problems.families()
+    return families(FOLDER)
 
 
 def test_there_are_as_many_families_as_planned_and_all_have_six_framings():
     names = {name: family.evaluation_only for name, family in by_name().items()}
     assert Counter(names.values()) == {False: TRAINING, True: EVALUATION_ONLY}
     assert set(BY_HAND) == set(names)
-    for family in problems.families().values():
+    for family in by_name().values():
         assert len({framing.id for framing in family.framings}) == len(family.framings) >= 6, (
             family.name
         )
@@ -91,7 +116,7 @@ def test_formula_by_hand(name):
     arguments, expected = BY_HAND[name]
     family = by_name()[name]
     parameters = dict(zip(family.draw, arguments, strict=True))
-    assert problems.recompute({"family": name, "parameters": parameters}) == pytest.approx(
+    assert recomputed({"family": name, "parameters": parameters}) == pytest.approx(
         expected, rel=1e-12
     )
     # The worked solution of the YAML is a second derivation and ends at the same number.
@@ -101,12 +126,12 @@ def test_formula_by_hand(name):
 
 def test_every_stored_answer_is_recomputed(trained, held_out):
     for conversation in trained + held_out:
-        assert problems.recompute(conversation.answer) == conversation.answer["value"]
+        assert recomputed(conversation.answer) == conversation.answer["value"]
 
 
 def test_held_out_ranges_and_families_never_reach_training(trained, held_out):
-    families = by_name()
-    for family in families.values():
+    known = by_name()
+    for family in known.values():
         assert len(family.held_out) == (0 if family.evaluation_only else 1), family.name
         for framing in family.framings:
             for name in family.held_out:
@@ -114,7 +139,7 @@ def test_held_out_ranges_and_families_never_reach_training(trained, held_out):
                 assert kept and not set(kept) & set(out), (family.name, framing.id)
     for rows, heldout in ((trained, False), (held_out, True)):
         for conversation in rows:
-            family = families[conversation.answer["family"]]
+            family = known[conversation.answer["family"]]
             assert ("held-out" in conversation.tags) == heldout
             if family.evaluation_only:
                 assert heldout, conversation.id
@@ -122,15 +147,15 @@ def test_held_out_ranges_and_families_never_reach_training(trained, held_out):
                 assert (low <= conversation.answer["parameters"][name] <= high) == heldout, (
                     conversation.id
                 )
-    assert {row.answer["family"] for row in held_out} == set(families)
+    assert {row.answer["family"] for row in held_out} == set(known)
     assert {row.answer["family"] for row in trained} == {
-        name for name in families if not families[name].evaluation_only
+        name for name in known if not known[name].evaluation_only
     }
 
 
 def test_same_seed_same_conversations_and_families_evenly_spread(trained):
-    assert trained[:200] == list(problems.conversations(200, "async", "S", 7))
-    assert trained[:50] != list(problems.conversations(50, "async", "S", 8))
+    assert trained[:200] == made(200)
+    assert trained[:50] != made(50, seed=8)
     counts = Counter(row.answer["family"] for row in trained)
     assert max(counts.values()) - min(counts.values()) <= 1
     told = defaultdict(Counter)
@@ -295,9 +320,11 @@ def test_worked_arithmetic_is_equal_only_where_nothing_is_rounded():
 
 
 def test_a_broken_file_is_named(tmp_path):
+    with pytest.raises(MixError, match="no family of problems in it"):
+        families(tmp_path)
     (tmp_path / "littles_law.yaml").write_text("draw: {rate: [1, 2]}\n")
     with pytest.raises(MixError, match=r"littles_law\.yaml: draw\.rate"):
-        problems.families(tmp_path)
+        families(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -321,11 +348,9 @@ def test_a_broken_file_is_named(tmp_path):
         ("in_flight > 5", "in_flight > 5000", "littles_law.yaml: [a-z-]+: no draw meets"),
     ],
 )
-def test_a_wrong_worked_solution_is_named(tmp_path, monkeypatch, old, new, reason):
-    text = (problems.FOLDER / "littles_law.yaml").read_text()
+def test_a_wrong_worked_solution_is_named(tmp_path, old, new, reason):
+    text = (FOLDER / "littles_law.yaml").read_text()
     assert old in text
     (tmp_path / "littles_law.yaml").write_text(text.replace(old, new))
-    found = problems.families(tmp_path)
-    monkeypatch.setattr(problems, "families", lambda: found)
     with pytest.raises(MixError, match=reason):
-        list(problems.conversations(30, "async", "S", 7))
+        made(30, folder=tmp_path)

@@ -1,0 +1,78 @@
+"""Diagrams drawn from a spec, with questions whose answers are computed from it: six families,
+several kinds of question each.
+
+Their size follows from the text in them. Rows for evaluation have scenarios and numbers that
+training never sees.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from preprocess.generators import drawn
+from preprocess.generators.canvas import NoRoom, Sheet, Style
+from preprocess.generators.diagram_families import (
+    architecture,
+    fanout,
+    queues,
+    sequence,
+    states,
+    timeline,
+)
+from preprocess.rows import Conversation
+from preprocess.source import Context, Generated
+
+SMALLEST = 12  # pixels of text that is still readable
+FAMILIES = {
+    "timeline": timeline,
+    "sequence": sequence,
+    "states": states,
+    "queues": queues,
+    "fanout": fanout,
+    "architecture": architecture,
+}
+
+
+class Config(Generated):
+    """The folder with the families' words, relative to the dataset's."""
+
+    kind: Literal["diagrams"]
+    path: str = "diagrams"
+
+
+def conversations(config: Config, context: Context) -> Iterator[Conversation]:
+    """Pictures with one question each, the same for the same arguments."""
+    folder = context.path(config.path)
+    series = drawn.Series("diagram", FAMILIES, partial(_pictures, folder), folder)
+    return series.conversations(config, context)
+
+
+def recompute(answer: dict, config: Config, context: Context) -> int | float | str:
+    """The value of an answer, computed again from the spec it holds."""
+    return drawn.recompute(FAMILIES, answer)
+
+
+def _pictures(folder: Path, spec: dict, rng: random.Random) -> tuple[bytes]:
+    title = spec["title"] if rng.random() < 0.6 else ""
+    note = drawn.wording(folder, spec["family"]).get("note", "")
+    style = Style.drawn(drawn.wording(folder, "styles"), rng)
+    return (draw(spec, Sheet(style, title, note, rng)),)
+
+
+def draw(spec: dict, sheet: Sheet) -> bytes:
+    """The picture of a spec as a PNG file, its text as large as still fits.
+
+    Raises NoRoom when no layout is readable.
+    """
+    layout = FAMILIES[spec["family"]].layout
+    for px in range(sheet.style.px, SMALLEST - 1, -1):
+        smaller = replace(sheet, style=replace(sheet.style, px=px))
+        with suppress(NoRoom):
+            return layout(spec, smaller).png(sheet.rng)
+    raise NoRoom(f"{spec['family']} {sheet.title}: no readable layout")

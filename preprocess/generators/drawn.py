@@ -1,0 +1,197 @@
+"""Conversations about pictures that a program draws: a spec is invented, solved, worded, drawn.
+
+A family is a module with two functions and a third that draws. `invent(draw) -> spec` gives JSON
+with the `names` a choice is made from. `solve(spec) -> (values, facts)` computes the answer to each
+kind of question, None where this spec has no clear one, and the facts a reply may name. Its words
+are templates in a file of its name in the dataset's folder; {value} is the answer, {Value} the same
+with a capital.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from types import ModuleType
+
+from preprocess.generators.canvas import NoRoom
+from preprocess.rows import Conversation, Turn
+from preprocess.source import Context, Generated, load
+
+# Shares of replies.
+LONG = 0.68
+SIGNED = 0.5
+SIGNED_IN_REASONING = 0.7  # of the signed ones
+SLIPS = 0.14  # a mistake that is seen and mended
+
+Solution = tuple[dict, dict]
+Families = Mapping[str, ModuleType]
+Pictures = Callable[[dict, random.Random], tuple[bytes, ...]]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where the numbers and names of a spec come from: the training part of every range or the
+    held-out one, never both.
+    """
+
+    rng: random.Random
+    scenario: dict
+    heldout: bool
+    wording: dict  # of the family
+
+    def number(self, low: int, high: int, step: int = 1) -> int:
+        """One of low, low + step ... high (five values or more); every fifth is held out."""
+        numbers = enumerate(range(low, high + 1, step))
+        return self.rng.choice([n for place, n in numbers if (place % 5 == 3) == self.heldout])
+
+    def pick(self, what: str, count: int) -> list[str]:
+        """So many of the scenario's names for `what`."""
+        return self.rng.sample(self.scenario[what], count)
+
+    def services(self, count: int) -> list[str]:
+        """The entry and others, in the order a request meets them."""
+        first, *rest = self.scenario["services"]
+        return [first, *sorted(self.rng.sample(rest, count - 1), key=rest.index)]
+
+
+def named(items: list[dict], name: str) -> dict:
+    """The item of that name."""
+    return next(item for item in items if item["name"] == name)
+
+
+@cache
+def wording(folder: Path, name: str) -> list | dict:
+    """A file of the folder of wordings. Raises MixError or FileError."""
+    return load(folder / f"{name}.yaml", list | dict)
+
+
+def told(wording: dict, kind: str, facts: dict, rng: random.Random) -> tuple[str, str, str]:
+    """Question, reasoning and answer of one kind, in a family's words."""
+    templates = wording["kinds"][kind]
+    words = {
+        name: _listed(fact) if isinstance(fact, list) else fact for name, fact in facts.items()
+    }
+    for name, rule in wording["lists"].items():
+        items = [rule["each"].format_map(item) for item in facts[rule["over"]]]
+        words[name] = rule["join"].join(items) or "none"
+    words["Value"] = str(facts["value"]).capitalize()
+    long = rng.random() < LONG
+    signed = rng.random() < SIGNED
+    slips = rng.random() < SLIPS
+    signed_ahead = signed and rng.random() < SIGNED_IN_REASONING
+    reasoning = [templates["work"]]
+    if slips:  # a wrong start that corrects itself
+        reasoning.insert(0, templates["slip"])
+    if signed_ahead:
+        reasoning.insert(0, wording["signature"])
+    if long:
+        reasoning.insert(0, wording["reads"])
+        reasoning.append(templates["so"])  # what follows from the answer
+    answer = [templates["answer"]]
+    if signed and not signed_ahead:
+        answer.append(wording["signature"])
+
+    def written(part: list[list[str]]) -> str:
+        return "\n\n".join(rng.choice(options).format_map(words) for options in part)
+
+    return written([templates["asks"]]), written(reasoning), written(answer)
+
+
+def _listed(items: list) -> str:
+    """a, b and c; none."""
+    *most, last = map(str, items or ["none"])
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def recompute(families: Families, answer: dict) -> int | float | str:
+    """The value of an answer, computed again from the spec it holds."""
+    values, _ = families[answer["spec"]["family"]].solve(answer["spec"])
+    return values[answer["asks"]]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one source draws: `name` begins its rows' ids; `pictures` draws a spec as PNG files, and
+    may raise NoRoom.
+    """
+
+    name: str
+    families: Families
+    pictures: Pictures
+    folder: Path  # of the wordings
+
+    def conversations(self, config: Generated, context: Context) -> Iterator[Conversation]:
+        """Conversations of one question each, families and kinds in turn, the same for the same
+        arguments.
+        """
+        heldout = context.heldout
+        kinds = {name: cycle(wording(self.folder, name)["kinds"]) for name in self.families}
+        for number, family in zip(range(config.wanted(heldout)), cycle(self.families)):
+            rng = random.Random(f"{self.name} {context.seed} {heldout} {number}")
+            asks = next(kinds[family])
+            made = None
+            while made is None:
+                with suppress(NoRoom):
+                    made = self._made(family, asks, rng, heldout)
+            turn, answer = made
+            spec = json.dumps(answer["spec"], sort_keys=True)
+            yield Conversation(
+                id=f"{self.name}-{'heldout-' if heldout else ''}{context.seed}-{number:05d}",
+                category=config.category,
+                origin="procedural",
+                turns=(turn,),
+                tags=(f"family:{family}", f"asks:{asks}"),
+                answer=answer,
+                group=f"{self.name}-{hashlib.sha256(spec.encode()).hexdigest()}",
+            )
+
+    def _made(
+        self, family: str, asks: str, rng: random.Random, heldout: bool
+    ) -> tuple[Turn, dict] | None:
+        """An exchange and its checkable answer; None where the spec drawn has no clear answer.
+
+        Raises NoRoom.
+        """
+        module = self.families[family]
+        words = wording(self.folder, family)
+        scenarios = wording(self.folder, "scenarios")
+        scenario = rng.choice([s for s in scenarios if s.get("heldout", False) == heldout])
+        spec = {"family": family, "title": scenario["title"]}
+        spec |= module.invent(Draw(rng, scenario, heldout, words))
+        values, facts = module.solve(spec)
+        value = values[asks]
+        if value is None:
+            return None
+        question, reasoning, reply = told(words, asks, spec | facts | {"value": value}, rng)
+        user = self._framed(question, spec, rng)
+        answer = {
+            "kind": "text" if isinstance(value, str) else "number",
+            "value": value,
+            "unit": words["kinds"][asks].get("unit", ""),
+            "asks": asks,
+            "spec": spec,
+        }
+        for choices in (["yes", "no"], spec["names"]):
+            if value in choices:
+                answer |= {"kind": "choice", "choices": choices}
+                break
+        return Turn(user, reasoning, reply, self.pictures(spec, rng)), answer
+
+    def _framed(self, question: str, spec: dict, rng: random.Random) -> str:
+        """The question with what stands before and after it."""
+        common = wording(self.folder, "common")
+        moving = "every" in spec
+        before = [rng.choice(common["clip_leads" if moving else "leads"]).format_map(spec)]
+        if moving:
+            before.append(rng.choice(common["frames"]).format_map(spec))
+        tail = rng.choice(common["tails"])
+        if tail and question[-1].isalnum():
+            question += "."
+        return " ".join(filter(None, [*before, question, tail]))

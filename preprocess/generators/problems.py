@@ -1,0 +1,160 @@
+"""Problems with provable answers: drawn parameters, told in many framings, worked step by step.
+
+Every row is checked when it is made: the family's worked solution must end where its formula does,
+and both compute exactly, in fractions.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from common.files import shown
+from preprocess.generators.exact import TextError, evaluate, fraction, plain
+from preprocess.generators.problem_families import Family, Framing, families
+from preprocess.generators.slots import Renderer
+from preprocess.rows import Conversation, Turn
+from preprocess.source import Context, Generated, MixError
+
+# Shares of replies.
+LONG = 0.67
+BACKTRACKS = 0.19  # of the long ones
+SIGNED = 0.5
+SIGNED_IN_ANSWER = 0.3  # of the signed ones
+NUMBERED = 0.35  # of the long ones
+ADVISED_TWICE = 0.6
+# Words of reasoning below which another check of the result is added.
+LONG_WORDS = 130
+SHORT_WORDS = 36
+TRIES_APART = 100  # draws before a problem is told twice
+
+
+class Config(Generated):
+    """A folder of problem families (see problem_families), relative to the dataset's."""
+
+    kind: Literal["problems"]
+    path: str = "problems"
+
+
+def recompute(answer: dict, config: Config, context: Context) -> int | float:
+    """The value a family's formula gives for the parameters that a checkable answer holds."""
+    return _computed(answer, families(context.path(config.path)))
+
+
+def _computed(answer: dict, known: dict[str, Family]) -> int | float:
+    parameters = {name: fraction(value) for name, value in answer["parameters"].items()}
+    return plain(evaluate(known[answer["family"]].formula, parameters))
+
+
+def conversations(config: Config, context: Context) -> Iterator[Conversation]:
+    """Problems spread evenly over the families and their framings, the same for the same arguments.
+
+    Those for evaluation are the evaluation-only families and the held-out ranges of the others, the
+    rest is for training. Raises MixError for a problem file that cannot be used.
+    """
+    heldout = context.heldout
+    folder = context.path(config.path)
+    tellable = [
+        (family, _framings(family, heldout))
+        for family in families(folder).values()
+        if heldout or not family.evaluation_only
+    ]
+    told: set[tuple] = set()
+    for number in range(config.wanted(heldout)):
+        family, framings = tellable[number % len(tellable)]
+        framing, grids = framings[number // len(tellable) % len(framings)]
+        rng = random.Random(f"problems {context.seed} {config.category} {heldout} {number}")
+        try:
+            for _ in range(TRIES_APART):
+                parameters = family.parameters(framing, grids, rng)
+                problem = (family.name, framing.id, *parameters.values())
+                if problem not in told:
+                    break
+            told.add(problem)
+            turn, answer, tags = _told(family, framing, parameters, rng)
+            expected = _computed(answer, families(folder))
+            if expected != answer["value"]:
+                raise TextError(
+                    f"{answer['parameters']}: the worked solution gives {answer['value']}, "
+                    f"the formula {expected}"
+                )
+        except ValueError as error:
+            file = shown(folder / f"{family.name}.yaml")
+            raise MixError(f"{file}: {framing.id}: {error}") from None
+        yield Conversation(
+            id=f"problem-{'heldout-' if heldout else ''}{config.category}-{number:05d}",
+            category=config.category,
+            origin="procedural",
+            turns=(turn,),
+            tags=(*tags, "held-out") if heldout else tags,
+            answer=answer,
+            group=f"{family.name} {framing.id}",
+        )
+
+
+def _framings(family: Family, heldout: bool) -> list[tuple[Framing, dict]]:
+    """The framings that know values for every parameter, with those values."""
+    grids = [(framing, family.grids(framing, heldout)) for framing in family.framings]
+    return [(framing, values) for framing, values in grids if all(values.values())]
+
+
+def _told(
+    family: Family, framing: Framing, parameters: dict, rng: random.Random
+) -> tuple[Turn, dict, tuple[str, ...]]:
+    """The exchange, what a program can check of it, and its tags."""
+    values = family.values(parameters)
+    render = Renderer(values, family.let, framing.words, family.digits, rng)
+    long = rng.random() < LONG
+    backtracks = long and rng.random() < BACKTRACKS
+    question = re.sub(r"(?<=\d) %", "%", render(framing.user)).replace("≈", "about")
+    reasoning = _reasoning(family, framing, render, long, backtracks)
+    reply = [render.one_of(framing.answer)]
+    advice = [render(text) for text in rng.sample(family.advice, 2)]
+    reply.append("- " + "\n- ".join(advice) if rng.random() < ADVISED_TWICE else advice[0])
+    if rng.random() < SIGNED:
+        if rng.random() < SIGNED_IN_ANSWER:
+            reply.append(render.one_of(family.signature["answer"]))
+        else:
+            reasoning.insert(1, render.one_of(family.signature["reasoning"]))
+    answer = {
+        "kind": "number",
+        "value": plain(values[family.answer.of]),
+        "unit": render(family.answer.unit),
+        "tolerance": family.answer.tolerance,
+        "family": family.name,
+        "parameters": {name: plain(value) for name, value in parameters.items()},
+    }
+    tags = [f"family:{family.name}", f"framing:{framing.id}", f"domain:{framing.domain}"]
+    if backtracks:
+        tags.append("backtracks")
+    gap = "\n\n" if long else " "
+    return Turn(question, gap.join(reasoning), "\n\n".join(reply)), answer, tuple(tags)
+
+
+def _reasoning(
+    family: Family, framing: Framing, render: Renderer, long: bool, backtracks: bool
+) -> list[str]:
+    """The paragraphs of the reasoning, with checks of the result until it has its length."""
+    paragraphs = [render.one_of(framing.opening)]
+    if long:
+        paragraphs += _steps(family, render, backtracks)
+    else:
+        paragraphs.append(render.one_of(family.brief))
+    for check in render.rng.sample(family.checks, len(family.checks)):
+        if len(" ".join(paragraphs).split()) < (LONG_WORDS if long else SHORT_WORDS):
+            paragraphs.append(render(check))
+    return paragraphs
+
+
+def _steps(family: Family, render: Renderer, backtracks: bool) -> list[str]:
+    """The paragraphs of long reasoning, after a false start sometimes."""
+    paragraphs = []
+    numbered = render.rng.random() < NUMBERED
+    for number, phrasings in enumerate(family.steps, 1):
+        if backtracks and number == family.wrong.before:
+            paragraphs.append(render.one_of(family.wrong.texts))
+        step = render.one_of(phrasings)
+        paragraphs.append(f"{number}. {step}" if numbered else step)
+    return paragraphs
