@@ -1,0 +1,114 @@
+"""How much the replies of a category repeat each other, and the choice that keeps them apart.
+
+Numbers are masked first: a sentence that says the same of other numbers is the same sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OFTEN = 5  # times from which a sentence recurs
+RUN = 8  # words
+ALIKE = 0.5  # share of a row's runs that stand in one other row
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_WORD = re.compile(r"\w+")
+_SENTENCE_END = re.compile(r"(?<=[.?!:;])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the measures need of one reply. `sentences` are (hash, words), in order."""
+
+    sentences: tuple[tuple[int, int], ...]
+    runs: frozenset[int]
+
+    @property
+    def words(self) -> int:
+        return sum(words for _, words in self.sentences)
+
+
+def fingerprint(text: str) -> Fingerprint:
+    """The fingerprint of a reply's text, reasoning and answer."""
+    masked = _NUMBER.sub("0", text.lower())
+    sentences = []
+    for sentence in _SENTENCE_END.split(masked):
+        words = _WORD.findall(sentence)
+        if words:
+            sentences.append((_hash(words), len(words)))
+    words = _WORD.findall(masked)
+    runs = {_hash(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))}
+    return Fingerprint(tuple(sentences), frozenset(runs))
+
+
+def _hash(words: Sequence[str]) -> int:
+    return zlib.crc32(" ".join(words).encode())
+
+
+def recurring_share(rows: Sequence[Fingerprint]) -> float:
+    """The share of words that stand in sentences which occur OFTEN times or more in the rows."""
+    times = Counter(sentence for row in rows for sentence, _ in row.sentences)
+    recurring = 0
+    for row in rows:
+        recurring += sum(words for sentence, words in row.sentences if times[sentence] >= OFTEN)
+    return recurring / max(1, sum(row.words for row in rows))
+
+
+def alike_share(rows: Sequence[Fingerprint]) -> float:
+    """The share of rows of which ALIKE of the RUN-word runs, or more, stand in one other row."""
+    holders = defaultdict(list)
+    for at, row in enumerate(rows):
+        for run in row.runs:
+            holders[run].append(at)
+    alike = 0
+    for at, row in enumerate(rows):
+        shared = Counter(holder for run in row.runs for holder in holders[run])
+        del shared[at]
+        alike += max(shared.values(), default=0) >= ALIKE * len(row.runs)
+    return alike / max(1, len(rows))
+
+
+class Distant:
+    """Chooses rows of one category one by one so that they stay apart.
+
+    No row is taken that is alike to one taken before, and none that would bring the share of
+    recurring words over `recurring`.
+    """
+
+    def __init__(self, recurring: float):
+        self._limit = recurring
+        self._times: Counter[int] = Counter()
+        self._holders: dict[int, list[int]] = defaultdict(list)
+        self._runs: list[int] = []  # how many each row taken has
+        self._words = 0
+        self._recurring = 0
+
+    def take(self, rows: Sequence[Fingerprint], always: bool = False) -> bool:
+        """Take the rows of one conversation, all or none; `always` takes them as they are."""
+        times = Counter(sentence for row in rows for sentence, _ in row.sentences)
+        lengths = dict(pair for row in rows for pair in row.sentences)
+        words = self._words + sum(row.words for row in rows)
+        recurring = self._recurring
+        for sentence, more in times.items():
+            before = self._times[sentence]
+            if before + more >= OFTEN:
+                # Those before it count from the moment that they become OFTEN.
+                recurring += lengths[sentence] * (more if before >= OFTEN else before + more)
+        if not always and (recurring > self._limit * words or any(map(self._alike, rows))):
+            return False
+        self._times.update(times)
+        self._words = words
+        self._recurring = recurring
+        for row in rows:
+            for run in row.runs:
+                self._holders[run].append(len(self._runs))
+            self._runs.append(len(row.runs))
+        return True
+
+    def _alike(self, row: Fingerprint) -> bool:
+        """Whether half of its runs stand in a row taken, or half of that one's in it."""
+        shared = Counter(at for run in row.runs for at in self._holders.get(run, ()))
+        return any(n >= ALIKE * min(len(row.runs), self._runs[at]) for at, n in shared.items())

@@ -1,0 +1,68 @@
+"""Diversity: both measures on rows counted by hand, and a choice that keeps within them."""
+
+from __future__ import annotations
+
+import pytest
+
+from preprocess.diversity import Distant, alike_share, fingerprint, recurring_share
+
+SAME = "The queue has 12 places left today."  # seven words
+
+
+def test_words_of_sentences_that_stand_five_times_count():
+    apart = [fingerprint(f"{SAME} Only {word} says so.") for word in "abcde"]
+    assert recurring_share(apart) == pytest.approx(7 / 11)
+    assert recurring_share(apart[:4]) == 0
+    assert recurring_share([]) == 0
+
+
+def test_numbers_are_masked_in_sentences():
+    rows = [fingerprint(f"It takes {n:,}.5 s, not {n}.") for n in (1, 20, 3000, 4, 5)]
+    assert recurring_share(rows) == 1
+
+
+def test_a_row_is_alike_when_half_of_its_runs_stand_in_one_other():
+    long = "one two three four five six seven eight nine ten eleven twelve"  # five runs
+    half = fingerprint("one two three four five six seven eight nine ten other words here now")
+    whole = fingerprint(long)
+    assert len(whole.runs) == 5 and len(half.runs) == 7
+    assert alike_share([whole, half]) == 0.5  # three of five, and three of seven
+    assert alike_share([whole, fingerprint("quite another thing is said in this row")]) == 0
+    assert alike_share([whole]) == 0
+
+
+def test_two_halves_of_two_rows_are_no_half_of_one():
+    first = "a b c d e f g h i j k l"
+    second = "m n o p q r s t u v w x"
+    both = fingerprint(f"{first} {second}")
+    assert alike_share([both, fingerprint(first), fingerprint(second)]) == pytest.approx(2 / 3)
+
+
+def test_distant_rows_are_within_both_measures():
+    chooser = Distant(0.25)
+    words = ("red", "blue", "green", "grey", "pink", "gold", "teal", "navy")
+    taken = []
+    for word in words:
+        for other in words:
+            text = (
+                f"{SAME} The {word} one is so {word} that no {other} one of them fits {other} it."
+            )
+            row = fingerprint(text)
+            if chooser.take([row]):
+                taken.append(row)
+    assert len(taken) >= 4
+    assert recurring_share(taken) <= 0.25 and alike_share(taken) == 0
+
+
+def test_what_people_wrote_is_taken_as_it_is_and_counts():
+    chooser = Distant(0.25)
+    row = fingerprint(SAME)
+    assert all(chooser.take([row], always=True) for _ in range(6))
+    assert not chooser.take([row])
+
+
+def test_a_conversation_is_taken_whole_or_not_at_all():
+    chooser = Distant(0.0)
+    fresh = fingerprint("A sentence of nine words that nobody said before.")
+    assert not chooser.take([fresh, *[fingerprint(SAME)] * 5])
+    assert chooser.take([fresh])
