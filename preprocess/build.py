@@ -123,7 +123,7 @@ def _make(tasks: list[Task]) -> dict:
     kept, _ = _heldout(tasks)
     splits = {"heldout": kept} if kept else {}
     if mix.gates and mix.gates.benchmarks:
-        candidates.benchmark = gates.Benchmark(_problems(aside / "heldout.jsonl", hub))
+        candidates.benchmark = gates.Benchmark(problems(aside / "heldout.jsonl", hub))
     results = _run(tasks)
     found = [candidate for result in results for candidate in result.candidates]
     if repeated := next((i for i, n in Counter(c.id for c in found).items() if n > 1), None):
@@ -219,7 +219,7 @@ def _run(tasks: list[Task]) -> list[Result]:
         return [done[task.number] for task in tasks]
 
 
-def _problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]]:
+def problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]]:
     """(set, problem, whether its numbers are masked) of every problem that no row may hold."""
     for name, key in BENCHMARKS.items():
         for record in worked.public(name, "test", hub):

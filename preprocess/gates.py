@@ -46,13 +46,14 @@ def tokenizer() -> Tekkenizer:
 
 
 @lru_cache(maxsize=256)
-def _tokens(text: str) -> int:
+def text_tokens(text: str) -> int:
+    """How long a text is in Pixtral's vocabulary."""
     return len(tokenizer().encode(text, bos=False, eos=False))
 
 
 def tokens(row: dict, images: Iterable[rows.Image]) -> int:
     """About how long the row is in Pixtral's vocabulary: its texts and its images, without the turn markers."""
-    text = sum(_tokens(rows.text_of(message)) for message in row["messages"])
+    text = sum(text_tokens(rows.text_of(message)) for message in row["messages"])
     return text + sum(facts.image_tokens(image.width, image.height) for image in images)
 
 

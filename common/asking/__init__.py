@@ -1,6 +1,6 @@
 """Asking models: one client through Inspect, one store of replies, one ledger of what they cost.
 
-    Client.ask          a reply of an endpoint, tried again where that helps     client.py, retries.py
-    PaidClient.ask      the same from the store, or paid for and kept            paid.py
-    Ledger, Replies     two tables of one SQLite file                            ledger.py, replies.py, database.py
+Client.ask brings a reply of an endpoint, tried again where that helps (client, retries).
+PaidClient.ask brings it from the store, or pays for it and keeps it (paid), with Replies and Ledger
+as tables of one SQLite file (replies, ledger, database).
 """

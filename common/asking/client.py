@@ -1,7 +1,9 @@
-"""The one client of teacher, judge and evaluation: a model behind an address, asked through Inspect.
+"""The one client of teacher, judge and evaluation: a model behind an address, asked through
+Inspect.
 
-Inspect brings the providers and adapts how many requests are under way at once: fewer after a 429, more after clean
-rounds. Its retries and its SDKs' are off (see retries.py), so that one attempt is one HTTP request.
+Inspect brings the providers and adapts how many requests are under way at once: fewer after a 429,
+more after clean rounds. Its retries and its SDKs' are off (see retries.py), so that one attempt is
+one HTTP request.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from tenacity import RetryError
 from common.asking.retries import BUSY, Failure, Retries, seconds_of
 from common.errors import AetherError
 
-COMPATIBLE = "openai-api"  # Inspect's name of any server that speaks as OpenAI does
 Provider = Literal["openai-api", "openai", "anthropic"]  # their SDKs' own retries can be set off
+COMPATIBLE: Provider = "openai-api"  # Inspect's name of any server that speaks as OpenAI does
 NOT_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -66,7 +68,10 @@ class Address:
 
 
 def key_of(variable: str | None, needed_by: str) -> str:
-    """The API key in an environment variable; "none" where no variable is named. Raises AskingError if it is not set."""
+    """The API key in an environment variable;
+
+    "none" where no variable is named. Raises AskingError if it is not set.
+    """
     if not variable:
         return "none"
     key = os.environ.get(variable)
@@ -80,7 +85,8 @@ class Reply:
     """What came back.
 
     Args:
-        status: The HTTP status; not 200 where Inspect makes a reply of a refusal, such as a prompt that is too long.
+        status: The HTTP status; not 200 where Inspect makes a reply of a refusal, such as a prompt
+            that is too long.
         body: The body as it came; empty where the provider's SDK does not show it.
         output: What Inspect read in it; None where it is no reply that can be read.
     """
@@ -152,8 +158,8 @@ class Client:
     async def attempt(self, messages: list[ChatMessage], config: GenerateConfig) -> Reply:
         """One request and what came back, readable or not. Raises Failure.
 
-        Call it from a task of its own: outside of an evaluation Inspect keeps a record of each call for as long as the
-        calling task lives.
+        Call it from a task of its own: outside of an evaluation Inspect keeps a record of each call
+        for as long as the calling task lives.
         """
         responses: list[httpx2.Response] = []
         _responses.set(responses)
@@ -172,7 +178,10 @@ class Client:
 
 
 def failure_of(error: Exception, key: str) -> Failure | None:
-    """What an error of Inspect says of an attempt, the key left out; None where it is a fault of the program."""
+    """What an error of Inspect says of an attempt, the key left out;
+
+    None where it is a fault of the program.
+    """
     causes = list(_causes(error))
     for cause in causes:
         status = getattr(cause, "status_code", None)
@@ -209,5 +218,7 @@ def parts_of(output: ModelOutput) -> tuple[str, str]:
     content = output.message.content
     reasoning = ""
     if isinstance(content, list):
-        reasoning = "".join(part.reasoning for part in content if isinstance(part, ContentReasoning))
+        reasoning = "".join(
+            part.reasoning for part in content if isinstance(part, ContentReasoning)
+        )
     return reasoning, output.message.text

@@ -1,8 +1,8 @@
 """When a request is sent again, and when nobody should go on.
 
-Retries are ours and not Inspect's or an SDK's, because what failed decides what it may have cost: a request that was
-turned away (429, 503, no connection) costs nothing; one that may have been worked on (500, a timeout, a connection
-lost half-way) may have to be paid.
+Retries are ours and not Inspect's or an SDK's, because what failed decides what it may have cost: a
+request that was turned away (429, 503, no connection) costs nothing; one that may have been worked
+on (500, a timeout, a connection lost half-way) may have to be paid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ TRIES = 6  # of one request, where it fails
 TRIES_TURNED_AWAY = 40  # of one request, where the endpoint is too busy for it
 GIVEN_UP_IN_A_ROW = 5  # requests, before nothing more is asked
 BUSY = (429, 503, 529)
-WRONG_ADDRESS = (401, 402, 403, 404)  # key, credit, rights, path: no request of this endpoint can succeed
+WRONG_ADDRESS = (
+    401,
+    402,
+    403,
+    404,
+)  # key, credit, rights, path: no request of this endpoint can succeed
 LONGEST_WAIT = 600.0  # seconds
 DOUBLINGS = 6  # of the wait between two tries
 
@@ -79,7 +84,10 @@ class Retries:
         self.pause_until = 0.0  # monotonic seconds; the endpoint wants nothing before
 
     async def run(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        """What `attempt` returns, called again after each Failure that may pass. Raises NoReply or Stop."""
+        """What `attempt` returns, called again after each Failure that may pass.
+
+        Raises NoReply or Stop.
+        """
         failed = 0
         turned_away = 0
         while True:
@@ -136,7 +144,10 @@ class Retries:
 
 
 def seconds_of(retry_after: str | None) -> float | None:
-    """Seconds that a Retry-After header asks to wait, given in seconds or as a date; None where it says nothing."""
+    """Seconds that a Retry-After header asks to wait, given in seconds or as a date;
+
+    None where it says nothing.
+    """
     if retry_after is None:
         return None
     seconds = None

@@ -1,24 +1,62 @@
-"""python -m preprocess.teacher DATASET: write the rows its prompt files ask for, to datasets/DATASET/teacher/accepted.
+"""python -m preprocess.teacher DATASET: write the rows its prompt files ask for, to
+datasets/DATASET/teacher/accepted.
 
-A killed or stopped run continues where it was; a finished one costs nothing to run again. Exit code 1 when it could not go on.
+A killed or stopped run continues where it was; a finished one costs nothing to run again. Exit code
+1 when it could not go on.
 """
+
+from __future__ import annotations
 
 import argparse
 import asyncio
 import os
 import sys
+from collections import Counter
 from contextlib import closing
+from dataclasses import astuple, fields
 from pathlib import Path
 
-from common.hub import HubError
-from common.rows import RowError
-from preprocess import build
-from preprocess.mix import MixError
+from common.errors import AetherError, command
+from common.files import ROOT
+from preprocess.teacher import settings
 from preprocess.teacher.expand import Run
-from preprocess.teacher.store import DOLLAR
+from preprocess.teacher.tally import Estimate, estimates, listed
+
+EVERYTHING = 10**9
 
 
-def main() -> int | str:
+def main(words: list[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command.
+
+    `words`: the command line's; `root`: the folder that holds datasets/. Raises AetherError.
+    """
+    options = arguments(words)
+    folder = root / "datasets" / options.dataset
+    if not (folder / "teacher" / "teacher.yaml").is_file():
+        there = sorted(path.parts[-3] for path in root.glob("datasets/*/teacher/teacher.yaml"))
+        wanted = f"no dataset {options.dataset!r} with a teacher/teacher.yaml"
+        raise AetherError(f"{wanted}. There are: {', '.join(there)}")
+    try:
+        run = Run(settings.read(folder), options.limit, options.hub_dir, options.dry_run)
+        with closing(run.database):
+            asyncio.run(run.run())
+            if options.dry_run:
+                show_estimates(run, options.limit)
+            else:
+                print(run.tally)
+                print(f"dropped: {listed(run.tally.dropped)}")
+                print(f"calls: {listed(Counter(run.ledger.outcomes()))}")
+                print(run.export())
+    except OSError as error:
+        raise AetherError(f"{error.filename or folder}: {error.strerror}") from None
+    if run.stopped:
+        print(f"stopped: {run.stopped}", file=sys.stderr)
+        return 1
+    return 1 if run.tally.short and not options.dry_run else 0
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The options of a command line."""
     parser = argparse.ArgumentParser(prog="python -m preprocess.teacher", description=__doc__)
     parser.add_argument(
         "dataset", help="name of a folder under datasets/ that holds teacher/teacher.yaml"
@@ -26,7 +64,7 @@ def main() -> int | str:
     parser.add_argument(
         "--limit",
         type=int,
-        default=10**9,
+        default=EVERYTHING,
         help="at most so many variations of a seed and problems of a kind",
     )
     parser.add_argument(
@@ -34,60 +72,38 @@ def main() -> int | str:
         action="store_true",
         help="say what is missing and what it would cost; sends nothing",
     )
-    hub = os.environ.get("HUB_DIR") or None
     parser.add_argument(
         "--hub-dir",
         type=Path,
-        default=hub,
+        default=os.environ.get("HUB_DIR") or None,
         help="folder with the public data sets, instead of the hub",
     )
-    args = parser.parse_args()
-    folder = build.ROOT / "datasets" / args.dataset
-    if not (folder / "teacher" / "teacher.yaml").is_file():
-        there = ", ".join(
-            sorted(path.parts[-3] for path in build.ROOT.glob("datasets/*/teacher/teacher.yaml"))
-        )
-        return f"error: no dataset {args.dataset!r} with a teacher/teacher.yaml. There are: {there}"
-    try:
-        run = Run(folder, args.limit, args.hub_dir, offline=args.dry_run)
-        with closing(run.store.db):
-            asyncio.run(run.run())
-            if args.dry_run:
-                _table(run)
-            else:
-                print(run.status())
-                print(
-                    f"dropped: {', '.join(f'{why} {n:,}' for why, n in run.dropped.most_common()) or 'none'}"
-                )
-                print(
-                    f"calls: {', '.join(f'{outcome} {n:,}' for outcome, n in run.store.outcomes().items()) or 'none'}"
-                )
-                print(run.export())
-    except (MixError, HubError, RowError) as error:
-        return f"error: {error}"
-    except OSError as error:
-        return f"error: {error.filename or folder}: {error.strerror}"
-    return f"stopped: {run.stopped}" if run.stopped else int(not args.dry_run and bool(run.short))
+    return parser.parse_args(words)
 
 
-def _table(run: Run) -> None:
-    """What is missing and what it would cost, a line a category."""
-    lines, names = (
-        list(run.estimate()),
-        ("rows", "to write", "requests", "tokens in", "tokens out", "dollars", "minutes"),
-    )
-    print(f"{'category':<18}" + "".join(f"{name:>12}" for name in names))
-    for name, *counts in [*lines, ["all", *map(sum, list(zip(*lines, strict=True))[1:])]]:
+def show_estimates(run: Run, limit: int) -> None:
+    """Print what is missing and what it would cost, a line a category."""
+    found = list(estimates(run.teaching, run.clients, run.tally, limit))
+    total = Estimate("all", 0, 0)
+    for estimate in found:
+        for field in fields(Estimate)[1:]:
+            setattr(total, field.name, getattr(total, field.name) + getattr(estimate, field.name))
+    names = [field.name.replace("_", " ") for field in fields(Estimate)]
+    print(f"{names[0]:<18}" + "".join(f"{name:>12}" for name in names[1:]))
+    for estimate in [*found, total]:
+        category, *numbers = astuple(estimate)
         cells = [
-            f"{count:>12,.2f}" if of == "dollars" else f"{count:>12,.0f}"
-            for of, count in zip(names, counts, strict=True)
+            f"{number:>12,.2f}" if name == "dollars" else f"{number:>12,.0f}"
+            for name, number in zip(names[1:], numbers, strict=True)
         ]
-        print(f"{name:<18}{''.join(cells)}")
+        print(f"{category:<18}{''.join(cells)}")
+    caps = run.teaching.settings
     print(
         "Rejected rows are asked again, twice at most: up to three times as much. Spent so far: "
-        f"${run.store.spent / DOLLAR:.4f} of ${run.settings.cap_dollars:g}, {run.store.tokens:,} of {run.settings.cap_tokens:,} tokens."
+        f"${run.ledger.dollars:.4f} of ${caps.cap_dollars:g}, "
+        f"{run.ledger.tokens:,} of {caps.cap_tokens:,} tokens."
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

@@ -1,4 +1,6 @@
-"""Accepted rows of a teacher as a source of the mix: one JSON object a line, written by `python -m preprocess.teacher`."""
+"""Accepted rows of a teacher as a source of the mix: one JSON object a line, written by `python -m
+preprocess.teacher`.
+"""
 
 import base64
 import json
@@ -50,7 +52,6 @@ def conversations(path: Path) -> Iterator[Conversation | Note]:
             )
             teachers[row["teacher"]] += 1
         except (ValueError, KeyError, TypeError) as error:
-            raise MixError(
-                f"{path}:{number}: {type(error).__name__} {error}; run python -m preprocess.teacher again"
-            ) from None
+            problem = f"{type(error).__name__} {error}; run python -m preprocess.teacher again"
+            raise MixError(f"{path}:{number}: {problem}") from None
     yield from (Note(f"{NOTE}{teacher}", count) for teacher, count in sorted(teachers.items()))

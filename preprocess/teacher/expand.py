@@ -1,257 +1,187 @@
-"""The run: chains of jobs through the teacher, their proof, the judge and the store; then the accepted rows as plain files.
+"""The run: chains of jobs through the teacher, and the accepted rows as plain files.
 
-Memory does not grow with the number of requests: a chain holds its last questions, the rest is in the store.
+Memory does not grow with the number of requests: a chain holds its last questions, the rest is in
+the store.
 """
+
+from __future__ import annotations
 
 import asyncio
 import gc
 import signal
 import sqlite3
 import sys
-import time
-from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
+from common.asking import ledger, replies
+from common.asking.client import Address, Client, key_of
+from common.asking.database import Database
+from common.asking.ledger import Ledger
+from common.asking.paid import PaidClient
+from common.asking.replies import Replies
+from common.asking.retries import NoReply, Stop
+from common.files import read_text, shown
 from preprocess import gates, mix
-from preprocess.teacher import plan, proof
-from preprocess.teacher.endpoint import IMAGE, Endpoint, NoReply
-from preprocess.teacher.store import DOLLAR, Stop, Store
+from preprocess.teacher import jobs, verdicts
+from preprocess.teacher.jobs import Job
+from preprocess.teacher.settings import Teaching
+from preprocess.teacher.tally import Tally
+from preprocess.teacher.verdicts import Verdicts
+from preprocess.teacher.writer import Writer
 
-TRIES = 3  # of a row: once, and twice more with the reason
-SECONDS_A_TOKEN = 1 / 40  # of one request, as --dry-run expects it
-SAID_ONCE = ("refused", "judge")  # how reasons begin after which a row is not asked again
+STORE = ".teacher.sqlite"  # in the dataset's folder
 
 
 class Run:
-    def __init__(self, folder: Path, limit: int, hub: Path | None, offline: bool = False):
-        """Raises MixError. `offline`: nothing is paid for; what is not stored is counted as missing."""
-        self.folder, self.limit, self.hub, self.offline = folder, limit, hub, offline
-        self.settings, self.prompts = plan.load(folder)
-        self.judging = self.prompts.pop("judge")
-        self.mix: mix.Mix = mix.load(folder / "mix.yaml")
-        self.system = (folder / "system" / "training.md").read_text(encoding="utf-8").strip()
-        uses = {"base" if prompt.replay else "teacher" for prompt in self.prompts.values()} | {
-            "judge"
-        }
-        named = {role: getattr(self.settings, role) for role in sorted(uses)}
-        self.endpoints = {
-            role: Endpoint(of, role, self.settings, offline) for role, of in named.items() if of
-        }
-        self.wanted = sum(plan.size(prompt, folder, limit) for prompt in self.prompts.values())
-        self.store = Store(
-            folder / ".teacher.sqlite", self.settings.cap_dollars, self.settings.cap_tokens
+    """One run over everything that a dataset's teacher is asked for.
+
+    Args:
+        teaching: What is asked for.
+        limit: At most so many variations of a seed and problems of a kind.
+        hub: A folder with the public sets in the hub's place.
+        offline: Nothing is asked; what is not stored is counted as missing.
+
+    Raises:
+        AskingError: The environment lacks a key.
+        StoreError: The store cannot be opened.
+        MixError: A file of the dataset cannot be used.
+    """
+
+    def __init__(self, teaching: Teaching, limit: int, hub: Path | None, offline: bool = False):
+        self.teaching = teaching
+        self.limit = limit
+        self.hub = hub
+        self.offline = offline
+        settings = teaching.settings
+        folder = teaching.folder
+        rules = mix.load(folder / "mix.yaml").gates
+        system = read_text(folder / "system" / "training.md").strip()
+        wanted = sum(jobs.size(prompt, folder, limit) for prompt in teaching.prompts.values())
+        clients = {} if offline else _clients(teaching)
+        schema = ledger.SCHEMA + replies.SCHEMA + verdicts.SCHEMA
+        self.database = Database(folder / STORE, schema)
+        self.ledger = Ledger(
+            self.database, settings.cap_dollars, settings.cap_tokens, "teacher.yaml"
         )
-        for endpoint in self.endpoints.values():
-            endpoint.store = self.store
-        self.rows, self.rejected, self.dropped = 0, Counter(), Counter()
-        self.missing: dict[str, list[plan.Job]] = defaultdict(
-            list
-        )  # of each chain that was cut the job it was cut at
-        self.short: Counter[str] = Counter()  # rows behind those
-        self.stopped, self.started, self.paid_before = "", time.monotonic(), self.store.tokens
+        self.verdicts = Verdicts(self.database)
+        kept = Replies(self.database)
+        self.clients = {
+            role: PaidClient(
+                clients.get(role), endpoint.model, endpoint.terms, role, kept, self.ledger
+            )
+            for role, endpoint in teaching.endpoints.items()
+        }
+        self.writer = Writer(teaching, system, rules, self.clients, self.verdicts)
+        self.tally = Tally(wanted, self.ledger, settings.cap_dollars, self.writer.rejected)
+        self.stopped = ""  # why the run could not go on
 
     async def run(self) -> None:
-        """Run all chains. Raises MixError; `stopped` and `short` say why not all of them went to their end."""
+        """Run all chains. `stopped` and `tally.short` say why not all of them went to their end.
+
+        Raises MixError, FileError, HubError or RowError.
+        """
         gates.tokenizer()
         gc.freeze()  # its vocabulary and the prompts stay: not to be looked through again and again
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(
-                number, self._stop, "interrupted; what was in flight is stored"
-            )
-        chains, show = self._chains(), asyncio.create_task(self._progress())
+            why = "interrupted; what was in flight is stored"
+            asyncio.get_running_loop().add_signal_handler(number, self._stop, why)
+        chains = self._chains()
+        show = asyncio.create_task(self._show_progress())
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self.settings.concurrency):
-                    group.create_task(self._worker(chains))
-        except* (ValueError, OSError, RuntimeError) as errors:  # MixError and RowError among them
+                for _ in range(self.teaching.settings.concurrency):
+                    group.create_task(self._work(chains))
+        except* (ValueError, OSError, RuntimeError) as errors:  # every AetherError among them
             raise errors.exceptions[0] from None
         finally:
             show.cancel()
-            for endpoint in self.endpoints.values():
-                await endpoint.client.close()
+            for client in self.clients.values():
+                await client.close()
+
+    def export(self) -> str:
+        """Write teacher/accepted/<category>.jsonl, aside and renamed; says in one line what was
+        written.
+        """
+        folder = self.teaching.folder / "teacher" / "accepted"
+        folder.mkdir(exist_ok=True)
+        written = []
+        for category in self.teaching.prompts:
+            part = folder / f"{category}.jsonl.part"
+            count = 0
+            with part.open("w", encoding="utf-8") as file:
+                for row in self.verdicts.accepted(category):
+                    file.write(row + "\n")
+                    count += 1
+            part.replace(folder / f"{category}.jsonl")
+            written.append(f"{category} {count:,}")
+        return f"{folder}: {', '.join(written)} rows"
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why
 
-    def _chains(self) -> Iterator[Iterator[plan.Job]]:
+    def _chains(self) -> Iterator[Iterator[Job]]:
         """One chain of each category in turn, so that a cap cuts all of them alike."""
-        of = self.folder, self.settings, self.limit, self.hub
-        for turn in zip_longest(
-            *(plan.chains(name, prompt, *of) for name, prompt in self.prompts.items())
-        ):
-            yield from (chain for chain in turn if chain)
-
-    async def _worker(self, chains: Iterator) -> None:
-        for chain in chains:
-            told: list[str] = []
-            for job in chain:
-                if self.stopped:
-                    return
-                try:
-                    question, why = await self._row(job, told)
-                except (
-                    NoReply
-                ) as error:  # the chain ends here: what comes after depends on this reply
-                    self.missing[job.category].append(job)
-                    left = 1 + sum(1 for _ in chain)
-                    self.short[job.category] += left
-                    self.dropped[f"no reply ({error}), the next run asks again"] += left
-                    break
-                except Stop as error:
-                    return self._stop(str(error))
-                except sqlite3.Error as error:
-                    return self._stop(
-                        f"{self.store.path}: {error}; what was paid for before is stored, make room and run it again"
-                    )
-                self.rows += why is None
-                self.dropped.update([why.partition(":")[0]] if why else [])
-                told = [*told, question][-plan.SHOWN :] if question else told
-
-    async def _row(self, job: plan.Job, told: list[str]) -> tuple[str, str | None]:
-        """(the question first drafted, why the row was dropped or None). Raises what Endpoint.ask raises."""
-        endpoint, schema, first, failed = (
-            self.endpoints["base" if job.replay else "teacher"],
-            plan.Draft,
-            "",
-            None,
-        )
-        for attempt in range(1, 2 if job.replay else TRIES + 1):
-            longer = failed is not None and failed[1].startswith("cut off")
-            body = endpoint.body(job.messages(told, failed), None if job.replay else schema, longer)
-            key, reply = await endpoint.ask(body, job.version, job.category)
-            reason, question, text = self.store.verdict(key) or await self._decide(
-                job, key, reply, endpoint.of
-            )
-            first = first or question
-            if reason is None:
-                return first, None
-            self.rejected[reason.partition(":")[0]] += 1
-            if reason.startswith(SAID_ONCE):
-                break
-            failed = text, f"{reason} (try {attempt} of {TRIES})"
-        return first, reason
-
-    async def _decide(
-        self, job: plan.Job, key: bytes, reply: str, by: plan.Endpoint
-    ) -> tuple[str | None, str, str]:
-        """(why it is rejected or None, its first question, its text), kept in the store."""
-        look = partial(
-            proof.judge_reply,
-            job,
-            reply,
-            self.mix.gates,
-            job.system if job.replay else self.system,
-            by,
-        )
-        # To run Python takes seconds, all else less than to hand it to another thread or process.
-        verdict, scores = await asyncio.to_thread(look) if "```py" in reply else look(), ""
-        reason = verdict.reason or self._twin(job, verdict)
-        if not reason and not job.replay and "judge" in self.endpoints:
-            reason, scores = await self._judged(job, verdict)
-            reason = reason or self._twin(job, verdict)  # another may have come in meanwhile
-        await self.store.decide(key, job.id, job.category, replace(verdict, reason=reason), scores)
-        return reason, verdict.question, verdict.text
-
-    def _twin(self, job: plan.Job, verdict: proof.Verdict) -> str | None:
-        if self.mix.gates and (
-            twin := self.store.twin(
-                job.id, verdict.signed, verdict.bands, self.mix.gates.near_duplicate
-            )
-        ):
-            return f"near-duplicate: of {twin}; take another situation and other words"
-        return None
-
-    async def _judged(self, job: plan.Job, verdict: proof.Verdict) -> tuple[str | None, str]:
-        """(why the judge drops it or None, its scores as it gave them)."""
-        judge, route = (
-            self.endpoints["judge"],
-            f"It must route to {job.target}." if job.target else "",
-        )
-        asked = f"Category: {job.category}. {route}\n\n{verdict.shown}"
-        messages = [
-            {"role": "system", "content": self.judging.prompt},
-            {"role": "user", "content": asked},
+        by_category = [
+            jobs.chains(self.teaching, category, self.limit, self.hub)
+            for category in self.teaching.prompts
         ]
-        for _ in range(2):
-            _, reply = await judge.ask(
-                judge.body(messages, plan.Scores), self.judging.version, job.category
-            )
-            if scores := proof.scores(reply):
-                low = min(scores.voice, scores.correctness, scores.helpfulness) < self.settings.bar
-                return (
-                    f"judged below the bar: {scores.model_dump_json()}" if low else None,
-                    scores.model_dump_json(),
-                )
-            messages = [*messages, {"role": "user", "content": "Reply with the JSON object alone."}]
-        return "judge gave no scores", ""
+        for turn in zip_longest(*by_category):
+            for chain in turn:
+                if chain is not None:
+                    yield chain
 
-    def export(self) -> str:
-        """Write teacher/accepted/<category>.jsonl, aside and renamed; says in one line what was written."""
-        (to := self.folder / "teacher" / "accepted").mkdir(exist_ok=True)
-        written = []
-        for category in self.prompts:
-            part = to / f"{category}.jsonl.part"
-            with part.open("w", encoding="utf-8") as file:
-                count = sum(1 for row in self.store.accepted(category) if file.write(row + "\n"))
-            part.replace(to / f"{category}.jsonl")
-            written.append(f"{category} {count:,}")
-        return f"{to}: {', '.join(written)} rows"
+    async def _work(self, chains: Iterator[Iterator[Job]]) -> None:
+        """Write the rows of one chain after the other, until none is left or the run is stopped."""
+        for chain in chains:
+            try:
+                await self._write(chain)
+            except Stop as stop:
+                self._stop(str(stop))
+            except sqlite3.Error as error:
+                kept = "what was paid for before is stored, make room and run it again"
+                self._stop(f"{shown(self.database.path)}: {error}; {kept}")
+            if self.stopped:
+                return
 
-    def status(self) -> str:
-        store, seconds, dropped = (
-            self.store,
-            max(time.monotonic() - self.started, 1e-3),
-            sum(self.dropped.values()),
-        )
-        why = ", ".join(f"{reason} {count:,}" for reason, count in self.rejected.most_common())
-        left = (self.wanted - self.rows - dropped) * seconds / max(self.rows + dropped, 1) / 60
-        return (
-            f"{self.rows + dropped:,} of {self.wanted:,} rows: {self.rows:,} accepted, {dropped:,} dropped; "
-            f"replies rejected: {why or 'none'}; {(store.tokens - self.paid_before) / seconds:,.0f} tokens/s, "
-            f"${store.spent / DOLLAR:.4f} of ${self.settings.cap_dollars:g}, {left:.0f} min left"
-        )
+    async def _write(self, chain: Iterator[Job]) -> None:
+        """Write the rows of a chain. Raises Stop or sqlite3.Error."""
+        told: list[str] = []
+        for job in chain:
+            if self.stopped:
+                return
+            try:
+                row = await self.writer.row(job, told)
+            except NoReply as error:  # what comes after depends on this reply
+                self.tally.cut(job, 1 + sum(1 for _ in chain), str(error))
+                return
+            self.tally.count(row)
+            if row.question:
+                told = [*told, row.question][-jobs.SHOWN :]
 
-    async def _progress(self) -> None:
+    async def _show_progress(self) -> None:
+        """The tally on one line that is rewritten on a terminal, or a line every half minute
+        elsewhere.
+        """
+        terminal = sys.stderr.isatty()
         while not self.offline:
-            await asyncio.sleep(2 if sys.stderr.isatty() else 30)
-            print(
-                f"  {self.status()}",
-                file=sys.stderr,
-                end="\r" if sys.stderr.isatty() else "\n",
-                flush=True,
-            )
+            await asyncio.sleep(2 if terminal else 30)
+            end = "\r" if terminal else "\n"
+            print(f"  {self.tally}", file=sys.stderr, end=end, flush=True)
 
-    def estimate(self) -> Iterator[list]:
-        """[category, rows, rows to write, requests, tokens in, tokens out, dollars, minutes] of what is missing, at one try a row."""
-        seconds = SECONDS_A_TOKEN / self.settings.concurrency
-        for name, prompt in self.prompts.items():
-            short, sums = self.short[name], [0.0] * 5
-            sent = [
-                gates._tokens(job.system) + gates._tokens(job.ask) + IMAGE * len(job.images)
-                for job in self.missing[name]
-            ]
-            asked = {
-                "base" if prompt.replay else "teacher": (
-                    sum(sent) / max(len(sent), 1),
-                    prompt.reply_tokens,
-                )
-            }
-            if "judge" in self.endpoints and not prompt.replay:
-                asked["judge"] = (
-                    gates._tokens(self.judging.prompt) + prompt.reply_tokens,
-                    self.judging.reply_tokens,
-                )
-            for role, (into, out) in asked.items():
-                dollars, minutes = (
-                    self.endpoints[role].price(into, out) / DOLLAR,
-                    out * seconds / 60,
-                )
-                sums = [
-                    have + short * one
-                    for have, one in zip(sums, (1, into, out, dollars, minutes), strict=True)
-                ]
-            yield [name, plan.size(prompt, self.folder, self.limit), short, *sums]
+
+def _clients(teaching: Teaching) -> dict[str, Client]:
+    """The endpoints as clients, by role. Raises AskingError where the environment lacks a key."""
+    settings = teaching.settings
+    clients = {}
+    for role, endpoint in teaching.endpoints.items():
+        key = key_of(endpoint.key_env, f"teacher.yaml: {role}")
+        clients[role] = Client(
+            Address(endpoint.url.rstrip("/"), endpoint.model, key, endpoint.provider),
+            f"url, model and key_env of {role} in teacher.yaml",
+            settings.concurrency,
+            settings.timeout_seconds,
+            settings.backoff_seconds,
+        )
+    return clients

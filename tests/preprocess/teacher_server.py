@@ -1,7 +1,8 @@
-"""python tests/preprocess/teacher_server.py PORT LOG [--calm SECONDS] [--answers FILE]: a teacher and judge on loopback that misbehaves on a schedule.
+"""python tests/preprocess/teacher_server.py PORT LOG [--calm SECONDS] [--answers FILE]: a teacher
+and judge on loopback that misbehaves on a schedule.
 
-LOG holds a line for every request, {"key", "did", "in", "out", "whole"}, with the tokens it bills, and a second one that bills nothing
-with `whole` when the reply went out to its last byte.
+LOG holds a line for every request, {"key", "did", "in", "out", "whole"}, with the tokens it bills,
+and a second one that bills nothing with `whole` when the reply went out to its last byte.
 """
 
 import argparse
@@ -70,7 +71,8 @@ numbers, total = (
 def prose(rng: random.Random, words: int) -> str:
     said = []
     while len(said) < words:
-        said += f"the {rng.choice(WORDS)} and the {rng.choice(WORDS)} of {rng.randint(2, 9999)} have to be there for it".split()
+        named = f"the {rng.choice(WORDS)} and the {rng.choice(WORDS)} of {rng.randint(2, 9999)}"
+        said += f"{named} have to be there for it".split()
     return " ".join(said[:words]).capitalize() + "."
 
 
@@ -104,8 +106,8 @@ def spoilt(did: str, made: dict, last: list[dict]) -> str:
 
 
 SCHEDULE = {  # every so manieth request
-    13: "broken JSON", 17: "wrong answer", 19: "duplicate", 23: "500", 29: "cut off", 31: "half reply", 37: "half body", 41: "refusal",
-    67: "503", 83: "hang",
+    13: "broken JSON", 17: "wrong answer", 19: "duplicate", 23: "500", 29: "cut off",
+    31: "half reply", 37: "half body", 41: "refusal", 67: "503", 83: "hang",
 }  # fmt: skip
 
 

@@ -1,6 +1,8 @@
-"""The teacher against a server that misbehaves: what was paid for is kept, asked once, within the cap, also when killed.
+"""The teacher against a server that misbehaves: what was paid for is kept, asked once, within the
+cap, also when killed.
 
-STORM=1 pytest tests/preprocess/test_teacher.py -k storm    # 2,000 requests and 20 kills instead of the small version
+STORM=1 pytest tests/preprocess/test_teacher.py -k storm    # 2,000 requests and 20 kills instead of
+the small version
 """
 
 from __future__ import annotations
@@ -16,21 +18,29 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
 
+from common.asking import ledger
+from common.asking.database import Database
+from common.asking.ledger import PICODOLLARS, Ledger
+from common.errors import command
 from preprocess import build, mix
 from preprocess.rows import Note
+from preprocess.source import MixError, load
 from preprocess.sources.seeds import Seed, SeedTurn
-from preprocess.teacher import accepted, plan, proof
+from preprocess.teacher import accepted, given, jobs, proof, settings, verdicts
 from preprocess.teacher.__main__ import main
-from preprocess.teacher.store import DOLLAR, Store
+from preprocess.teacher.expand import STORE, Run
+from preprocess.teacher.verdicts import Verdicts
 
-AETHER = ROOT / "datasets" / "aether"
+AETHER = settings.read(ROOT / "datasets" / "aether")
 SEEDS, VARIATIONS, KILLS, APART = (60, 18, 20, 130) if os.environ.get("STORM") else (6, 4, 3, 25)
 CONCURRENCY, ALL = 8, 10**9
 PROMPT = "# This category: {}\nWrite a row."
@@ -161,19 +171,13 @@ def change(path: Path, **keys: object) -> None:
 
 @contextmanager
 def server(folder: Path, *options: str):
-    """The server, told the answers of the problems, and the dataset's teacher.yaml pointing at it."""
+    """The server, told the answers of the problems; the dataset's teacher.yaml points at it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings, prompts = plan.load(folder)
-    jobs = [
-        job
-        for chain in plan.chains("problem", prompts["problem"], folder, settings, ALL, None)
-        for job in chain
-    ]
-    (folder / "answers.json").write_text(
-        json.dumps({job.given[0].user: job.check["value"] for job in jobs})
-    )
+    chains = jobs.chains(settings.read(folder), "problem", ALL, None)
+    answers = {job.given[0].user: job.check["value"] for chain in chains for job in chain}
+    (folder / "answers.json").write_text(json.dumps(answers))
     ours = dict(
         yaml.safe_load((folder / "teacher" / "teacher.yaml").read_text())["teacher"],
         url=f"http://127.0.0.1:{port}/v1",
@@ -196,18 +200,11 @@ def server(folder: Path, *options: str):
 
 
 def finished(folder: Path, *options: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of the command, for a dataset that is not under the repository."""
-    out, err, root, argv = io.StringIO(), io.StringIO(), build.ROOT, sys.argv
+    """(exit code, stdout, stderr) of the command, for a dataset outside of the repository."""
+    out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        try:
-            build.ROOT, sys.argv = folder.parents[1], ["teacher", folder.name, *options]
-            code = main()
-        except SystemExit as error:
-            code = error.code
-        finally:
-            build.ROOT, sys.argv = root, argv
-    said = f"{err.getvalue()}{code}\n" if isinstance(code, str) else err.getvalue()
-    return int(bool(code)), out.getvalue(), said
+        code = command(partial(main, [folder.name, *options], folder.parents[1]))
+    return code, out.getvalue(), err.getvalue()
 
 
 def started(folder: Path) -> multiprocessing.Process:
@@ -222,8 +219,16 @@ def log(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def opened(folder: Path) -> Store:
-    return Store(folder / ".teacher.sqlite", 1, 1)
+@contextmanager
+def opened(folder: Path) -> Iterator[Ledger]:
+    """The bill in a store that no run has open."""
+    database = Database(folder / STORE, ledger.SCHEMA)
+    with closing(database):
+        yield Ledger(database, 1, 1, "here")
+
+
+def stored_keys(bill: Ledger) -> set[str]:
+    return {key.hex() for (key,) in bill.database.read("SELECT key FROM replies")}
 
 
 def picodollars(line: dict) -> int:
@@ -241,17 +246,15 @@ def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was
             process.kill()
             process.join()
             time.sleep(0.1)  # the server ends what it was writing
-            store = opened(folder)
-            stored = {key.hex() for (key,) in store.db.execute("SELECT key FROM replies")}
-            newly = {line["key"] for line in log(folder) if line["whole"]} - stored - lost
-            in_flight = store.outcomes().get("lost in flight", 0) - sum(in_flight_then)
+            with opened(folder) as bill:
+                newly = {line["key"] for line in log(folder) if line["whole"]}
+                newly -= stored_keys(bill) | lost
+                in_flight = bill.outcomes().get("lost in flight", 0) - sum(in_flight_then)
+                billed = sum(map(picodollars, log(folder)))
+                assert bill.spent >= billed, "more was spent than is charged"
             assert len(newly) <= in_flight <= CONCURRENCY, "more was lost than was in flight"
             lost |= newly
             in_flight_then.append(in_flight)
-            assert store.spent >= sum(map(picodollars, log(folder))), (
-                "more was spent than is charged"
-            )
-            store.db.close()
         code, out, err = finished(folder)
         assert code == 0, err
         requests = log(folder)
@@ -263,10 +266,10 @@ def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was
     assert {key for key, times in Counter(whole).items() if times > 1} <= lost, (
         "something was asked twice that was not lost"
     )
-    store = opened(folder)
-    stored = {key.hex() for (key,) in store.db.execute("SELECT key FROM replies")}
-    assert set(whole) - stored <= lost
-    assert store.spent >= sum(map(picodollars, requests))
+    with opened(folder) as bill:
+        assert set(whole) - stored_keys(bill) <= lost
+        charged = bill.spent
+    assert charged >= sum(map(picodollars, requests))
     assert set(line["did"] for line in requests) > {
         "429",
         "500",
@@ -277,12 +280,10 @@ def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was
     }
 
     sent = sum(not line["whole"] for line in requests)
-    print(
-        f"{sent} requests, {KILLS} kills, in flight at them {in_flight_then}, {len(lost)} whole replies lost with them"
-    )
-    print(
-        f"charged {store.spent / DOLLAR:.4f}, billed {sum(map(picodollars, requests)) / DOLLAR:.4f}\n{out}"
-    )
+    billed = sum(map(picodollars, requests)) / PICODOLLARS
+    print(f"{sent} requests, {KILLS} kills, in flight at them {in_flight_then}")
+    print(f"{len(lost)} whole replies lost with them")
+    print(f"charged {charged / PICODOLLARS:.4f}, billed {billed:.4f}\n{out}")
 
 
 def test_the_cap_is_never_passed(folder):
@@ -292,14 +293,12 @@ def test_the_cap_is_never_passed(folder):
         for _ in range(2):  # a restart knows what was spent
             code, out, err = finished(folder)
             assert code == 1 and "the cap of $0.02" in err
-            assert sum(map(picodollars, log(folder))) <= cap * DOLLAR
-        assert sum(map(picodollars, log(folder))) > 0.7 * cap * DOLLAR
+            assert sum(map(picodollars, log(folder))) <= cap * PICODOLLARS
+        assert sum(map(picodollars, log(folder))) > 0.7 * cap * PICODOLLARS
         count = len(log(folder))
-        change(
-            folder / "teacher" / "teacher.yaml",
-            cap_dollars=50.0,
-            cap_tokens=opened(folder).tokens + 10,
-        )
+        with opened(folder) as bill:
+            tokens = bill.tokens
+        change(folder / "teacher" / "teacher.yaml", cap_dollars=50.0, cap_tokens=tokens + 10)
         assert finished(folder)[0] == 1 and len(log(folder)) == count, (
             "the cap in tokens let a request through"
         )
@@ -340,8 +339,8 @@ def test_accepted_rows_reach_the_dataset_its_report_and_its_card(folder, monkeyp
     assert first_seeds == {"async-000", "async-001"}
 
 
-def job(**about: object) -> plan.Job:
-    return plan.Job(
+def job(**about: object) -> jobs.Job:
+    return jobs.Job(
         **{"id": "j", "category": "async", "group": "g", "version": 1, "system": "s", "ask": "a"}
         | about
     )
@@ -359,11 +358,11 @@ def body(text: str | None = None, ended: str = "stop", **turn: str) -> str:
     )
 
 
-def look(given: plan.Job, reply: str) -> proof.Verdict:
+def look(given: jobs.Job, reply: str) -> proof.Verdict:
     gates = mix.Gates(
         max_tokens=4000, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks=False
     )
-    return proof.judge_reply(given, reply, gates, "You are AetherAI.", SETTINGS.teacher)
+    return proof.prove(given, reply, gates, "You are AetherAI.", AETHER.settings.teacher)
 
 
 NUMBER = {"kind": "number", "value": 42, "tolerance": 1e-6}
@@ -428,7 +427,8 @@ ASKED = (SeedTurn(user="What is it?"),)
         (
             job(),
             body(
-                answer="Run it:\n\n```python\nimport socket\nassert socket.create_connection(('1.1.1.1', 80))\n```"
+                answer="Run it:\n\n```python\nimport socket\n"
+                "assert socket.create_connection(('1.1.1.1', 80))\n```"
             ),
             "Python does not",
         ),
@@ -447,14 +447,16 @@ ASKED = (SeedTurn(user="What is it?"),)
         (
             job(replay=True, given=ASKED, check=CALL),
             body(
-                '<think>Call f.</think><tool_calls>[{"name": "f", "arguments": {"n": 3}}]</tool_calls>'
+                "<think>Call f.</think>"
+                '<tool_calls>[{"name": "f", "arguments": {"n": 3}}]</tool_calls>'
             ),
             None,
         ),
         (
             job(replay=True, given=ASKED, check=CALL),
             body(
-                '<think>Call f.</think><tool_calls>[{"name": "f", "arguments": {"n": "3"}}]</tool_calls>'
+                "<think>Call f.</think>"
+                '<tool_calls>[{"name": "f", "arguments": {"n": "3"}}]</tool_calls>'
             ),
             "wrong tool call",
         ),
@@ -467,34 +469,27 @@ def test_proof(given, reply, reason):
     )
 
 
-SETTINGS = plan.load(AETHER)[0]
-PROMPTS = {
-    p.stem: mix.load(p, plan.Prompt)
-    for p in sorted((AETHER / "teacher").glob("*.yaml"))
-    if p.stem != "teacher"
-}
+SEEDED = [name for name, prompt in AETHER.prompts.items() if prompt.seeds]
 
 
 def test_every_category_of_the_teacher_is_one_of_the_mix_or_left_off():
-    assert set(SETTINGS.categories) <= set(mix.load(AETHER / "mix.yaml").quotas)
-    assert set(PROMPTS) - {"judge"} == {*SETTINGS.categories, "replay"}
+    assert set(AETHER.prompts) <= set(mix.load(AETHER.folder / "mix.yaml").quotas)
+    written = {path.stem for path in (AETHER.folder / "teacher").glob("*.yaml")}
+    assert written - {"teacher", "judge"} == {*AETHER.prompts, "replay"}
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(PROMPTS) if PROMPTS[n].seeds])
+@pytest.mark.parametrize("name", SEEDED)
 def test_jobs_of_the_prompt_files_differ_are_the_same_every_time_and_fit_their_seeds(name):
-    def jobs() -> list[plan.Job]:
-        chains = list(
-            plan.chains(name, PROMPTS[name], AETHER, SETTINGS, ALL, None)
-        )  # all begun before any is run
+    def made() -> list[jobs.Job]:
+        chains = list(jobs.chains(AETHER, name, ALL, None))  # all begun before any is run
         return [job for chain in chains for job in chain]
 
-    made, written = (
-        jobs(),
-        {seed.id: seed for seed in mix.load(AETHER / PROMPTS[name].seeds, list[Seed])},
-    )
-    assert made == jobs() and len(made) == plan.size(PROMPTS[name], AETHER, ALL)
-    assert len({job.ask for job in made}) == len(made)
-    for job in made:
+    first = made()
+    prompt = AETHER.prompts[name]
+    written = {seed.id: seed for seed in load(AETHER.folder / prompt.seeds, list[Seed])}
+    assert first == made() and len(first) == jobs.size(prompt, AETHER.folder, ALL)
+    assert len({job.ask for job in first}) == len(first)
+    for job in first:
         seed = written[job.group]
         assert job.target == seed.target and set(seed.tags) <= set(job.tags)
         assert (len(job.given) == len(seed.turns)) == (
@@ -503,10 +498,8 @@ def test_jobs_of_the_prompt_files_differ_are_the_same_every_time_and_fit_their_s
 
 
 def test_the_hand_written_seeds_pass_the_proof_they_teach():
-    for name in SETTINGS.categories:
-        if not PROMPTS[name].seeds:
-            continue
-        for seed in mix.load(AETHER / PROMPTS[name].seeds, list[Seed]):
+    for name in SEEDED:
+        for seed in load(AETHER.folder / AETHER.prompts[name].seeds, list[Seed]):
             if all(turn.answer and turn.reasoning for turn in seed.turns):
                 given = job(
                     category=name, turns=len(seed.turns), target=seed.target, tags=tuple(seed.tags)
@@ -518,14 +511,14 @@ def test_the_hand_written_seeds_pass_the_proof_they_teach():
 
 
 def test_near_duplicates_are_found_as_they_come(tmp_path):
-    store = Store(tmp_path / "s", 1, 10)
+    kept = Verdicts(Database(tmp_path / "s", verdicts.SCHEMA))
     one = look(
         job(), body(reasoning="The queue grows by five a second and the worker takes four of them.")
     )
-    assert store.twin("a", one.signed, one.bands, 0.8) is None
-    asyncio.run(store.decide(b"1", "a", "async", one, ""))
-    assert store.twin("a", one.signed, one.bands, 0.8) is None, "a row is no twin of itself"
-    assert store.twin("b", one.signed, one.bands, 0.8) == "a"
+    assert kept.twin("a", one, 0.8) is None
+    asyncio.run(kept.keep(b"1", "a", "async", one, ""))
+    assert kept.twin("a", one, 0.8) is None, "a row is no twin of itself"
+    assert kept.twin("b", one, 0.8) == "a"
     other = look(
         job(),
         body(
@@ -533,22 +526,35 @@ def test_near_duplicates_are_found_as_they_come(tmp_path):
             reasoning="Bread is due at six and the oven is cold until five.",
         ),
     )
-    assert store.twin("b", other.signed, other.bands, 0.8) is None
+    assert kept.twin("b", other, 0.8) is None
 
 
 def test_a_second_run_on_the_same_store_and_a_damaged_store_are_refused(folder):
-    store = opened(folder)
+    with opened(folder):
+        code, _, err = finished(folder, "--dry-run")
+    assert code == 1 and err.startswith("error: ") and err.count("\n") == 1
+    assert "another run has it open" in err
+    (folder / STORE).write_bytes(b"no database, " * 1000)
     code, _, err = finished(folder, "--dry-run")
-    assert (
-        code == 1
-        and err.startswith("error: ")
-        and "another run has it open" in err
-        and "Traceback" not in err
-    )
-    store.db.close()
-    (folder / ".teacher.sqlite").write_bytes(b"no database, " * 1000)
-    code, _, err = finished(folder, "--dry-run")
-    assert code == 1 and ".teacher.sqlite" in err and "Traceback" not in err
+    assert code == 1 and STORE in err and err.count("\n") == 1
+
+
+def test_a_full_disk_stops_the_run_in_one_line_and_what_was_paid_for_stays(folder):
+    with server(folder, "--calm", "0.001"):
+        run = Run(settings.read(folder), ALL, None)
+        with closing(run.database):
+            pages = run.database.read("PRAGMA page_count").fetchone()[0]
+            run.database.read(f"PRAGMA max_page_count = {pages + 30}")
+            asyncio.run(run.run())
+            assert "database or disk is full; what was paid for before is stored" in run.stopped
+            assert run.stopped.count("\n") == 0
+            kept = run.ledger.outcomes()["reply"]
+        before = len(log(folder))
+        assert 0 < kept <= before
+        assert finished(folder)[0] == 0
+        whole = [line["key"] for line in log(folder) if line["whole"]]
+        twice = {key for key, times in Counter(whole).items() if times > 1}
+        assert len(twice) <= CONCURRENCY, "more was asked again than was in flight"
 
 
 @pytest.mark.parametrize(
@@ -618,11 +624,11 @@ def test_held_out_rows_are_kept_out_wherever_they_were_built(folder, monkeypatch
     messages[-1]["weight"] = 1
     if built is None:
         with pytest.raises(
-            mix.MixError,
+            MixError,
             match="heldout.jsonl: not there.*run python -m preprocess small --heldout first",
         ):
-            plan.benchmark(folder, None)
+            given.benchmark(folder, None)
     else:
         (folder / built).mkdir()
         (folder / built / "heldout.jsonl").write_text(json.dumps(row) + "\n")
-        assert plan.benchmark(folder, None).covered(asked)[0] == 1
+        assert given.benchmark(folder, None).covered(asked)[0] == 1

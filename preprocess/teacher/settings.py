@@ -1,0 +1,135 @@
+"""What a person writes for a teacher: teacher.yaml, and a prompt file for each category and for the
+judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from inspect_ai.model import GenerateConfig
+from pydantic import Field, ValidationError, model_validator
+
+from common.asking.client import COMPATIBLE, Provider
+from common.asking.paid import Terms
+from preprocess.source import MixError, Part, load
+
+JUDGE = "judge"
+
+
+class Endpoint(Part):
+    """A model that can be asked, and its prices in dollars a million tokens."""
+
+    name: str  # who answers, as the dataset's card will say it
+    url: str = ""  # ends in /v1; left out for a provider's own address
+    model: str
+    provider: Provider = COMPATIBLE
+    key_env: str | None = None  # the environment variable that holds the key
+    dollars_in: float = Field(ge=0)
+    dollars_out: float = Field(ge=0)
+    max_tokens: int = Field(gt=0)
+    # The reply format that the endpoint can be held to.
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    parameters: dict = {}  # sent as they are: temperature, reasoning_effort, ...
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Endpoint:
+        if self.provider == COMPATIBLE:
+            if not self.url:
+                raise ValueError(
+                    "url: missing; only a provider with an address of its own needs none"
+                )
+            return self
+        try:
+            GenerateConfig(**self.parameters)
+        except ValidationError as error:
+            raise ValueError(f"parameters: {error.errors()[0]['msg']}") from None
+        return self
+
+    @property
+    def terms(self) -> Terms:
+        """What a reply of it costs and what form it has."""
+        return Terms(
+            self.dollars_in, self.dollars_out, self.max_tokens, self.structured, self.parameters
+        )
+
+
+class Settings(Part):
+    """teacher.yaml. The caps hold over the life of the store, all runs together."""
+
+    cap_dollars: float = Field(gt=0)
+    cap_tokens: int = Field(gt=0)
+    concurrency: int = Field(gt=0)
+    timeout_seconds: float = Field(gt=0)
+    backoff_seconds: float = Field(gt=0)  # the first wait after a failure; it doubles
+    bar: int = Field(ge=1, le=5)  # the least of a row's three scores
+    seed: int
+    categories: list[str] = Field(min_length=1)
+    teacher: Endpoint
+    judge: Endpoint | None = None
+    base: Endpoint | None = None  # whose own replies are collected as replay
+
+
+class Call(Part):
+    """A request that one tool call answers."""
+
+    tools: str
+    user: str
+    name: str
+    arguments: dict[str, str | int]
+
+
+class Prompt(Part):
+    """<category>.yaml, and judge.yaml."""
+
+    version: int
+    prompt: str
+    reply_tokens: int = Field(gt=0)  # of a reply, as --dry-run expects them
+    seeds: str = ""  # a file of the dataset's folder
+    variations: int = 0  # of each seed
+    examples: list[str] = []  # ids of seeds, shown whole
+    axes: dict[str, list[str | int]] = {}  # one value of each is drawn for a row
+    problems: dict[Literal["gsm8k", "math", "problems", "diagrams"], int] = {}
+    calls: list[Call] = []
+    replay: bool = False  # the base model's own replies, unprompted
+
+    @property
+    def role(self) -> str:
+        """Which endpoint of teacher.yaml writes its rows."""
+        return "base" if self.replay else "teacher"
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Everything of a dataset's teacher folder.
+
+    Args:
+        folder: The dataset's.
+        prompts: By category.
+    """
+
+    folder: Path
+    settings: Settings
+    prompts: dict[str, Prompt]
+    judge: Prompt
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoints that its prompts use, by their role in teacher.yaml."""
+        roles = {prompt.role for prompt in self.prompts.values()}
+        named = {role: getattr(self.settings, role) for role in sorted({*roles, JUDGE})}
+        return {role: endpoint for role, endpoint in named.items() if endpoint is not None}
+
+
+def read(folder: Path) -> Teaching:
+    """The teacher's files in a dataset's folder. Raises MixError or FileError."""
+    files = folder / "teacher"
+    settings: Settings = load(files / "teacher.yaml", Settings)
+    prompts: dict[str, Prompt] = {}
+    for category in settings.categories:
+        prompts[category] = load(files / f"{category}.yaml", Prompt)
+        if prompts[category].replay and settings.base is None:
+            missing = f"base: {category} collects the base's replies; say where it runs"
+            raise MixError(f"{files / 'teacher.yaml'}: {missing}")
+    return Teaching(folder, settings, prompts, load(files / f"{JUDGE}.yaml", Prompt))
