@@ -157,7 +157,7 @@ def folder(tmp_path: Path) -> Path:
         "sources": sources,
     }
     write(to / "mix.yaml", plan_of)
-    (to / "problems").symlink_to(AETHER / "problems")
+    (to / "problems").symlink_to(AETHER.folder / "problems")
     return to
 
 
