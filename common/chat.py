@@ -8,8 +8,8 @@ A complete reply is
     {answer}
     [END FINAL RESPONSE]
 
-In Apriel-1.5 the turn markers and the response markers are plain text, several tokens each, not special tokens: a user can type
-them, and `skip_special_tokens` does not remove them.
+In Apriel-1.5 the turn markers and the response markers are plain text, several tokens each, not
+special tokens: a user can type them, and `skip_special_tokens` does not remove them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ REASONING = "Here are my reasoning steps:"
 BEGIN_FINAL, END_FINAL = "[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"
 TURN_MARKERS = (SYSTEM, USER, ASSISTANT, END_OF_TURN)
 IMAGE_TOKENS = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
-# What no reasoning, answer or user text of ours may contain: it would change what a reader of the rendered text sees.
+# What no reasoning, answer or user text of ours may contain: it would change what a reader of the
+# rendered text sees.
 RESERVED = (*TURN_MARKERS, BEGIN_FINAL, END_FINAL, *IMAGE_TOKENS)
 
 COMPLETE, TRUNCATED, UNANSWERED = "complete", "truncated", "unanswered"
@@ -35,7 +36,8 @@ def reserved_in(text: str) -> str | None:
 def compose(reasoning: str, answer: str) -> str:
     """The full reply as the model writes it, ready to stand as an assistant message.
 
-    Raises ValueError when a part is blank or holds a reserved marker: such a reply could not be split back.
+    Raises ValueError when a part is blank or holds a reserved marker: such a reply could not be
+    split back.
     """
     for name, part in (("reasoning", reasoning), ("answer", answer)):
         if not part.strip():
@@ -58,9 +60,10 @@ class Reply:
 def split(text: str) -> Reply:
     """Take a reply apart, however damaged; never raises.
 
-    The answer is what stands in the last block that was begun: a model that reasons about its own format may write the markers
-    before it means them. A block that was begun and not ended is `truncated`; a reply without one is `unanswered`, and all of it
-    counts as reasoning. Text after a turn marker is not the assistant's and is dropped.
+    The answer is what stands in the last block that was begun: a model that reasons about its own
+    format may write the markers before it means them. A block that was begun and not ended is
+    `truncated`; a reply without one is `unanswered`, and all of it counts as reasoning. Text after
+    a turn marker is not the assistant's and is dropped.
     """
     problems = []
     ends = [text.index(m) for m in TURN_MARKERS if m in text]
@@ -91,6 +94,7 @@ def split(text: str) -> Reply:
 
 
 def final_only(text: str) -> str:
-    """An earlier assistant turn as a serving client sends it back: the final answer alone, or the text when it has none."""
+    """An earlier assistant turn as a serving client sends it back: the final answer alone, or the
+    text when it has none."""
     answer = split(text).answer
     return text if answer is None else answer

@@ -1,4 +1,5 @@
-"""Files as every room reads and writes them: hashed, written aside and renamed, locked, YAML without a key given twice."""
+"""Files as every room reads and writes them: hashed, written aside and renamed, locked, YAML
+without a key given twice."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place when the block ends, and is removed when the block fails.
+    """An empty folder beside `target` that takes its place when the block ends, and is removed when
+    the block fails.
 
     Until then `target` stays as it was.
     """
@@ -95,7 +97,8 @@ def only_writer(folder: Path, doing: str = "being written") -> Iterator[None]:
 
 
 class _UniqueKeys(yaml.CSafeLoader):
-    """A safe loader that refuses a mapping with a key given twice: YAML would keep the last in silence."""
+    """A safe loader that refuses a mapping with a key given twice: YAML would keep the last in
+    silence."""
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict:
@@ -130,7 +133,8 @@ def read_text(path: Path) -> str:
 
 
 def load_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises FileError with file:line for what is no YAML and for a key given twice."""
+    """What a YAML file holds. Raises FileError with file:line for what is no YAML and for a key
+    given twice."""
     try:
         return yaml.load(read_text(path), _UniqueKeys)
     except yaml.YAMLError as error:

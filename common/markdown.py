@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """A Markdown table. None is an empty cell, whole numbers get thousands commas, bars and line breaks are escaped."""
+    """A Markdown table. None is an empty cell, whole numbers get thousands commas, bars and line
+    breaks are escaped."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
 

@@ -1,12 +1,15 @@
-"""The row contract: one JSON object a line, Pixtral-style chat, with the reading and the checking of it.
+"""The row contract: one JSON object a line, Pixtral-style chat, with the reading and the checking
+of it.
 
     {"id": "async-001", "category": "async", "origin": "seed", "tags": [], "messages": [
       {"role": "system", "content": [{"type": "text", "text": "..."}]},
-      {"role": "user", "content": [{"type": "image", "path": "images/<sha256>.png"}, {"type": "text", "text": "..."}]},
+      {"role": "user", "content": [{"type": "image", "path": "images/<sha256>.png"}, {"type":
+      "text", "text": "..."}]},
       {"role": "assistant", "content": [{"type": "text", "text": "..."}], "weight": 1}]}
 
-`weight` says which assistant turns are trained (1) and which are history (0). `answer` may hold what a program can check.
-Every error names the file, the line, the key, what is wrong and what to do.
+`weight` says which assistant turns are trained (1) and which are history (0). `answer` may hold
+what a program can check. Every error names the file, the line, the key, what is wrong and what to
+do.
 """
 
 from __future__ import annotations
@@ -21,9 +24,9 @@ from pathlib import Path
 from common.errors import AetherError
 from common.facts import MAX_PIXELS
 
-ORIGINS = ("seed", "teacher", "procedural", "gsm8k", "math", "conversation")
 MAX_LINE = 4 * 2**20  # bytes; a longer line is not a conversation
 _KEYS = {"id", "category", "origin", "messages", "tags", "answer"}
+_ORIGIN = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _IMAGE_PATH = re.compile(r"images/[0-9a-f]{64}\.png")
 
 
@@ -39,7 +42,8 @@ class Image:
 
 
 def png_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels from the header of a PNG file, without decoding it. Raises RowError."""
+    """(width, height) in pixels from the header of a PNG file, without decoding it. Raises
+    RowError."""
     try:
         with path.open("rb") as file:
             header = file.read(24)
@@ -49,9 +53,8 @@ def png_size(path: Path) -> tuple[int, int]:
         raise RowError(f"{path}: not a PNG file; store images as PNG")
     width, height = struct.unpack(">II", header[16:24])
     if not width or not height or width * height > MAX_PIXELS:
-        raise RowError(
-            f"{path}: {width}x{height} pixels; at most {MAX_PIXELS:,} are read, scale the image down"
-        )
+        limit = f"at most {MAX_PIXELS:,} are read, scale the image down"
+        raise RowError(f"{path}: {width}x{height} pixels; {limit}")
     return width, height
 
 
@@ -74,8 +77,8 @@ def check(row: object) -> None:
     for key in ("id", "category", "origin"):
         if not isinstance(row.get(key), str) or not row[key]:
             raise RowError(f"{key}: {row.get(key)!r}; give a non-empty string")
-    if row["origin"] not in ORIGINS:
-        raise RowError(f"origin: {row['origin']!r}; one of {', '.join(ORIGINS)}")
+    if not _ORIGIN.fullmatch(row["origin"]):
+        raise RowError(f"origin: {row['origin']!r}; a word in small letters, such as seed")
     if unknown := sorted(set(row) - _KEYS):
         raise RowError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
     messages = row.get("messages")
@@ -92,29 +95,28 @@ def _check_message(message: object, where: str) -> None:
     role = message.get("role")
     if role not in ("system", "user", "assistant"):
         raise RowError(f"{where}.role: {role!r}; one of system, user, assistant")
-    if role == "assistant" and message.get("weight") not in (0, 1):
-        raise RowError(
-            f"{where}.weight: {message.get('weight')!r}; 1 to train on this turn, 0 for history"
-        )
+    weight = message.get("weight")
+    if role == "assistant" and weight not in (0, 1):
+        raise RowError(f"{where}.weight: {weight!r}; 1 to train on this turn, 0 for history")
     if unknown := sorted(set(message) - {"role", "content", "weight"}):
         raise RowError(f"{where}: unknown key {unknown[0]!r}")
     content = message.get("content")
     if not isinstance(content, list) or not content:
         raise RowError(f"{where}.content: give a non-empty list of parts")
     for number, part in enumerate(content):
-        here = f"{where}.content[{number}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            continue
-        if kind == "image" and role == "user" and isinstance(part.get("path"), str):
-            if not _IMAGE_PATH.fullmatch(part["path"]):
-                raise RowError(
-                    f"{here}.path: {part['path']!r}; only images/<sha256>.png inside the dataset's folder is read"
-                )
-            continue
-        raise RowError(
-            f'{here}: {str(part)[:60]!r}; a part is {{"type": "text", "text": ...}} or, for a user, an image with a path'
-        )
+        _check_part(part, role, f"{where}.content[{number}]")
+
+
+def _check_part(part: object, role: str, where: str) -> None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text" and isinstance(part.get("text"), str):
+        return
+    if kind != "image" or role != "user" or not isinstance(part.get("path"), str):
+        wanted = 'a part is {"type": "text", "text": ...} or, for a user, an image with a path'
+        raise RowError(f"{where}: {str(part)[:60]!r}; {wanted}")
+    if not _IMAGE_PATH.fullmatch(part["path"]):
+        allowed = "only images/<sha256>.png inside the dataset's folder is read"
+        raise RowError(f"{where}.path: {part['path']!r}; {allowed}")
 
 
 def _check_order(messages: list[dict]) -> None:
@@ -123,9 +125,8 @@ def _check_order(messages: list[dict]) -> None:
     if "system" in turns:
         raise RowError("messages: a system turn that is not the first; join them into one")
     if len(turns) % 2 or turns != ["user", "assistant"] * (len(turns) // 2):
-        raise RowError(
-            f"messages: the roles are {', '.join(roles)}; user and assistant must alternate and the assistant end"
-        )
+        wanted = "user and assistant must alternate and the assistant end"
+        raise RowError(f"messages: the roles are {', '.join(roles)}; {wanted}")
     if not any(message.get("weight") for message in messages):
         raise RowError("messages: no assistant turn has weight 1, so there is nothing to train on")
 
@@ -136,7 +137,8 @@ def text_of(message: dict) -> str:
 
 
 def images(row: dict, folder: Path) -> list[Image]:
-    """The images of a row in order, sizes read from their headers. Raises RowError; a link out of `folder` is refused."""
+    """The images of a row in order, sizes read from their headers. Raises RowError; a link out of
+    `folder` is refused."""
     found = []
     for message in row["messages"]:
         for part in message["content"]:
@@ -152,7 +154,8 @@ def images(row: dict, folder: Path) -> list[Image]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """(line number, byte offset, line) of each line of a file, one in memory at a time; a line is cut at MAX_LINE + 2 bytes."""
+    """(line number, byte offset, line) of each line of a file, one in memory at a time; a line is
+    cut at MAX_LINE + 2 bytes."""
     offset = number = 0
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE + 2):

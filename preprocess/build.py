@@ -1,171 +1,183 @@
-"""Build a dataset: run its sources, gate their rows, choose to the mix, split by source, write aside, rename.
+"""Build a dataset: run its sources, gate their rows, choose to the mix, split by source, write
+aside, rename.
 
-The same inputs give the same bytes. The manifest is written last; a folder with a manifest is a whole build. A build whose inputs
-did not change since is left as it is. Nothing but row entries is held in memory: the rows wait on disk until they are chosen.
+The same inputs give the same bytes. The manifest is written last; a folder with a manifest is a
+whole build. A build whose inputs did not change since is left as it is. Nothing but row entries is
+held in memory: the rows wait on disk until they are chosen.
 """
 
-import ctypes
-import fcntl
-import hashlib
+from __future__ import annotations
+
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import subprocess
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from common import hub as hubs
-from common import rows
-from preprocess import candidates, gates, report, selection
-from preprocess import mix as mixes
+from common.errors import AetherError
+from common.files import only_writer, shown, write_text, written_aside
+from preprocess import inputs, mix, report, selection, workers
+from preprocess.benchmarks import Benchmark, problems
 from preprocess.candidates import Candidate, Result, Task, draw
-from preprocess.sources import worked
-
-ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = {
-    "gsm8k": "question",
-    "gsm_hard": "input",
-    "math": "problem",
-}  # the key of the problem; their test splits
-QUESTIONS = (
-    ROOT / "evaluation" / "questions"
-)  # hand-written ones of our own benchmark: files that are only read
 
 
-class BuildError(ValueError):
+class BuildError(AetherError):
     """A build that could not be finished; the one before it is untouched."""
 
 
 def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
-    """Build the dataset of `folder` into its build/, and say in one line what was built. Raises MixError, HubError or BuildError.
+    """Build the dataset of `folder` into its build/, and say in one line what was built. Raises
+    AetherError.
 
-    `hub`: a folder with the public data sets; None takes them from the hub. `heldout`: only the rows kept for evaluation, into
-    heldout/; they need no public set, and are those of build/heldout.jsonl.
+    `hub`: a folder with the public data sets; None takes them from the hub. `heldout`: only the
+    rows kept for evaluation, into heldout/; they need no public set, and are those of
+    build/heldout.jsonl.
     """
-    mix, final = (
-        mixes.load(folder / "mix.yaml"),
-        (folder / ("heldout" if heldout else "build")).resolve(),
-    )
-    place = (
-        final.parent
-    )  # in the image build is a link to the volume: what is renamed must lie beside its target
-    place.mkdir(parents=True, exist_ok=True)
-    old, hub = place / f".build-old-{final.name}", None if heldout else hub
-    if heldout and not any(getattr(source, "heldout", 0) for source in mix.sources):
-        raise BuildError(
-            f"{folder / 'mix.yaml'}: no source has `heldout: <rows>`, so there is nothing to keep for evaluation"
-        )
-    with (folder / "mix.yaml").open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(f"{folder}: another build of it is running") from None
-        if old.exists() and not final.exists():  # a build that was killed between its two renames
-            old.rename(final)
-        for stale in [*place.glob(".build-work-*"), old]:
-            shutil.rmtree(stale, ignore_errors=True)
-        manifest, inputs = _intact(final), inputs_sha256(folder, hub)
-        if manifest.get("inputs_sha256") == inputs:
-            return f"{_summary(final, manifest)}, unchanged"
-        with tempfile.TemporaryDirectory(prefix=".build-work-", dir=place) as work:
-            (aside := Path(work, final.name)).mkdir()
-            (aside / "images").mkdir()
+    plan = mix.read(folder)
+    if heldout and not any(_holds_out(source) for source in plan.sources):
+        problem = "no source has `heldout: <rows>`, so there is nothing to keep for evaluation"
+        raise BuildError(f"{shown(folder / 'mix.yaml')}: {problem}")
+    # In the image build is a link to a volume: what is renamed must lie beside its target.
+    final = (folder / ("heldout" if heldout else "build")).resolve()
+    hub = None if heldout else hub
+    with only_writer(final, "being built"):
+        digest = inputs.sha256(folder, hub)
+        before = inputs.intact_manifest(final)
+        if before.get("inputs_sha256") == digest:
+            return f"{_summary(final, before)}, unchanged"
+        with written_aside(final) as aside:
             tasks = [
-                Task(number, mix, source, folder, aside, hub)
-                for number, source in enumerate(mix.sources)
+                Task(number, plan, source, folder, aside, hub)
+                for number, source in enumerate(plan.sources)
             ]
-            about = _heldout(tasks)[1] if heldout else _make(tasks)
-            manifest = about | {"inputs_sha256": inputs, "commit": commit(folder)}
-            (aside / "manifest.json").write_text(
-                json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-            )
-            if final.exists():
-                final.rename(old)
-            aside.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    return _summary(final, manifest)
+            (aside / "images").mkdir()
+            tasks[0].spool.parent.mkdir()
+            about = _make_heldout(tasks) if heldout else _make(tasks)
+            about |= {"inputs_sha256": digest, "commit": inputs.commit()}
+            text = json.dumps(about, indent=1, sort_keys=True)
+            write_text(aside / "manifest.json", f"{text}\n")
+    return _summary(final, about)
 
 
-def _heldout(tasks: list[Task]) -> tuple[list[Candidate], dict]:
-    """Write heldout.jsonl with what the tasks draw for evaluation alone; returns its rows' entries, and the manifest of it."""
-    aside = tasks[0].aside
-    candidates.benchmark = None
+def _holds_out(source: mix.Source) -> bool:
+    return bool(getattr(source, "heldout", 0))
+
+
+def _make_heldout(tasks: list[Task]) -> dict:
+    """Write the rows kept for evaluation alone; returns what the manifest says of them."""
+    kept, results = _held_out_rows(tasks)
+    about = {
+        "rows": {"heldout": len(kept)},
+        "images": _remove_unused_images(tasks[0].aside, kept),
+        "skipped": _counted(results),
+    }
+    return about | _finished(tasks[0].aside)
+
+
+def _held_out_rows(tasks: list[Task]) -> tuple[list[Candidate], list[Result]]:
+    """Write heldout.jsonl with what the tasks draw for evaluation alone; its rows' entries and the
+    tasks' results."""
     drawn = [
-        replace(t, number=t.number + len(tasks), heldout=True)
-        for t in tasks
-        if getattr(t.source, "heldout", 0)
+        replace(task, number=task.number + len(tasks), heldout=True)
+        for task in tasks
+        if _holds_out(task.source)
     ]
-    results = _run(drawn)
+    results = workers.run_all(drawn, Benchmark())
     kept = [candidate for result in results for candidate in result.candidates]
     if drawn:
-        _write(aside, {"heldout": kept})
-    return kept, {
-        "rows": {"heldout": len(kept)},
-        "images": _prune(aside, kept),
-        "skipped": _skipped(results),
-    } | _files(aside)
+        _write(drawn, {"heldout": kept})
+    return kept, results
 
 
 def _make(tasks: list[Task]) -> dict:
-    """Write everything but the manifest into the tasks' folder; returns what the manifest says of it."""
-    folder, aside, hub, mix = tasks[0].folder, tasks[0].aside, tasks[0].hub, tasks[0].mix
-    public = {
-        s.kind: hubs.provenance(s.kind, hub) for s in mix.sources if isinstance(s, mixes.Hub)
-    }  # raises before any work
-    kept, _ = _heldout(tasks)
-    splits = {"heldout": kept} if kept else {}
-    if mix.gates and mix.gates.benchmarks:
-        candidates.benchmark = gates.Benchmark(problems(aside / "heldout.jsonl", hub))
-    results = _run(tasks)
-    found = [candidate for result in results for candidate in result.candidates]
-    if repeated := next((i for i, n in Counter(c.id for c in found).items() if n > 1), None):
-        raise BuildError(f"{repeated}: two rows have this id")
-    skipped = _skipped(results)
-    distinct = selection.distinct(found, kept, [task.name for task in tasks], mix, skipped)
-    chosen = selection.select(distinct, mix, skipped)
-    # Shuffled: a loader that infers columns from the first rows must see every kind of row among them.
-    shuffled = sorted(chosen, key=lambda c: draw(mix.seed, f"order {c.id}"))
-    splits["train"] = [c for c in shuffled if draw(mix.seed, c.group) >= mix.val_share]
-    splits["val"] = [c for c in shuffled if draw(mix.seed, c.group) < mix.val_share]
-    _write(aside, splits)
-    images = _prune(aside, kept + chosen)
-    measured = selection.shares(chosen, mix.targets)
-    about = mix.model_dump(include={"quotas", "seed", "val_share", "licence"}) | {
-        "dataset": folder.name,
+    """Write everything but the manifest into the tasks' folder; returns what the manifest says of
+    it."""
+    first = tasks[0]
+    plan = first.mix
+    names = [task.source.public_set for task in tasks if task.source.public_set]
+    public = {name: hubs.provenance(name, first.hub) for name in names}  # raises before any work
+    heldout, _ = _held_out_rows(tasks)
+    benchmark = Benchmark()
+    if plan.gates:
+        heldout_file = first.aside / "heldout.jsonl"
+        benchmark = Benchmark(problems(plan.gates, first.context(benchmark), heldout_file))
+    results = workers.run_all(tasks, benchmark)
+    candidates = [candidate for result in results for candidate in result.candidates]
+    _check_ids(candidates, tasks)
+    skipped = _counted(results)
+    distinct = selection.distinct(candidates, heldout, [task.name for task in tasks], plan, skipped)
+    chosen = selection.select(distinct, plan, skipped)
+    splits = _split(chosen, plan)
+    _write(tasks, splits)
+    if heldout:
+        splits = {"heldout": heldout} | splits
+    about = _measured(plan, chosen) | {
+        "dataset": first.folder.name,
         "read": sum(result.read for result in results),
-        "kept": len(chosen),
         "skipped": dict(sorted(skipped.items())),
         "notes": dict(sum((result.notes for result in results), Counter())),
         "rows": {name: len(part) for name, part in splits.items()},
-        "images": images,
-        "categories": dict(Counter(c.category for c in chosen)),
-        "origins": dict(Counter(c.origin for c in chosen)),
-        "conversations": len({c.conversation for c in chosen}),
-        "verified_answers": sum(c.verified for c in chosen),
-        "tokens": sum(c.tokens for c in chosen),
-        "rows_by_tokens": {
-            f"<{2**bits}": n
-            for bits, n in sorted(Counter(c.tokens.bit_length() for c in chosen).items())
-        },
-        "targets": {
-            name: {"measured": round(measured[name], 4), "wanted": t.share}
-            for name, t in mix.targets.items()
-        },
+        "images": _remove_unused_images(first.aside, heldout + chosen),
         "sources": public,
     }
-    report.write(aside, folder, mix, about, chosen)
-    return about | _files(aside)
+    report.write(first.aside, first.folder, plan, about, chosen)
+    return about | _finished(first.aside)
 
 
-def _prune(aside: Path, kept: list[Candidate]) -> int:
+def _check_ids(candidates: list[Candidate], tasks: list[Task]) -> None:
+    """Raise BuildError where two rows have one id."""
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates:
+        other = seen.setdefault(candidate.id, candidate)
+        if other is not candidate:
+            sources = f"{tasks[other.task].name} and {tasks[candidate.task].name}"
+            raise BuildError(f"{candidate.id}: two rows have this id, of {sources}; rename one")
+
+
+def _counted(results: list[Result]) -> Counter[str]:
+    """What was left out, by source and reason."""
+    skipped: Counter[str] = Counter()
+    for result in results:
+        for reason, count in result.skipped.items():
+            skipped[f"{result.name}: {reason}"] += count
+    return skipped
+
+
+def _split(chosen: list[Candidate], plan: mix.Mix) -> dict[str, list[Candidate]]:
+    """Train and validation rows; what belongs to one group stays on one side.
+
+    Shuffled: a loader that infers columns from the first rows must see every kind of row among
+    them.
+    """
+    splits: dict[str, list[Candidate]] = {"train": [], "val": []}
+    for candidate in sorted(chosen, key=lambda c: draw(plan.seed, f"order {c.id}")):
+        in_val = draw(plan.seed, candidate.group) < plan.val_share
+        splits["val" if in_val else "train"].append(candidate)
+    return splits
+
+
+def _measured(plan: mix.Mix, chosen: list[Candidate]) -> dict:
+    """What the manifest says of the rows that were chosen."""
+    measured = selection.shares(chosen, plan.targets)
+    bits = Counter(candidate.tokens.bit_length() for candidate in chosen)
+    return plan.model_dump(include={"quotas", "seed", "val_share", "licence"}) | {
+        "kept": len(chosen),
+        "categories": dict(Counter(candidate.category for candidate in chosen)),
+        "origins": dict(Counter(candidate.origin for candidate in chosen)),
+        "conversations": len({candidate.conversation for candidate in chosen}),
+        "verified_answers": sum(candidate.verified for candidate in chosen),
+        "tokens": sum(candidate.tokens for candidate in chosen),
+        "rows_by_tokens": {f"<{2**size}": count for size, count in sorted(bits.items())},
+        "targets": {
+            name: {"measured": round(measured[name], 4), "wanted": target.share}
+            for name, target in plan.targets.items()
+        },
+    }
+
+
+def _remove_unused_images(aside: Path, kept: list[Candidate]) -> int:
     """Remove the pictures of rows that were dropped; returns how many are left."""
     used = {image for candidate in kept for image in candidate.images}
     for path in (aside / "images").iterdir():
@@ -174,151 +186,26 @@ def _prune(aside: Path, kept: list[Candidate]) -> int:
     return len(used)
 
 
-def _files(aside: Path) -> dict:
-    """The hash of every file, and data_sha256 over those that are trained on: the identity of the data, not of its report."""
-    files = {str(p.relative_to(aside)): _sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
-    trained = {
-        name: digest
-        for name, digest in files.items()
-        if name.startswith(("train.jsonl", "val.jsonl", "images/"))
-    }
-    return {
-        "files": files,
-        "data_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest(),
-    }
-
-
-def _skipped(results: list[Result]) -> Counter[str]:
-    return Counter(
-        {
-            f"{result.name}: {why}": count
-            for result in results
-            for why, count in result.skipped.items()
-        }
-    )
-
-
-def _run(tasks: list[Task]) -> list[Result]:
-    """The tasks' results, in their order, from processes of their own."""
-    gates.tokenizer()  # read once, here: the processes are forked and share it
-    end_with_parent = partial(
-        ctypes.CDLL(None).prctl, 1, signal.SIGKILL
-    )  # PR_SET_PDEATHSIG: no orphan of a killed build works on
-    with ProcessPoolExecutor(
-        min(os.cpu_count() or 1, 4), multiprocessing.get_context("fork"), end_with_parent
-    ) as pool:
-        done = {}
-        # What people wrote first, so that a mistake in it shows in seconds; the slow sources stand last in a mix and go before.
-        for written in (True, False):
-            part = [
-                task
-                for task in reversed(tasks)
-                if isinstance(task.source, mixes.Written) == written
-            ]
-            done |= zip((task.number for task in part), pool.map(candidates.run, part), strict=True)
-        return [done[task.number] for task in tasks]
-
-
-def problems(heldout: Path, hub: Path | None) -> Iterator[tuple[str, str, bool]]:
-    """(set, problem, whether its numbers are masked) of every problem that no row may hold."""
-    for name, key in BENCHMARKS.items():
-        for record in worked.public(name, "test", hub):
-            if not isinstance(record.get(key), str):
-                raise mixes.MixError(
-                    f"{name} test: a record without {key!r}; its problems could not be kept out of the rows"
-                )
-            yield f"{name} test", record[key], True
-    for row in rows.read(heldout) if heldout.exists() else ():
-        if all(part["type"] == "text" for part in row["messages"][-2]["content"]):
-            yield "our own held-out set", rows.text_of(row["messages"][-2]), False
-    for path in sorted(QUESTIONS.glob("*.yaml")):
-        for entry in mixes.load(path, list[dict]):
-            said = [entry.get("prompt"), entry.get("question"), *entry.get("turns", [])]
-            said = [
-                turn.get("text") if isinstance(turn, dict) and turn.get("role") == "user" else turn
-                for turn in said
-            ]
-            yield from (
-                ("our own questions", text, False) for text in said if isinstance(text, str)
-            )
-
-
-def _write(aside: Path, splits: dict[str, list[Candidate]]) -> None:
+def _write(tasks: list[Task], splits: dict[str, list[Candidate]]) -> None:
     """Each split's lines, copied from where they wait."""
     with ExitStack() as stack:
-        spools = {
-            path.name: stack.enter_context(path.open("rb")) for path in aside.parent.glob("spool-*")
-        }
-        for name, part in splits.items():
-            with (aside / f"{name}.jsonl").open("wb") as file:
-                for candidate in part:
-                    spool = spools[f"spool-{candidate.task}"]
-                    spool.seek(candidate.offset)
-                    file.write(spool.read(candidate.size))
+        spools = {task.number: stack.enter_context(task.spool.open("rb")) for task in tasks}
+        for name, candidates in splits.items():
+            file = stack.enter_context((tasks[0].aside / f"{name}.jsonl").open("wb"))
+            for candidate in candidates:
+                spool = spools[candidate.task]
+                spool.seek(candidate.offset)
+                file.write(spool.read(candidate.size))
 
 
-def inputs_sha256(folder: Path, hub: Path | None) -> str:
-    """A hash over everything a build depends on: code, pinned packages, the datasets' own files, the public sets."""
-    paths = [
-        *ROOT.glob("preprocess/**/*.*"),
-        *ROOT.glob("common/**/*.*"),
-        ROOT / "locks" / "light.lock",
-        ROOT / "hub.lock",
-    ]
-    paths += QUESTIONS.glob("*.yaml")
-    # Mixes name files of other datasets too, and the texts of the sources are there: all of them count.
-    for dataset in {folder, *(path.parent for path in ROOT.glob("datasets/*/mix.yaml"))}:
-        made = ("build", "heldout", ".build-", ".teacher", "README.md")
-        paths += [
-            path
-            for path in dataset.rglob("*")
-            if not path.relative_to(dataset).parts[0].startswith(made)
-        ]
-    paths += hub.glob("*/*.jsonl") if hub else []
-    digest = hashlib.sha256(f"{folder.name} {hub}".encode())
-    for path in sorted(path for path in paths if path.is_file() and path.suffix != ".pyc"):
-        digest.update(f"{path.name} {_sha256(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _intact(build: Path) -> dict:
-    """The manifest of a whole build whose files are as it says; empty where there is none."""
-    try:
-        manifest = json.loads((build / "manifest.json").read_text())
-        return (
-            manifest
-            if all(_sha256(build / name) == digest for name, digest in manifest["files"].items())
-            else {}
-        )
-    except (OSError, ValueError, KeyError):
-        return {}
+def _finished(aside: Path) -> dict:
+    """Remove what was only needed to build; returns the hashes of the files that are left."""
+    shutil.rmtree(aside / "spool")
+    return inputs.hashes(aside)
 
 
 def _summary(final: Path, manifest: dict) -> str:
     splits = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest["rows"].items()))
     skipped = sum(manifest["skipped"].values())
-    return f"{final.relative_to(final.parents[2])}: {splits} rows, {manifest['images']:,} images, {skipped:,} skipped"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def commit(folder: Path) -> str | None:
-    """The code's commit, with `-dirty` where the tree differs from it; None outside git and the image."""
-    describe = [
-        "git",
-        "-C",
-        str(folder),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    return (
-        subprocess.run(describe, capture_output=True, text=True).stdout.strip()
-        or os.environ.get("AETHER_COMMIT")
-        or None
-    )
+    name = final.relative_to(final.parents[2])
+    return f"{name}: {splits} rows, {manifest['images']:,} images, {skipped:,} skipped"

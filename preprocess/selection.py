@@ -1,12 +1,19 @@
-"""Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the quality targets as can be."""
+"""Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the
+quality targets as can be."""
+
+from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from preprocess.candidates import Candidate, draw
-from preprocess.gates import PERMUTATIONS, duplicates
+from preprocess.duplicates import PERMUTATIONS, SIZE, duplicates
 from preprocess.mix import Mix, Target
+
+HAND_WRITTEN = ("seed", "conversation")  # origins
 
 
 def distinct(
@@ -16,101 +23,141 @@ def distinct(
     mix: Mix,
     skipped: Counter,
 ) -> list[Candidate]:
-    """The candidates without near-duplicates: of user turns, reasonings, pictures. The earlier in the mix is kept.
+    """The candidates without near-duplicates: of user turns, reasonings, pictures. The earlier in
+    the mix is kept.
 
-    Pictures that are held out count as earlier ones. `names` are those of the tasks.
+    Pictures that are held out count as earlier ones. `names` are those of the tasks; what is left
+    out is counted in `skipped`.
     """
     if not mix.gates:
         return candidates
-    why: dict[int, str] = {}
-    for which, what in enumerate(("user turn", "reasoning")):
-        half = slice(4 * PERMUTATIONS * which, 4 * PERMUTATIONS * (which + 1))  # bytes
-        signatures = np.frombuffer(b"".join(c.signed[half] for c in candidates), np.uint32).reshape(
-            -1, PERMUTATIONS
-        )
-        for at in duplicates(signatures, mix.gates.near_duplicate).nonzero()[0]:
-            why.setdefault(at, f"near-duplicate of an earlier {what}")
-    first = {candidate.looks: "held out" for candidate in heldout}
-    for at, candidate in enumerate(candidates):
-        if (
-            candidate.looks
-            and at not in why
-            and first.setdefault(candidate.looks, candidate.group) != candidate.group
-        ):
-            why[at] = "the pictures of an earlier or a held-out row"
-    skipped.update(f"{names[candidates[at].task]}: {reason}" for at, reason in why.items())
-    return [candidate for at, candidate in enumerate(candidates) if at not in why]
+    reasons: dict[int, str] = {}
+    for part, what in enumerate(("user turn", "reasoning")):
+        packed = b"".join(c.hashes[SIZE * part : SIZE * (part + 1)] for c in candidates)
+        hashes = np.frombuffer(packed, np.uint32).reshape(-1, PERMUTATIONS)
+        for number in duplicates(hashes, mix.gates.near_duplicate).nonzero()[0]:
+            reasons.setdefault(number, f"near-duplicate of an earlier {what}")
+    group_of_looks = {candidate.looks: "held out" for candidate in heldout}
+    for number, candidate in enumerate(candidates):
+        if not candidate.looks or number in reasons:
+            continue
+        if group_of_looks.setdefault(candidate.looks, candidate.group) != candidate.group:
+            reasons[number] = "the pictures of an earlier or a held-out row"
+    for number, reason in reasons.items():
+        skipped[f"{names[candidates[number].task]}: {reason}"] += 1
+    return [candidate for number, candidate in enumerate(candidates) if number not in reasons]
 
 
 def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str, float]:
     """What each target measures: a share of rows, or of conversations for a target of turns."""
-    whole = {candidate.conversation: candidate for candidate in candidates}.values()
-    of = {name: whole if target.turns else candidates for name, target in targets.items()}
-    return {
-        name: sum(name in candidate.met for candidate in of[name]) / max(len(of[name]), 1)
-        for name in targets
-    }
+    conversations = {candidate.conversation: candidate for candidate in candidates}.values()
+    measured = {}
+    for name, target in targets.items():
+        counted = conversations if target.turns else candidates
+        met = sum(name in candidate.met for candidate in counted)
+        measured[name] = met / max(len(counted), 1)
+    return measured
+
+
+class Kind(NamedTuple):
+    """Conversations that are the same to the selection. Sorted, what people wrote comes first."""
+
+    generated: bool
+    rows: int
+    origin: str
+    counts: tuple[int, ...]  # rows that count for each target; conversations for one of turns
+
+
+@dataclass
+class _Selection:
+    """What was taken so far."""
+
+    mix: Mix
+    room: Counter[str]  # rows left under the cap of each origin
+    ids: set[str] = field(default_factory=set)
+    rows: int = 0
+    conversations: int = 0
+    met: Counter[str] = field(default_factory=Counter)
+
+    def fits(self, kind: Kind, quota: int) -> bool:
+        """Whether a conversation may still be taken. `quota`: rows left of its category."""
+        capped = kind.origin in self.mix.caps and kind.rows > self.room[kind.origin]
+        return kind.rows <= quota and not capped
+
+    def take(self, kind: Kind, conversation: list[Candidate]) -> None:
+        self.ids.update(candidate.id for candidate in conversation)
+        self.rows += kind.rows
+        self.conversations += 1
+        self.room[kind.origin] -= kind.rows
+        self.met.update(dict(zip(self.mix.targets, kind.counts, strict=True)))
+
+    def miss(self, kind: Kind) -> float:
+        """The squared distance of the shares from the middles of their targets if one of that kind
+        were taken."""
+        total = 0.0
+        for (name, target), count in zip(self.mix.targets.items(), kind.counts, strict=True):
+            low, high = target.share
+            of = self.conversations + 1 if target.turns else self.rows + kind.rows
+            share = (self.met[name] + count) / of
+            distance = max(low - share, 0) if high >= 1 else share - (low + high) / 2
+            total += distance**2
+        return total
 
 
 def select(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Candidate]:
-    """The candidates to write, in the mix's order, whole conversations: within a category those written by hand first, then
-    those that bring the shares nearest to their targets. A category that falls short of its quota is taken before the others.
+    """The candidates to write, in the mix's order, whole conversations: within a category those
+    written by hand first, then those that bring the shares nearest to their targets. A category
+    that falls short of its quota is taken before the others.
+
+    What is left out is counted in `skipped`.
     """
     if not mix.quotas:
         return candidates
-    groups: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    categories: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in candidates:
-        groups[candidate.category][candidate.conversation].append(candidate)
-    left = {
-        name: mix.quotas[name] - sum(map(len, talks.values())) for name, talks in groups.items()
-    }
-    taken, room, chosen = Counter(), Counter(mix.caps), set()
-    for category in sorted(groups, key=lambda name: (-left[name], name)):
-        # Conversations that are the same to the selection, shuffled: the next to take is each list's last.
-        kinds: dict[tuple, list[list[Candidate]]] = defaultdict(list)
-        for talk in sorted(
-            groups[category].values(), key=lambda talk: draw(mix.seed, talk[0].conversation)
-        ):
-            met = Counter(name for candidate in talk for name in candidate.met)
-            counts = tuple(
-                min(met[name], 1) if target.turns else met[name]
-                for name, target in mix.targets.items()
-            )
-            kinds[
-                talk[0].origin not in ("seed", "conversation"), len(talk), talk[0].origin, counts
-            ].append(talk)
-        quota = mix.quotas[category]
-        while fitting := [
-            k for k in kinds if k[1] <= quota and (k[2] not in mix.caps or k[1] <= room[k[2]])
-        ]:
-            kind = min(
-                fitting,
-                key=lambda k: (
-                    k[0],
-                    _miss(k[1], k[3], taken, mix.targets) if left[category] < 0 else 0,
-                    k,
-                ),
-            )
-            chosen.update(candidate.id for candidate in kinds[kind].pop())
+        categories[candidate.category][candidate.conversation].append(candidate)
+    missing = {}
+    for name, conversations in categories.items():
+        missing[name] = mix.quotas[name] - sum(map(len, conversations.values()))
+    selection = _Selection(mix, Counter(mix.caps))
+    for name in sorted(categories, key=lambda name: (-missing[name], name)):
+        kinds = _kinds(list(categories[name].values()), mix)
+        quota = mix.quotas[name]
+        while fitting := [kind for kind in kinds if selection.fits(kind, quota)]:
+            kind = _best(fitting, selection, steer=missing[name] < 0)
+            selection.take(kind, kinds[kind].pop())
+            quota -= kind.rows
             if not kinds[kind]:
                 del kinds[kind]
-            _, rows, origin, counts = kind
-            quota, room[origin] = quota - rows, room[origin] - rows
-            taken.update(
-                {"rows": rows, "conversations": 1, **dict(zip(mix.targets, counts, strict=True))}
-            )
-        for (_, rows, origin, _), rest in kinds.items():
-            why = "the quota is full" if rows > quota else f"the cap of origin {origin} is reached"
-            skipped[f"{category}: {why}"] += rows * len(rest)
-    return [candidate for candidate in candidates if candidate.id in chosen]
+        for kind, rest in kinds.items():
+            reason = f"the cap of origin {kind.origin} is reached"
+            if kind.rows > quota:
+                reason = "the quota is full"
+            skipped[f"{name}: {reason}"] += kind.rows * len(rest)
+    return [candidate for candidate in candidates if candidate.id in selection.ids]
 
 
-def _miss(rows: int, counts: tuple[int, ...], taken: Counter, targets: dict[str, Target]) -> float:
-    """The squared distance of the shares from the middles of their targets if a conversation of that kind were taken."""
-    miss = 0.0
-    for (name, target), count in zip(targets.items(), counts, strict=True):
-        low, high = target.share
-        of = taken["conversations"] + 1 if target.turns else taken["rows"] + rows
-        share = (taken[name] + count) / of
-        miss += max(low - share, 0) ** 2 if high >= 1 else (share - (low + high) / 2) ** 2
-    return miss
+def _kinds(conversations: list[list[Candidate]], mix: Mix) -> dict[Kind, list[list[Candidate]]]:
+    """Conversations by their kind, shuffled: the next to take is each list's last."""
+    kinds: dict[Kind, list[list[Candidate]]] = defaultdict(list)
+    for conversation in sorted(
+        conversations, key=lambda rows: draw(mix.seed, rows[0].conversation)
+    ):
+        met = Counter(name for candidate in conversation for name in candidate.met)
+        counts = tuple(
+            min(met[name], 1) if target.turns else met[name] for name, target in mix.targets.items()
+        )
+        origin = conversation[0].origin
+        kind = Kind(origin not in HAND_WRITTEN, len(conversation), origin, counts)
+        kinds[kind].append(conversation)
+    return kinds
+
+
+def _best(fitting: list[Kind], selection: _Selection, steer: bool) -> Kind:
+    """The kind to take next; without `steer` all of the category are taken anyway, in a fixed
+    order."""
+
+    def rank(kind: Kind) -> tuple[bool, float, Kind]:
+        return kind.generated, selection.miss(kind) if steer else 0.0, kind
+
+    return min(fitting, key=rank)

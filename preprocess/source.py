@@ -1,4 +1,5 @@
-"""What a source of rows is: one module with its configuration and its conversations. Nothing else has to name it.
+"""What a source of rows is: one module with its configuration and its conversations. Nothing else
+has to name it.
 
     class Config(Source):
         kind: Literal["seeds"]
@@ -6,12 +7,14 @@
 
     def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]: ...
 
-A module of preprocess/sources or of preprocess/generators that defines both is found there (preprocess.sources.found), and an entry
-of a mix.yaml with its `kind` uses it. A module whose rows carry a checkable answer may also define
+A module of preprocess/sources or of preprocess/generators that defines both is found there
+(preprocess.sources.found), and an entry of a mix.yaml with its `kind` uses it. A module whose rows
+carry a checkable answer may also define
 
     def recompute(answer: dict, config: Config, context: Context) -> int | float | str: ...
 
-which computes the value of an answer again from what the row stores; a row for which it differs is skipped.
+which computes the value of an answer again from what the row stores; a row for which it differs is
+skipped.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ class Part(BaseModel):
 
 
 class Source(Part):
-    """The keys that every entry of a mix's `sources` has. A source's own `Config` adds `kind` and what it needs."""
+    """The keys that every entry of a mix's `sources` has. A source's own `Config` adds `kind` and
+    what it needs."""
 
     kind: str
     category: str
@@ -50,19 +54,22 @@ class Source(Part):
 
     # The origins its rows may have; a mix's `caps` name them.
     origins: ClassVar[tuple[str, ...]] = ()
-    # Written by people or kept from before: read first, so that a mistake in it shows within seconds.
+    # Written by people or kept from before: read first, so that a mistake in it shows within
+    # seconds.
     written: ClassVar[bool] = False
     # It calls `Context.contaminated` itself, before it joins problems to conversations.
     compares_itself: ClassVar[bool] = False
 
     @property
     def public_set(self) -> str | None:
-        """The name in common.hub of the public data set it reads, whose origin the manifest records."""
+        """The name in common.hub of the public data set it reads, whose origin the manifest
+        records."""
         return None
 
 
 class Generated(Source):
-    """A source whose rows a program makes: as many as are asked for, and others that are kept for evaluation."""
+    """A source whose rows a program makes: as many as are asked for, and others that are kept for
+    evaluation."""
 
     count: int = Field(gt=0)
     # Rows for evaluation alone, into heldout.jsonl.
@@ -83,7 +90,8 @@ class Context:
     folder: Path  # of the dataset; paths of the mix are relative to it
     hub: Path | None  # a folder in the hub's place
     heldout: bool  # rows for evaluation alone are wanted
-    # A note where a good part of a benchmark's problem stands in one of the texts; raises Skip where nearly all of it does.
+    # A note where a good part of a benchmark's problem stands in one of the texts; raises Skip
+    # where nearly all of it does.
     contaminated: Callable[[Iterable[str]], Note | None]
 
     def path(self, name: str) -> Path:
@@ -91,7 +99,8 @@ class Context:
         return self.folder / name
 
     def files(self, pattern: str) -> list[Path]:
-        """The files that the mix names by a path or a glob, sorted by name. Raises MixError where there is none."""
+        """The files that the mix names by a path or a glob, sorted by name. Raises MixError where
+        there is none."""
         found = sorted(path for path in self.folder.glob(pattern) if path.is_file())
         if not found:
             raise MixError(f"{shown(self.folder / pattern)}: no such file")
@@ -99,7 +108,8 @@ class Context:
 
 
 def load(path: Path, kind: Any) -> Any:
-    """What a YAML file holds, validated as `kind`. Raises FileError or MixError, naming the file, the entry by its id, and the key."""
+    """What a YAML file holds, validated as `kind`. Raises FileError or MixError, naming the file,
+    the entry by its id, and the key."""
     raw = load_yaml(path)
     try:
         return TypeAdapter(kind).validate_python(raw)

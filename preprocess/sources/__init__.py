@@ -1,4 +1,5 @@
-"""One module a source (see preprocess.source). What is found here, or among the generators, is what a mix.yaml may name."""
+"""One module a source (see preprocess.source). What is found here, or among the generators, is what
+a mix.yaml may name."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import importlib
 import pkgutil
 from functools import cache
 from types import ModuleType
+from typing import get_args
 
 from preprocess.source import Source
 
@@ -22,3 +24,12 @@ def found() -> dict[type[Source], ModuleType]:
             if hasattr(module, "Config") and hasattr(module, "conversations"):
                 modules[module.Config] = module
     return modules
+
+
+def kinds() -> dict[str, type[Source]]:
+    """The configuration of each source by the `kind` that an entry of a mix names."""
+    return {
+        kind: config
+        for config in found()
+        for kind in get_args(config.model_fields["kind"].annotation)
+    }

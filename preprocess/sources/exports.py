@@ -13,13 +13,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from PIL import Image
 
 from common import chat, facts, rows
-from preprocess.mix import MixError
 from preprocess.rows import Conversation, Note, Skip, Turn
+from preprocess.source import Context, MixError, Source
 from preprocess.sources.masking import mask
 
 LARGEST = (
@@ -34,6 +34,16 @@ _ROLES = {
 }
 
 
+class Config(Source):
+    """A folder that need not exist."""
+
+    kind: Literal["conversations"]
+    path: str
+
+    origins: ClassVar[tuple[str, ...]] = ("conversation",)
+    written: ClassVar[bool] = True
+
+
 class Said(NamedTuple):
     role: str
     text: str
@@ -41,8 +51,9 @@ class Said(NamedTuple):
     images: tuple[str, ...] = ()  # paths
 
 
-def conversations(folder: Path) -> Iterator[Conversation | Skip | Note]:
+def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]:
     """The conversations of every .json and .jsonl in a folder that may be absent. Raises MixError naming the place."""
+    folder = context.path(config.path)
     for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.jsonl")]):
         if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
             raise MixError(f"{path}: a link; put the file itself into {folder.name}/")

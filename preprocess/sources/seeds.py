@@ -1,50 +1,90 @@
-"""Conversations written by hand, one YAML file a category: a list of
+"""Conversations written by hand, in YAML files that are lists of
 
-    - {id: async-001, domain: payments, level: practitioner, mood: frustrated, tags: [nudge], turns: [...]}
+    - {id: async-001, domain: payments, level: practitioner, mood: frustrated, tags: [nudge], turns:
+    [...]}
 
-each turn with `user`, `reasoning` and `answer`. A seed whose last turn has only `user` is a question for a teacher to answer; it
-makes no row of its own.
+each turn with `user`, `reasoning` and `answer`. A seed whose last turn has only `user` is a
+question for a teacher to answer; it makes no row of its own.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from preprocess import mix
+from common import behaviour
+from common.files import shown
 from preprocess.rows import Conversation, Skip, Turn
+from preprocess.source import Context, MixError, Part, Source, load
 
 
-class SeedTurn(mix.Part):
+class Config(Source):
+    """A file, or files by a glob (seeds/async*.yaml)."""
+
+    kind: Literal["seeds"]
+    path: str
+
+    origins: ClassVar[tuple[str, ...]] = ("seed",)
+    written: ClassVar[bool] = True
+
+
+class SeedTurn(Part):
+    """One exchange of a seed."""
+
     user: str = Field(min_length=1)
     reasoning: str | None = None
     answer: str | None = None
 
 
-class Seed(mix.Part):
+class Seed(Part):
+    """One conversation of a file."""
+
     id: str
     domain: str
     level: Literal["beginner", "practitioner", "expert"]
     mood: Literal["curious", "frustrated", "rushed", "sceptical", "anxious", "playful", "neutral"]
     tags: list[str] = []
-    target: Literal["self", "grok-4-fast", "claude-sonnet-4.5", "long-context", "edge"] | None = (
-        None  # routing only
-    )
+    target: str | None = None  # of a routing seed: the member it routes to
     turns: list[SeedTurn] = Field(min_length=1)
 
+    @field_validator("target")
+    @classmethod
+    def _is_known(cls, target: str | None) -> str | None:
+        if target is not None and target not in behaviour.TARGETS:
+            raise ValueError(f"{target!r} is no member; one of {', '.join(behaviour.TARGETS)}")
+        return target
 
-def conversations(path: Path) -> Iterator[Conversation | Skip]:
-    """The seeds of a file. Raises MixError naming the file, the entry and the key."""
-    for seed in mix.load(path, list[Seed]):
-        if any(turn.answer is None or turn.reasoning is None for turn in seed.turns):
+    @property
+    def answered(self) -> bool:
+        """Whether every turn has its reply."""
+        return all(turn.answer is not None and turn.reasoning is not None for turn in self.turns)
+
+
+def read(paths: Iterable[Path]) -> Iterator[Seed]:
+    """The seeds of some files, in order. Raises FileError or MixError; an id that stands twice
+    names both files."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        for seed in load(path, list[Seed]):
+            other = files.setdefault(seed.id, path)
+            if other is not path:
+                raise MixError(
+                    f"{shown(path)}: {seed.id}: stands in {shown(other)} too; rename one"
+                )
+            yield seed
+
+
+def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip]:
+    """The answered seeds of the files; the others as Skip. Raises as `read`."""
+    for seed in read(context.files(config.path)):
+        if not seed.answered:
             yield Skip("question without a reply yet")
             continue
-        tags = [
-            *seed.tags,
-            f"level:{seed.level}",
-            f"mood:{seed.mood}",
-            *([f"target:{seed.target}"] if seed.target else []),
-        ]
+        tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}"]
+        if seed.target:
+            tags.append(f"target:{seed.target}")
         turns = tuple(Turn(turn.user, turn.reasoning, turn.answer) for turn in seed.turns)
         yield Conversation(seed.id, "", "seed", turns=turns, tags=tuple(tags))

@@ -56,7 +56,7 @@ class Run:
         self.offline = offline
         settings = teaching.settings
         folder = teaching.folder
-        rules = mix.load(folder / "mix.yaml").gates
+        rules = mix.read(folder).gates
         system = read_text(folder / "system" / "training.md").strip()
         wanted = sum(jobs.size(prompt, folder, limit) for prompt in teaching.prompts.values())
         clients = {} if offline else _clients(teaching)

@@ -4,20 +4,17 @@ tool calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from preprocess import build, candidates, gates, mix
-from preprocess.generators import diagrams
-from preprocess.generators import problems as problem_source
+from preprocess import benchmarks, mix, sources
+from preprocess.benchmarks import Benchmark
+from preprocess.candidates import draw
 from preprocess.rows import Conversation
-from preprocess.source import Context, MixError
-from preprocess.sources import worked
+from preprocess.source import Context, Generated, MixError
 from preprocess.teacher.settings import Call
-
-PROGRAMS = {"problems": problem_source, "diagrams": diagrams}
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,21 @@ def problems(folder: Path, kind: str, count: int, seed: int, hub: Path | None) -
 
     Raises MixError or HubError.
     """
-    if kind in PROGRAMS:
-        program = PROGRAMS[kind]
-        config = program.Config(kind=kind, category=f"teacher-{kind}", system="", count=count)
-        context = Context(seed, folder, hub, False, candidates.contaminated)
-        made = program.conversations(config, context)
+    known = sources.kinds()
+    if kind not in known:
+        raise MixError(f"problems: {kind!r} is no source; one of {', '.join(sorted(known))}")
+    settings = {"kind": kind, "category": f"teacher-{kind}", "system": ""}
+    made: Iterable[Conversation]
+    if issubclass(known[kind], Generated):
+        config = known[kind](**settings, count=count)
+        context = Context(seed, folder, hub, False, Benchmark().contaminated)
+        made = sources.found()[known[kind]].conversations(config, context)
     else:
-        candidates.benchmark = benchmark(folder, hub)
-        read = worked.conversations(kind, 0, seed, hub, candidates.contaminated)
+        config = known[kind](**settings)
+        context = Context(seed, folder, hub, False, benchmark(folder, hub).contaminated)
+        read = sources.found()[known[kind]].conversations(config, context)
         whole = [talk for talk in read if isinstance(talk, Conversation)]
-        made = sorted(whole, key=lambda talk: candidates.draw(seed, talk.id))[:count]
+        made = sorted(whole, key=lambda talk: draw(seed, talk.id))[:count]
     for talk in made:
         turn = talk.turns[0]
         yield Given(talk.id, turn.user, turn.images, talk.answer or turn.check)
@@ -59,16 +61,19 @@ def calls(requests: list[Call]) -> Iterator[Given]:
 
 
 @cache
-def benchmark(folder: Path, hub_dir: Path | None) -> gates.Benchmark:
+def benchmark(folder: Path, hub_dir: Path | None) -> Benchmark:
     """What is kept for evaluation.
 
     Raises MixError where a dataset has held-out rows and they are not built yet.
     """
     built = [folder / name / "heldout.jsonl" for name in ("build", "heldout")]
     heldout = next((path for path in built if path.exists()), None)
-    sources = mix.load(folder / "mix.yaml").sources
-    if heldout is None and any(getattr(source, "heldout", 0) for source in sources):
+    plan = mix.read(folder)
+    if heldout is None and any(getattr(source, "heldout", 0) for source in plan.sources):
         problem = "not there, so its problems could not be kept out of the rows"
         make = f"run python -m preprocess {folder.name} --heldout first"
         raise MixError(f"{built[1]}: {problem}; {make}")
-    return gates.Benchmark(build.problems(heldout or built[0], hub_dir))
+    if not plan.gates:
+        return Benchmark()
+    context = Context(plan.seed, folder, hub_dir, False, Benchmark().contaminated)
+    return Benchmark(benchmarks.problems(plan.gates, context, heldout or built[0]))

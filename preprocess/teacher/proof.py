@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common import behaviour, chat, rows, sandbox
 from common.asking.replies import CUT_OFF, REFUSED, Completion, NoCompletion, completion_of
 from preprocess import gates
+from preprocess.duplicates import BAND, minhash
 from preprocess.mix import Gates
 from preprocess.rows import Conversation, Skip, Turn, to_rows
-from preprocess.teacher import accepted
+from preprocess.sources import accepted
 from preprocess.teacher.answers import ends_at
 from preprocess.teacher.jobs import Job
 from preprocess.teacher.settings import Endpoint
@@ -122,8 +123,8 @@ def prove(job: Job, body: str, of: Gates | None, system: str, by: Endpoint) -> V
         return Verdict(str(failed), turns[0].user if turns else "", text)
     signed = []
     if not job.given:
-        signed.append(gates.signature("\n".join(turn.user for turn in turns)))
-    signed.append(gates.signature("\n".join(turn.reasoning for turn in turns)))
+        signed.append(minhash("\n".join(turn.user for turn in turns)))
+    signed.append(minhash("\n".join(turn.reasoning for turn in turns)))
     return Verdict(
         reason=None,
         question=turns[0].user,
@@ -291,7 +292,7 @@ def _as_read(turn: Turn) -> str:
 
 def _bands(signed: list[bytes]) -> Iterator[int]:
     """A name for each band of each signature, those of the reasoning first."""
-    step = 4 * gates.BAND  # bytes
+    step = 4 * BAND  # bytes
     for number, signature in enumerate(reversed(signed)):
         for start in range(0, len(signature), step):
             named = f"{number} {start} ".encode() + signature[start : start + step]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.asking.database import Database
-from preprocess.gates import PERMUTATIONS
+from preprocess.duplicates import PERMUTATIONS
 from preprocess.teacher.proof import Verdict
 
 SCHEMA = """

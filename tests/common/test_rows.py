@@ -28,7 +28,7 @@ def bomb(width=40_000, height=30_000) -> bytes:
         ("[1, 2]", "a list where an object is wanted"),
         ("[" * 100_000, "not JSON"),
         ({"id": ""}, "id: ''"),
-        ({"origin": "web"}, "origin: 'web'; one of seed"),
+        ({"origin": "My web"}, "origin: 'My web'; a word in small letters"),
         ({"lable": 1}, "unknown key 'lable'"),
         ({"messages": []}, "messages: give a non-empty list"),
         (

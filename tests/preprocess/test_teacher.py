@@ -32,10 +32,12 @@ from common.asking.database import Database
 from common.asking.ledger import PICODOLLARS, Ledger
 from common.errors import command
 from preprocess import build, mix
+from preprocess.benchmarks import Benchmark
 from preprocess.rows import Note
-from preprocess.source import MixError, load
+from preprocess.source import Context, MixError, load
+from preprocess.sources import accepted
 from preprocess.sources.seeds import Seed, SeedTurn
-from preprocess.teacher import accepted, given, jobs, proof, settings, verdicts
+from preprocess.teacher import given, jobs, proof, settings, verdicts
 from preprocess.teacher.__main__ import main
 from preprocess.teacher.expand import STORE, Run
 from preprocess.teacher.verdicts import Verdicts
@@ -126,7 +128,7 @@ def folder(tmp_path: Path) -> Path:
         "english": 0.1,
         "repetition": 0.3,
         "near_duplicate": 0.8,
-        "benchmarks": False,
+        "benchmarks": {},
     }
     names = ("async", "nudge", "routing", "problem")
     sources = [
@@ -331,9 +333,13 @@ def test_accepted_rows_reach_the_dataset_its_report_and_its_card(folder, monkeyp
     assert about["origins"]["teacher"] >= 18 and about["verified_answers"] == 4
     assert "| nudge | 6 | 6 | 0 |" in (folder / "build" / "report.md").read_text()
     assert "ours, model server-1" in (folder / "build" / "README.md").read_text()
+    written = accepted.Config(
+        kind="teacher", path="teacher/accepted/async.jsonl", category="async", system="s"
+    )
+    context = Context(1, folder, None, False, Benchmark().contaminated)
     first_seeds = {
         c.group
-        for c in accepted.conversations(folder / "teacher" / "accepted" / "async.jsonl")
+        for c in accepted.conversations(written, context)
         if not isinstance(c, Note)
     }
     assert first_seeds == {"async-000", "async-001"}
@@ -360,7 +366,7 @@ def body(text: str | None = None, ended: str = "stop", **turn: str) -> str:
 
 def look(given: jobs.Job, reply: str) -> proof.Verdict:
     gates = mix.Gates(
-        max_tokens=4000, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks=False
+        max_tokens=4000, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks={}
     )
     return proof.prove(given, reply, gates, "You are AetherAI.", AETHER.settings.teacher)
 
@@ -473,7 +479,7 @@ SEEDED = [name for name, prompt in AETHER.prompts.items() if prompt.seeds]
 
 
 def test_every_category_of_the_teacher_is_one_of_the_mix_or_left_off():
-    assert set(AETHER.prompts) <= set(mix.load(AETHER.folder / "mix.yaml").quotas)
+    assert set(AETHER.prompts) <= set(mix.read(AETHER.folder).quotas)
     written = {path.stem for path in (AETHER.folder / "teacher").glob("*.yaml")}
     assert written - {"teacher", "judge"} == {*AETHER.prompts, "replay"}
 
@@ -599,8 +605,7 @@ def test_no_endpoint_and_no_key(folder):
 
 
 @pytest.mark.parametrize("built", ["build", "heldout", None])
-def test_held_out_rows_are_kept_out_wherever_they_were_built(folder, monkeypatch, built):
-    monkeypatch.setattr(build, "BENCHMARKS", {})  # the public sets are not here
+def test_held_out_rows_are_kept_out_wherever_they_were_built(folder, built):
     drawn = {
         "kind": "problems",
         "category": "problem",

@@ -1,0 +1,124 @@
+"""What no row may hold: the problems of public test sets, our own held-out problems, and the
+questions of our evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from common import rows
+from preprocess import public
+from preprocess.mix import Gates
+from preprocess.rows import Note, Skip
+from preprocess.source import Context, MixError, load
+
+# Share of a problem that stands in a row: from which the row is dropped, and from which the
+# manifest notes it.
+DROP = 0.8
+REPORT = 0.5
+# Words of a run; a problem is compared by its runs.
+GRAM = 8
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+class Problem(NamedTuple):
+    """A problem that no row may hold."""
+
+    of: str  # the set it belongs to, in words
+    text: str
+    # Compare with every number masked: some public sets are others with other numbers. Our own
+    # held-out problems share their framings with what is trained and differ in their numbers, so
+    # there the numbers count.
+    masked: bool
+
+
+class Benchmark:
+    """Problems to compare rows with. A problem stands in a text when 0.8 of its eight-word runs do.
+
+    A problem of fewer than eight words must match whole.
+    """
+
+    def __init__(self, problems: Iterable[Problem] = ()):
+        self._sizes: list[tuple[str, int]] = []
+        self._holders: dict[str, list[int]] = defaultdict(list)
+        for problem in problems:
+            runs = _runs(problem.text, problem.masked)
+            for run in runs:
+                self._holders[run].append(len(self._sizes))
+            self._sizes.append((problem.of, len(runs)))
+
+    def covered(self, text: str) -> tuple[float, str]:
+        """The largest share of a problem that stands in `text`, and the set that the problem is
+        of."""
+        hits: Counter[int] = Counter()
+        for run in _runs(text, True) | _runs(text, False):
+            hits.update(self._holders.get(run, ()))
+        largest = (0.0, "")
+        for number, count in hits.items():
+            of, size = self._sizes[number]
+            largest = max(largest, (count / size, of))
+        return largest
+
+    def contaminated(self, texts: Iterable[str]) -> Note | None:
+        """A note where half of a problem stands in one of the texts. Raises Skip where nearly all
+        of it does."""
+        if not self._sizes:
+            return None
+        share, of = max((self.covered(text) for text in texts), default=(0.0, ""))
+        if share >= DROP:
+            raise Skip(f"holds a problem of {of}")
+        if share >= REPORT:
+            return Note(f"kept, though {REPORT:.0%} or more of a problem of {of} stands in it")
+        return None
+
+
+def _runs(text: str, masked: bool) -> set[str]:
+    """The eight-word runs of a text, or the whole text where it is shorter."""
+    words = _WORD.findall(text.lower())
+    if len(words) < GRAM:
+        return {"whole: " + " ".join(words)}
+    if masked:
+        words = _WORD.findall(_NUMBER.sub("0", text.lower()))
+    starts = range(len(words) - GRAM + 1)
+    return {f"{masked:d} " + " ".join(words[start : start + GRAM]) for start in starts}
+
+
+def problems(gates: Gates, context: Context, heldout: Path) -> Iterator[Problem]:
+    """Every problem that no row of a dataset may hold. Raises HubError, RowError, FileError or
+    MixError.
+
+    `heldout`: the dataset's own heldout.jsonl, which need not exist.
+    """
+    for name, key in gates.benchmarks.items():
+        for record in public.records(name, "test", context.hub):
+            if not isinstance(record.get(key), str):
+                problem = f"{name} test: a record without {key!r}"
+                raise MixError(f"{problem}; its problems could not be kept out of the rows")
+            yield Problem(f"{name} test", record[key], True)
+    if heldout.exists():
+        for row in rows.read(heldout):
+            question = row["messages"][-2]
+            if all(part["type"] == "text" for part in question["content"]):
+                yield Problem("our own held-out set", rows.text_of(question), False)
+    for path in question_files(gates, context.folder):
+        for entry in load(path, list[dict]):
+            for text in _asked(entry):
+                yield Problem("our own questions", text, False)
+
+
+def question_files(gates: Gates, folder: Path) -> list[Path]:
+    """The files of the evaluation's questions that the gates of a dataset name."""
+    return sorted(path for pattern in gates.questions for path in folder.glob(pattern))
+
+
+def _asked(entry: dict) -> Iterator[str]:
+    """The texts that a question of the evaluation shows to a model."""
+    for said in (entry.get("prompt"), entry.get("question"), *entry.get("turns", [])):
+        if isinstance(said, dict):
+            said = said.get("text") if said.get("role") == "user" else None
+        if isinstance(said, str):
+            yield said
