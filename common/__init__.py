@@ -1,4 +1,6 @@
-"""What every room speaks: errors, files, recipes, hub pins, rows, the chat format, facts of the base, what an answer is.
+"""What every room speaks: errors, files, recipes, hub pins, rows, the chat format, facts of the
+base, what an answer is.
 
-Rooms import `common` and never each other. Nothing in here knows a dataset by name or imports torch.
+Rooms import `common` and never each other. Nothing in here knows a dataset by name or imports
+torch.
 """

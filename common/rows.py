@@ -108,15 +108,17 @@ def _check_message(message: object, where: str) -> None:
 
 
 def _check_part(part: object, role: str, where: str) -> None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text" and isinstance(part.get("text"), str):
+    fields = part if isinstance(part, dict) else {}
+    kind = fields.get("type")
+    path = fields.get("path")
+    if kind == "text" and isinstance(fields.get("text"), str):
         return
-    if kind != "image" or role != "user" or not isinstance(part.get("path"), str):
+    if kind != "image" or role != "user" or not isinstance(path, str):
         wanted = 'a part is {"type": "text", "text": ...} or, for a user, an image with a path'
         raise RowError(f"{where}: {str(part)[:60]!r}; {wanted}")
-    if not _IMAGE_PATH.fullmatch(part["path"]):
+    if not _IMAGE_PATH.fullmatch(path):
         allowed = "only images/<sha256>.png inside the dataset's folder is read"
-        raise RowError(f"{where}.path: {part['path']!r}; {allowed}")
+        raise RowError(f"{where}.path: {path!r}; {allowed}")
 
 
 def _check_order(messages: list[dict]) -> None:

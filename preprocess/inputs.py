@@ -69,4 +69,6 @@ def commit() -> str | None:
     """The code's commit, with `-dirty` where the tree differs from it; None outside git and the
     image."""
     state = git_state()
-    return f"{state['commit']}-dirty" if state["dirty"] else state["commit"]
+    if state["commit"] is None:
+        return None
+    return f"{state['commit']}{'-dirty' if state['dirty'] else ''}"

@@ -66,14 +66,14 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
     `image_path` stores a PNG file and gives its path in the dataset. Raises Skip.
     """
     history = [_message("system", conversation.system)]
-    rows = []
+    rows: list[dict] = []
     for number, turn in enumerate(conversation.turns, 1):
         reply = _reply(conversation.system, turn)
         images = [{"type": "image", "path": image_path(png)} for png in turn.images]
         history.append(_message("user", turn.user.strip(), images))
         last = number == len(conversation.turns)
         only = last and number == 1
-        row = {
+        row: dict = {
             "id": conversation.id if only else f"{conversation.id}#{number}",
             "category": conversation.category,
             "origin": conversation.origin,

@@ -86,5 +86,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
         tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}"]
         if seed.target:
             tags.append(f"target:{seed.target}")
-        turns = tuple(Turn(turn.user, turn.reasoning, turn.answer) for turn in seed.turns)
+        turns = tuple(
+            Turn(turn.user, turn.reasoning or "", turn.answer or "") for turn in seed.turns
+        )
         yield Conversation(seed.id, "", "seed", turns=turns, tags=tuple(tags))

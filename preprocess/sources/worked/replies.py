@@ -15,8 +15,8 @@ from preprocess.sources.worked.solutions import Worked, sentences
 
 LONGEST_QUESTION = 60  # words; a reply in full repeats what was asked
 _ASKS = re.compile(r"\?\W*$|^(?:Find|Compute|Determine|Evaluate|Simplify|Calculate|Solve)\b")
-_NUMBERS = """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty
-hundred thousand dozen half halves third quarter fourth fifth sixth eighth tenth twice thrice
+_NUMBERS = """one two three four five six seven eight nine ten eleven twelve twenty thirty forty
+fifty hundred thousand dozen half halves third quarter fourth fifth sixth eighth tenth twice thrice
 doubled? tripled? each every"""
 _GIVES = re.compile(rf"\d|\$|\b(?:{'|'.join(_NUMBERS.split())})s?\b", re.I)
 
