@@ -338,9 +338,7 @@ def test_accepted_rows_reach_the_dataset_its_report_and_its_card(folder, monkeyp
     )
     context = Context(1, folder, None, False, Benchmark().contaminated)
     first_seeds = {
-        c.group
-        for c in accepted.conversations(written, context)
-        if not isinstance(c, Note)
+        c.group for c in accepted.conversations(written, context) if not isinstance(c, Note)
     }
     assert first_seeds == {"async-000", "async-001"}
 
