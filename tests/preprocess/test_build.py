@@ -1,9 +1,12 @@
-"""Building a dataset: same bytes twice, quotas and targets, splits, nothing half-written, hostile inputs refused in one line."""
+"""Building a dataset: same bytes twice, quotas and targets, splits, nothing half-written, hostile
+inputs refused in one line."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +16,9 @@ import yaml
 from PIL import Image
 
 from common import chat, rows
-from preprocess import build, candidates, gates, mix, report, selection
+from common.files import FileError, sha256_of
+from preprocess import build, candidates, duplicates, export, gates, mix, selection, source
+from preprocess.benchmarks import DROP, Benchmark, Problem
 from preprocess.candidates import Candidate
 from preprocess.rows import restored, stored
 
@@ -59,9 +64,12 @@ def seed(number: int, turns: int = 1) -> dict:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """A folder with a mix that takes seeds and a person's own conversations, with every gate but the benchmarks'."""
+    """A folder with a mix that takes seeds and a person's own conversations, with every gate but
+    the benchmarks'."""
     folder = tmp_path / "datasets" / "small"
     (folder / "conversations").mkdir(parents=True)
+    for name in ("problems", "diagrams"):
+        (folder / name).symlink_to(ROOT / "datasets" / "aether" / name)
     (folder / "system.md").write_text("You are AetherAI.")
     (folder / "seeds.yaml").write_text(
         yaml.safe_dump([seed(n, turns=1 + 3 * (n % 4 == 0)) for n in range(24)])
@@ -78,7 +86,7 @@ def dataset(tmp_path: Path) -> Path:
             "english": 0.1,
             "repetition": 0.3,
             "near_duplicate": 0.8,
-            "benchmarks": False,
+            "benchmarks": {},
         },
         "sources": [
             {"kind": "seeds", "path": "seeds.yaml", "category": "async", "system": "system.md"},
@@ -130,7 +138,7 @@ def test_manifest_counts_what_is_there(dataset):
         == sum(map(len, written.values()))
     )
     for name, digest in about["files"].items():
-        assert digest == build._sha256(dataset / "build" / name)
+        assert digest == sha256_of(dataset / "build" / name)
     conversations = {
         row["id"].split("#")[0]: split for split, part in written.items() for row in part
     }
@@ -174,7 +182,7 @@ def test_quota_and_cap(dataset):
 def test_a_wrong_plan_is_refused(dataset, change, says):
     plan = yaml.safe_load((dataset / "mix.yaml").read_text())
     (dataset / "mix.yaml").write_text(yaml.safe_dump(plan | change))
-    with pytest.raises(mix.MixError, match=says):
+    with pytest.raises(source.MixError, match=says):
         build.build(dataset)
 
 
@@ -254,7 +262,7 @@ def test_hostile_input_is_one_line_and_the_last_build_stays(dataset, name):
         + (text if isinstance(text, bytes) else text.encode())
         + b"\n"
     )
-    with pytest.raises(mix.MixError, match=says) as refused:
+    with pytest.raises(source.MixError, match=says) as refused:
         build.build(dataset)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 400
@@ -265,7 +273,7 @@ def test_hostile_input_is_one_line_and_the_last_build_stays(dataset, name):
 def test_a_linked_conversation_file_is_refused(dataset, tmp_path):
     (tmp_path / "private.jsonl").write_text("{}")
     (dataset / "conversations" / "own.jsonl").symlink_to(tmp_path / "private.jsonl")
-    with pytest.raises(mix.MixError, match="a link"):
+    with pytest.raises(source.MixError, match="a link"):
         build.build(dataset)
 
 
@@ -301,22 +309,33 @@ def test_a_marker_typed_by_a_user_makes_no_row(dataset):
 
 
 def test_two_builds_at_once_are_refused(dataset):
-    import fcntl
-
-    with (dataset / "mix.yaml").open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(build.BuildError, match="another build"):
+    holder = f"""
+from pathlib import Path
+from common.files import only_writer
+with only_writer(Path({str(dataset / "build")!r})):
+    print("held", flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", holder]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(FileError, match="being built by another process"):
             build.build(dataset)
+        other.communicate("\n")
+    assert "rows" in build.build(dataset)
 
 
 def test_near_duplicates_keep_the_first():
     text = " ".join(f"word{n}" for n in range(200))
     near = text.replace("word7 ", "other ")
     far = " ".join(f"thing{n}" for n in range(200))
-    packed = b"".join(map(gates.signature, [text, far, near, text]))
-    signed = np.frombuffer(packed, np.uint32).reshape(-1, gates.PERMUTATIONS)
-    assert gates.duplicates(signed, 0.8).tolist() == [False, False, True, True]
-    assert gates.signature("why?", "one picture") != gates.signature("why?", "another picture")
+    packed = b"".join(map(duplicates.minhash, [text, far, near, text]))
+    signed = np.frombuffer(packed, np.uint32).reshape(-1, duplicates.PERMUTATIONS)
+    assert duplicates.duplicates(signed, 0.8).tolist() == [False, False, True, True]
+    assert duplicates.minhash("why?", "one picture") != duplicates.minhash(
+        "why?", "another picture"
+    )
 
 
 def test_near_duplicate_estimate_follows_the_true_similarity():
@@ -325,8 +344,8 @@ def test_near_duplicate_estimate_follows_the_true_similarity():
         other = ["x" + w if n % (400 // changed) == 0 else w for n, w in enumerate(words)]
         grams = [{tuple(t[i : i + 5]) for i in range(396)} for t in (words, other)]
         jaccard = len(grams[0] & grams[1]) / len(grams[0] | grams[1])
-        packed = gates.signature(" ".join(words)) + gates.signature(" ".join(other))
-        found = gates.duplicates(np.frombuffer(packed, np.uint32).reshape(2, -1), 0.8)[1]
+        packed = duplicates.minhash(" ".join(words)) + duplicates.minhash(" ".join(other))
+        found = duplicates.duplicates(np.frombuffer(packed, np.uint32).reshape(2, -1), 0.8)[1]
         assert found == (jaccard >= 0.8) or abs(jaccard - 0.8) < 0.1, (jaccard, found, expected)
 
 
@@ -335,17 +354,21 @@ def test_benchmark_masks_numbers_of_public_sets_and_not_of_ours():
         "A train of 12 cars carries 340 people from one town to the next in 55 minutes each day"
     )
     ours = "A worker takes 40 jobs a second from a queue that 90 clients fill all day long"
-    bench = gates.Benchmark(
-        [("public", public, True), ("ours", ours, False), ("public", "Compute 1 + 1.", True)]
+    bench = Benchmark(
+        [
+            Problem("public", public, True),
+            Problem("ours", ours, False),
+            Problem("public", "Compute 1 + 1.", True),
+        ]
     )
     assert bench.covered(public.replace("12", "17").replace("340", "99"))[0] == 1
     assert bench.covered(ours) == (1.0, "ours")
-    assert bench.covered(ours.replace("40", "41").replace("90", "91"))[0] < gates.DROP
+    assert bench.covered(ours.replace("40", "41").replace("90", "91"))[0] < DROP
     assert bench.covered("Compute 1 + 1.")[0] == 1
     assert bench.covered("Compute 1 + 2.")[0] == 0
 
 
-def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path, monkeypatch):
+def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path):
     for name, key in (("gsm8k", "question"), ("gsm_hard", "input"), ("math", "problem")):
         (tmp_path / "hub" / name).mkdir(parents=True)
         (tmp_path / "hub" / name / "test.jsonl").write_text(
@@ -361,9 +384,9 @@ def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path, monkeypatc
         {"question": "who?"},
     ]
     (questions / "voice.yaml").write_text(yaml.safe_dump(asked))
-    monkeypatch.setattr(build, "QUESTIONS", questions)
     plan = yaml.safe_load((dataset / "mix.yaml").read_text())
-    plan["gates"]["benchmarks"] = True
+    plan["gates"]["benchmarks"] = {"gsm8k": "question", "gsm_hard": "input", "math": "problem"}
+    plan["gates"]["questions"] = [str(Path("../../questions/*.yaml"))]
     (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
     build.build(dataset, tmp_path / "hub")
     built = (dataset / "build" / "train.jsonl").read_text() + (
@@ -482,7 +505,7 @@ def row(
 )
 def test_gates(made, reason):
     limits = mix.Gates(
-        max_tokens=100, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks=False
+        max_tokens=100, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks={}
     )
     if reason is None:
         gates.check(made, 100, limits)
@@ -494,7 +517,7 @@ def test_gates(made, reason):
 
 
 def test_targets_of_the_plan_are_measured_on_rows():
-    plan = mix.load(ROOT / "datasets" / "aether" / "mix.yaml")
+    plan = mix.read(ROOT / "datasets" / "aether")
     met = {
         name
         for name, target in plan.targets.items()
@@ -539,22 +562,22 @@ def test_export_is_read_by_datasets(dataset, tmp_path, monkeypatch):
         "json", data_files=str(dataset / "build" / "train.jsonl"), cache_dir=str(tmp_path / "cache")
     )
     assert plain["train"].num_rows == manifest(dataset)["rows"]["train"]
-    report.export(dataset / "build", tmp_path / "out")
+    export.export(dataset / "build", tmp_path / "out")
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     there = [r for split in loaded.values() for r in split]
     assert len(there) == manifest(dataset)["kept"]
     shown = next(r for r in there if r["images"])
     assert shown["images"][0].size == (32, 16)
     assert shown["messages"][1]["content"][0]["type"] == "image"
-    with pytest.raises(mix.MixError, match="is there already"):
-        report.export(dataset / "build", tmp_path / "out")
+    with pytest.raises(export.ExportError, match="is there already"):
+        export.export(dataset / "build", tmp_path / "out")
 
 
 def test_every_mix_of_the_tree_loads():
     found = sorted(path.parent.name for path in ROOT.glob("datasets/*/mix.yaml"))
     assert {"aether", "tiny"} <= set(found)
     for name in found:
-        mix.load(ROOT / "datasets" / name / "mix.yaml")
+        mix.read(ROOT / "datasets" / name)
 
 
 def test_nothing_here_imports_a_trainer():

@@ -1,4 +1,5 @@
-"""The sources: worked solutions of public sets, a person's own exports, and what is masked in them."""
+"""The sources: worked solutions of public sets, a person's own exports, and what is masked in
+them."""
 
 from __future__ import annotations
 
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from common import hub
-from preprocess import gates
-from preprocess.mix import MixError
+from preprocess import gates, public, source
+from preprocess.benchmarks import Benchmark
 from preprocess.rows import Conversation, Note, Skip, Turn, to_rows
+from preprocess.source import Context, MixError
 from preprocess.sources import exports, masking, worked
+from preprocess.sources.worked import solutions
+from preprocess.sources.worked.replies import Writer
 
+AETHER = Path(__file__).resolve().parents[2] / "datasets" / "aether"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 GSM = {
     "question": "Mr. Ito buys 12 boxes at $4 each. He pays with a $100 bill. How much change does he get?",
@@ -28,7 +33,7 @@ MATH = {
 
 
 def test_gsm8k_is_recomputed():
-    solved = worked.gsm8k(GSM)
+    solved = solutions.gsm8k(GSM)
     assert solved.steps == ("The boxes cost 12 × 4 = $48.", "He gets 100-48 = $52 of change.")
     assert solved.shown == "$52 of change"
     assert solved.check == {"kind": "number", "value": 52, "tolerance": 1e-6}
@@ -46,15 +51,15 @@ def test_gsm8k_is_recomputed():
 )
 def test_gsm8k_refuses_what_does_not_hold(old, new, reason):
     with pytest.raises(Skip, match=reason):
-        worked.gsm8k(GSM | {"answer": GSM["answer"].replace(old, new)})
+        solutions.gsm8k(GSM | {"answer": GSM["answer"].replace(old, new)})
 
 
 def test_math_takes_its_box():
-    solved = worked.math(MATH)
+    solved = solutions.math(MATH)
     assert solved.check == {"kind": "latex", "value": "\\frac{3}{2}"}
     assert solved.steps == ("Divide both sides by 2.", "This gives $x = \\frac{3}{2}.$")
     assert solved.shown == "$\\boxed{\\frac{3}{2}}$"
-    assert worked.math(MATH | {"solution": "It is $\\boxed{1{,}200}$."}).check["value"] == 1200
+    assert solutions.math(MATH | {"solution": "It is $\\boxed{1{,}200}$."}).check["value"] == 1200
 
 
 @pytest.mark.parametrize(
@@ -68,19 +73,19 @@ def test_math_takes_its_box():
 )
 def test_math_refuses(solution):
     with pytest.raises(Skip):
-        worked.math(MATH | {"solution": solution})
+        solutions.math(MATH | {"solution": solution})
 
 
 def test_sentences_do_not_cut_formulas_or_titles():
     plain = "Dr. No left at 5 p.m. Monday. He had $5. She had $6. Why?"
-    assert worked.sentences(plain, False) == [
+    assert solutions.sentences(plain, False) == [
         "Dr. No left at 5 p.m. Monday.",
         "He had $5.",
         "She had $6.",
         "Why?",
     ]
     tex = "Let $f(x) = 2. If x$ be. Then \\[x = 2. \\] Find $y.$ It costs \\$5. So?"
-    assert worked.sentences(tex, True) == [
+    assert solutions.sentences(tex, True) == [
         "Let $f(x) = 2. If x$ be.",
         "Then \\[x = 2. \\] Find $y.$",
         "It costs \\$5.",
@@ -99,21 +104,22 @@ def test_sentences_do_not_cut_formulas_or_titles():
 )
 def test_the_final_value_is_shown_with_what_it_counts(last, shown):
     assert (
-        worked.gsm8k(GSM | {"answer": f"It is 12*4 = <<12*4=48>>48.\n{last}\n#### 52"}).shown
+        solutions.gsm8k(GSM | {"answer": f"It is 12*4 = <<12*4=48>>48.\n{last}\n#### 52"}).shown
         == shown
     )
 
 
 def test_every_reply_says_its_value():
+    texts = source.load(AETHER / "framings" / "worked.yaml", dict)
     for n in range(200):
-        for solved in (worked.gsm8k(GSM), worked.math(MATH)):
-            reasoning, answer = worked.reply(solved, random.Random(n))
+        for solved in (solutions.gsm8k(GSM), solutions.math(MATH)):
+            reasoning, answer = Writer(texts, random.Random(n)).reply(solved)
             assert gates.stands(solved.check, answer), answer
             assert not re.search(r"\{(asked|given|value|chain|undo|sum)\}|<<", reasoning + answer)
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Path:
+def hub_folder(tmp_path: Path) -> Path:
     for name, records in (
         ("gsm8k", [GSM | {"question": f"{n} years ago. " + GSM["question"]} for n in range(40)]),
         ("math", [MATH, MATH]),
@@ -125,41 +131,45 @@ def public(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def nothing(texts: list[str]) -> None:
-    return None
+def solved(kind: str, folder: Path, sessions: float = 0) -> list:
+    """What the source of a public set yields."""
+    config = worked.Config(kind=kind, category="c", system="s", sessions=sessions)
+    context = Context(7, AETHER, folder, False, Benchmark().contaminated)
+    return list(worked.conversations(config, context))
 
 
-def test_sessions_hold_four_to_six_problems(public):
-    made = list(worked.conversations("gsm8k", 0.5, 7, public, nothing))
+def imported(folder: Path) -> list:
+    """What a folder of a person's own conversations yields."""
+    config = exports.Config(kind="conversations", path=folder.name, category="c", system="s")
+    context = Context(7, folder.parent, None, False, Benchmark().contaminated)
+    return list(exports.conversations(config, context))
+
+
+def test_sessions_hold_four_to_six_problems(hub_folder):
+    made = solved("gsm8k", hub_folder, 0.5)
     assert sum(len(c.turns) for c in made) == 40
     assert {len(c.turns) for c in made} >= {1, 4}
-    assert made == list(worked.conversations("gsm8k", 0.5, 7, public, nothing))
-    assert [str(x) for x in worked.conversations("math", 0, 7, public, nothing)][
-        1
-    ] == "the same problem twice"
+    assert made == solved("gsm8k", hub_folder, 0.5)
+    assert [str(x) for x in solved("math", hub_folder)][1] == "the same problem twice"
 
 
-def test_hub_errors_are_one_line(public, monkeypatch):
-    (public / "gsm8k" / "train.jsonl").write_text('{"question": 1}\n{broken\n')
+def test_hub_errors_are_one_line(hub_folder, monkeypatch):
+    (hub_folder / "gsm8k" / "train.jsonl").write_text('{"question": 1}\n{broken\n')
     with pytest.raises(hub.HubError, match=r"train.jsonl:2: not a JSON object"):
-        list(worked.conversations("gsm8k", 0, 7, public, nothing))
+        solved("gsm8k", hub_folder)
     with pytest.raises(
         hub.HubError, match=r"math/test.jsonl: .*No such file.*HUB_DIR is a folder with"
     ):
-        list(worked.public("math", "test", public))
-    monkeypatch.setattr(hub, "LOCK", public / "hub.lock")
+        list(public.records("math", "test", hub_folder))
+    monkeypatch.setattr(hub, "LOCK", hub_folder / "hub.lock")
     with pytest.raises(hub.HubError, match="run make pin, or give HUB_DIR="):
-        list(worked.public("gsm8k", "train", None))
+        list(public.records("gsm8k", "train", None))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the public sets are not beside the repository")
 def test_the_public_sets_are_recomputed_and_mostly_kept():
     for kind, least in (("gsm8k", 6800), ("math", 6000)):
-        made = [
-            c
-            for c in worked.conversations(kind, 0, 7, SHARED, nothing)
-            if isinstance(c, Conversation)
-        ]
+        made = [c for c in solved(kind, SHARED) if isinstance(c, Conversation)]
         assert len(made) > least
         for conversation in made[::10]:
             assert gates.stands(conversation.turns[0].check, conversation.turns[0].answer), (
@@ -237,7 +247,7 @@ MESSAGES = {
 @pytest.mark.parametrize("array", [True, False])
 def test_importers_read_every_shape(tmp_path, raw, array):
     (tmp_path / "own.json").write_text(json.dumps([raw]) if array else json.dumps(raw))
-    (made,) = exports.conversations(tmp_path)
+    (made,) = imported(tmp_path)
     assert made.turns == (Turn("why slow", "It waits.", "It waits for I/O."),)
     assert made.origin == "conversation"
 
@@ -246,7 +256,7 @@ def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
     talk = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     mixed = {"messages": [*talk["messages"], *MESSAGES["messages"][1:]]}
     (tmp_path / "own.jsonl").write_text(json.dumps(talk) + "\n" + json.dumps(mixed) + "\n")
-    skipped, kept = exports.conversations(tmp_path)
+    skipped, kept = imported(tmp_path)
     assert "a question for a teacher" in str(skipped)
     (row,) = to_rows(kept, None)
     assert [m.get("weight") for m in row["messages"]] == [None, None, 0, None, 1]
@@ -254,17 +264,17 @@ def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
 
 def test_a_json_file_that_is_too_large_or_cut_off_is_refused(tmp_path, monkeypatch):
     (tmp_path / "own.json").write_text(json.dumps([CLAUDE | {"name": "n" * n} for n in range(30)]))
-    assert sum(isinstance(c, Conversation) for c in exports.conversations(tmp_path)) == 30
+    assert sum(isinstance(c, Conversation) for c in imported(tmp_path)) == 30
     (tmp_path / "own.json").write_text("[" + json.dumps(CLAUDE) + ",{")
     with pytest.raises(MixError, match="own.json: not JSON, or cut off"):
-        list(exports.conversations(tmp_path))
+        imported(tmp_path)
     monkeypatch.setattr(exports, "LARGEST", 2**4)
     with pytest.raises(MixError, match=r"more than .* MB; write one conversation a line: jq -c"):
-        list(exports.conversations(tmp_path))
+        imported(tmp_path)
 
 
 def test_no_folder_of_conversations_is_no_conversation(tmp_path):
-    assert list(exports.conversations(tmp_path / "conversations")) == []
+    assert imported(tmp_path / "conversations") == []
 
 
 FOUND = {
@@ -324,4 +334,4 @@ def test_notes_count_what_was_masked(tmp_path):
         ]
     }
     (tmp_path / "own.jsonl").write_text(json.dumps(talk))
-    assert Note("own.jsonl: e-mail address masked", 2) in list(exports.conversations(tmp_path))
+    assert Note("own.jsonl: e-mail address masked", 2) in imported(tmp_path)
