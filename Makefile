@@ -33,7 +33,7 @@ $(UV): locks/bootstrap.lock
 	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@
 
 train: .venvs/train/.ready ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
-	$(TRAIN) -m training.train "$(RECIPE)" $(if $(FRESH),--fresh) $(BASE_ARG)
+	$(TRAIN) -m training.run "$(RECIPE)" $(if $(FRESH),--fresh) $(BASE_ARG)
 
 check: .venvs/train/.ready ## everything about RECIPE= that can be known without training; JSON=1 for one object
 	$(TRAIN) -m training.check "$(RECIPE)" $(if $(JSON),--json) $(BASE_ARG)

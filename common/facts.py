@@ -1,7 +1,9 @@
-"""Facts of the base models: special tokens, geometry, sizes, memory. What `make check` compares with the files at hand.
+"""Facts of the base models: special tokens, geometry, sizes, memory. What `make check` compares
+with the files at hand.
 
-Sources: the model's config.json and tokenizer as published by ServiceNow-AI (MIT), the paper arXiv 2510.01141 (Pixtral-12B
-deepened from 40 to 48 layers), and transformers' Pixtral image processor for the image geometry.
+Sources: the model's config.json and tokenizer as published by ServiceNow-AI (MIT), the paper arXiv
+2510.01141 (Pixtral-12B deepened from 40 to 48 layers), and transformers' Pixtral image processor
+for the image geometry.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from math import floor
 HUB_ID = "ServiceNow-AI/Apriel-1.5-15b-Thinker"
 PATCH = 16  # pixels a side
 LONGEST_EDGE = 1024  # pixels; a larger image is scaled down to it
-MAX_PIXELS = 50_000_000  # a row's image may not hold more: it would be decoded in full before it is scaled down
+# A row's image may not hold more: it would be decoded in full before it is scaled down.
+MAX_PIXELS = 50_000_000
 
 SPECIAL_TOKENS = {
     "<unk>": 0,
@@ -28,16 +31,19 @@ RESERVED_IDS = 1000  # Pixtral's tokenizer keeps ids 0-999 for special tokens
 FINGERPRINT = ("Here are my reasoning steps:", (11745, 1584, 2036, 38528, 9578, 1058))
 
 DEFAULT_SYSTEM = (
-    "You are a thoughtful and systematic AI assistant built by ServiceNow Language Models (SLAM) lab. Before providing an "
-    "answer, analyze the problem carefully and present your reasoning step by step. After explaining your thought process, "
-    "provide the final solution in the following format: [BEGIN FINAL RESPONSE] ... [END FINAL RESPONSE]."
+    "You are a thoughtful and systematic AI assistant built by ServiceNow Language Models (SLAM) "
+    "lab. Before providing an answer, analyze the problem carefully and present your reasoning "
+    "step by step. After explaining your thought process, provide the final solution in the "
+    "following format: [BEGIN FINAL RESPONSE] ... [END FINAL RESPONSE]."
 )
 
 
 def resized(
     width: int, height: int, longest_edge: int = LONGEST_EDGE, patch: int = PATCH
 ) -> tuple[int, int]:
-    """(width, height) in pixels after the processor: longest edge at most `longest_edge`, both multiples of `patch`."""
+    """(width, height) in pixels after the processor: longest edge at most `longest_edge`, both
+    multiples of `patch`.
+    """
     ratio = max(height / longest_edge, width / longest_edge)
     if ratio > 1:
         width, height = floor(width / ratio), floor(height / ratio)
@@ -47,7 +53,9 @@ def resized(
 def image_tokens(
     width: int, height: int, longest_edge: int = LONGEST_EDGE, patch: int = PATCH
 ) -> int:
-    """Tokens an image of that many pixels costs: a row of [IMG] and one [IMG_BREAK] per patch row, the last an [IMG_END]."""
+    """Tokens an image of that many pixels costs: a row of [IMG] and one [IMG_BREAK] per patch row,
+    the last an [IMG_END].
+    """
     width, height = resized(width, height, longest_edge, patch)
     return (height // patch) * (width // patch + 1)
 
@@ -109,8 +117,9 @@ class Shape:
     def training_flops(self, tokens: float, pairs: float) -> float:
         """Floating-point operations of training on `tokens`, of which `pairs` attend to each other.
 
-        A token costs 6 N (QLoRA with recomputation: twice 2 forward, 2 backward through frozen weights; training every weight without
-        it: 2 forward, 4 backward), a pair 16 a layer, head and channel (4 in each pass forward, 8 backward).
+        A token costs 6 N (QLoRA with recomputation: twice 2 forward, 2 backward through frozen
+        weights; training every weight without it: 2 forward, 4 backward), a pair 16 a layer, head
+        and channel (4 in each pass forward, 8 backward).
         """
         return 6 * self.parameters * tokens + 16 * self.layers * self.heads * self.head_dim * pairs
 
@@ -119,7 +128,10 @@ class Shape:
 
     @classmethod
     def from_config(cls, config: dict) -> Shape:
-        """The shape of a config.json of the same architecture. Raises KeyError when a size is missing."""
+        """The shape of a config.json of the same architecture.
+
+        Raises KeyError when a size is missing.
+        """
         text, vision = config["text_config"], config["vision_config"]
         return cls(
             hidden=text["hidden_size"],

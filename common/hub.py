@@ -1,9 +1,11 @@
-"""What comes from the hub, and nothing of it floats: hub.lock holds the revision of every model and data set. A folder with
-`<set>/<split>.jsonl` takes the hub's place where there is none."""
+"""Public data sets of the hub, and none of them floats: hub.lock holds the revision of each.
+
+A folder with `<set>/<split>.jsonl` (HUB_DIR=) takes the hub's place where there is none. Base
+models are pinned by their recipes.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +14,13 @@ from pathlib import Path
 
 from common import rows
 from common.errors import AetherError
-from common.files import ROOT
+from common.files import ROOT, load_json, sha256_of
 
 LOCK = ROOT / "hub.lock"
 
 
 class HubError(AetherError):
-    """A data set that is not there, not pinned or not readable; the text says which and what to do."""
+    """A data set that is not there, not pinned or not readable; the text says which."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class PublicSet:
     splits: dict[str, str] = field(default_factory=dict)  # our name: the hub's, where they differ
 
 
-_MATH = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
-_MMMU = """Accounting Agriculture Architecture_and_Engineering Art Art_Theory Basic_Medical_Science Biology Chemistry Clinical_Medicine
-Computer_Science Design Diagnostics_and_Laboratory_Medicine Economics Electronics Energy_and_Power Finance Geography History Literature
-Manage Marketing Materials Math Mechanical_Engineering Music Pharmacy Physics Psychology Public_Health Sociology"""
+_MATH = """algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra
+precalculus"""
+_MMMU = """Accounting Agriculture Architecture_and_Engineering Art Art_Theory Basic_Medical_Science
+Biology Chemistry Clinical_Medicine Computer_Science Design Diagnostics_and_Laboratory_Medicine
+Economics Electronics Energy_and_Power Finance Geography History Literature Manage Marketing
+Materials Math Mechanical_Engineering Music Pharmacy Physics Psychology Public_Health Sociology"""
 SETS = {
     "gsm8k": PublicSet("openai/gsm8k", "MIT", ("main",)),
     "gsm_hard": PublicSet("reasoning-machines/gsm-hard", "Apache-2.0", splits={"test": "train"}),
@@ -44,15 +48,10 @@ SETS = {
 }
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether a base_model names a hub repository: `owner/name`, and not a folder of this repository."""
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not name.startswith("outputs/")
-
-
 def revision_of(repository: str) -> str | None:
-    """The pinned revision of a model or data set, or None. Raises HubError for one that is no revision."""
-    pins = json.loads(LOCK.read_text()) if LOCK.exists() else {}
-    revision = pins.get("models", {}).get(repository) or pins.get("datasets", {}).get(repository)
+    """The pinned revision of a data set, or None. Raises HubError for one that is no revision."""
+    pins = load_json(LOCK) if LOCK.exists() else {}
+    revision = pins.get("datasets", {}).get(repository)
     if revision and not re.fullmatch("[0-9a-f]{40}", revision):
         raise HubError(
             f"{LOCK.name}: {repository}: {revision!r} is not a 40-hex revision; run make pin"
@@ -65,14 +64,17 @@ def pinned(name: str) -> str:
     if revision := revision_of(SETS[name].repository):
         return revision
     raise HubError(
-        f"{LOCK.name} pins no revision of {SETS[name].repository}; run make pin, or give HUB_DIR=, a folder with {name}/"
+        f"{LOCK.name} pins no revision of {SETS[name].repository}; run make pin, "
+        f"or give HUB_DIR=, a folder with {name}/"
     )
 
 
 def records(
     name: str, split: str, folder: Path | None, load: Callable[..., Iterable[dict]]
 ) -> Iterator[dict]:
-    """The records of a split, one in memory at a time, from `folder` or by `load`, datasets.load_dataset. Raises HubError."""
+    """The records of a split, one in memory at a time, from `folder` or by `load`,
+    datasets.load_dataset. Raises HubError.
+    """
     about = SETS[name]
     where = folder / name / f"{split}.jsonl" if folder else about.repository
     try:
@@ -101,11 +103,11 @@ def records(
 
 
 def provenance(name: str, folder: Path | None) -> dict:
-    """Where a public set comes from, for a manifest: its pinned revision, or the hash of each local file. Raises HubError."""
+    """Where a public set comes from, for a manifest: its pinned revision, or the hash of each local
+    file. Raises HubError.
+    """
     about = {"repository": SETS[name].repository, "licence": SETS[name].licence}
     if folder is None:
         return about | {"revision": pinned(name)}
     files = sorted((folder / name).glob("*.jsonl"))
-    return about | {
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    }
+    return about | {"sha256": {path.name: sha256_of(path) for path in files}}

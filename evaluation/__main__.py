@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from common.bases import weights_hash
+from common.bases import model_hash
 from common.files import ROOT
 from common.hub import HubError
 from common.processes import git_state
@@ -190,7 +190,7 @@ def model_of(which: str, recipe: Recipe, options: argparse.Namespace) -> dict:
         if which == "base"
         else (str(merged_of(recipe, options.base)), None)
     )
-    identity = f"{where}@{revision}" if revision else weights_hash(Path(where))
+    identity = f"{where}@{revision}" if revision else model_hash(Path(where))
     name = (
         where
         if revision

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from common import hub
+from common import bases, hub
 from common.facts import SPECIAL_TOKENS
 from common.files import ROOT
 from common.recipes import Recipe, RecipeError, find
@@ -86,18 +86,10 @@ def merged_of(recipe: Recipe, base: str | None = None) -> Path:
 
 def base_of(recipe: Recipe, override: str | None) -> tuple[str, str | None]:
     """(folder or hub id of the base, its pinned revision). Raises RecipeError."""
-    base = override or str(yaml.safe_load(recipe.text)["base_model"])
-    if (ROOT / base / "config.json").exists():
-        return str(ROOT / base), None
-    revision = hub.revision_of(base)
-    if override or base.startswith("outputs/") or not revision:
-        hint = (
-            ""
-            if override or base.startswith("outputs/")
-            else "; run make pin once, or give BASE=<local folder>"
-        )
-        raise RecipeError(f"base model {base}: no such folder with a config.json{hint}")
-    return base, revision
+    base = bases.base_of(recipe, override)
+    if base.missing:
+        raise RecipeError(base.missing)
+    return str(base.folder or base.name), base.revision
 
 
 def command(model: str, revision: str | None, port: int) -> tuple[list[str], str]:

@@ -1,4 +1,7 @@
-"""Shared pieces: the tiny model with random weights, Pixtral's real vocabulary, a small dataset. No network, no GPU."""
+"""Shared pieces: the tiny model with random weights, Pixtral's real vocabulary, a small dataset.
+
+No network, no GPU.
+"""
 
 import hashlib
 import io
@@ -110,17 +113,16 @@ def tiny(dataset, tmp_path_factory) -> Path:
 def tiny_renderer(tiny):
     from transformers import AutoProcessor
 
-    from training.plugin import renderer_for
+    from training.renderers import renderer_for
 
     return renderer_for(AutoProcessor.from_pretrained(tiny))
 
 
 @pytest.fixture(scope="session")
 def pixtral_renderer():
-    from training.check import pixtral_tokenizer
-    from training.render import Renderer
+    from training.renderers import renderer_of
 
-    return Renderer(pixtral_tokenizer())
+    return renderer_of(None)
 
 
 @pytest.fixture(params=["tiny", "pixtral"])

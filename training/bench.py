@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 
 from common import facts, rows
+from common.files import ROOT
+from common.recipes import find
 from training import memory
-from training.recipe import ROOT, find
-from training.train import quiet_environment
+from training.environment import quiet_environment
 
 OUT = ROOT / "outputs" / "bench"
 SEQUENCE_LEN = (
@@ -106,7 +107,7 @@ def model_folder(gpu: bool) -> Path:
     import torch
     from transformers import PixtralImageProcessor, PixtralProcessor
 
-    from training.check import pixtral_tokenizer
+    from training.renderers import pixtral_tokenizer
     from training.tiny_base import model
 
     folder = OUT / "apriel_shape"
@@ -172,22 +173,6 @@ def random_on_device(loader, _cls=None):
     return built.eval()
 
 
-def ceiling() -> float:
-    """bf16 matrix products per second of this GPU on random data, FLOP/s: median of ten 8192-cubed products after three."""
-    import torch
-
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(13):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        a @ b
-        end.record()
-        torch.cuda.synchronize()
-        seconds.append(start.elapsed_time(end) / 1e3)
-    return 2 * 8192**3 / statistics.median(seconds[3:])
-
-
 def side(variant: str, recipe_name: str, gpu: bool, steps: int, warm: int, probe: bool) -> dict:
     """Train `steps` optimizer steps of one side in this process; figures over those after the first `warm`."""
     import torch
@@ -199,6 +184,8 @@ def side(variant: str, recipe_name: str, gpu: bool, steps: int, warm: int, probe
     from axolotl.train import train
     from axolotl.utils.dict import DictDefault
     from transformers import Trainer
+
+    from training.meter import matmul_ceiling
 
     recipe = find(recipe_name).data
     cfg = dict(recipe) | {
@@ -224,7 +211,7 @@ def side(variant: str, recipe_name: str, gpu: bool, steps: int, warm: int, probe
     }
     figures: dict = {"variant": variant}
     if gpu:
-        figures["ceiling"] = ceiling()
+        figures["ceiling"] = matmul_ceiling()
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * 2**30 / total))
         ModelLoader._load_model_from_pretrained = random_on_device
@@ -396,7 +383,7 @@ def main() -> int:
         )
         (OUT / "side.json").write_text(json.dumps(found))
         return 0
-    from training.check import renderer_of
+    from training.renderers import renderer_of
 
     data = options.data or next(
         (p for n in ("aether", "tiny") if (p := ROOT / "datasets" / n / "build").exists()), None

@@ -22,9 +22,11 @@ import pandas
 import yaml
 from tabulate import tabulate
 
+from common import runs as run_records
+from common.files import ROOT, FileError, only_writer
+from common.recipes import RecipeError
 from training import failures, provenance
-from training.checkpoints import number
-from training.recipe import ROOT, RecipeError
+from training.checkpoints import all_of
 
 SIDES = ("base", "tuned", "difference")
 SERIES = {"training loss": "train/loss", "held-out loss": "eval/loss"}
@@ -53,12 +55,12 @@ def load(name: str) -> Run:
     outputs = ROOT / "outputs"
     versions = sorted((outputs / name).glob("v[0-9]*"), key=lambda path: -int(path.name[1:]))
     for folder in (Path(name), outputs / name, *versions):
-        if (folder / provenance.FILE).is_file():
+        if (folder / run_records.FILE).is_file():
             return local(folder.resolve())
     if re.fullmatch(r"[\w.-]+/[\w.-]+/[\w-]+", name):
         return online(name)
     there = sorted(
-        str(path.parent.relative_to(outputs)) for path in outputs.glob(f"*/*/{provenance.FILE}")
+        str(path.parent.relative_to(outputs)) for path in outputs.glob(f"*/*/{run_records.FILE}")
     )
     said = f"no folder with a run.json, no entity/project/run of W&B; there are: {', '.join(there) or 'none'}"
     raise RecipeError(f"no run {name!r}: {said}")
@@ -69,10 +71,10 @@ def local(folder: Path) -> Run:
         parse = json.loads if name.endswith(".json") else yaml.safe_load
         return parse((folder / name).read_text()) if (folder / name).exists() else {}
 
-    record = read(provenance.FILE)
+    record = read(run_records.FILE)
     status = record["status"]
     if status == "running":
-        with contextlib.suppress(RecipeError), provenance.only_writer(folder):
+        with contextlib.suppress(FileError), only_writer(folder):
             status = "killed"  # nobody holds its folder
     metrics = {}
     for suite, prompts in read("eval/result.json").get("suites", {}).items():
@@ -108,10 +110,11 @@ def local_history(folder: Path, wandb_id: str | None) -> History:
         items += [
             json.loads(line)["history"]["item"] for line in lines if '"type":"history"' in line
         ]
-    for path in sorted(
-        folder.glob("checkpoint-*/trainer_state.json"), key=lambda p: -number(p.parent.name)
-    ):
-        with contextlib.suppress(json.JSONDecodeError):  # half of one: the one before
+    for checkpoint in all_of(folder):
+        path = checkpoint / "trainer_state.json"
+        with contextlib.suppress(
+            FileNotFoundError, json.JSONDecodeError
+        ):  # half of one: the one before
             for log in json.loads(path.read_text())["log_history"]:
                 named = {
                     f"eval/{k[5:]}" if k.startswith("eval_") else f"train/{k}": v

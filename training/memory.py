@@ -1,7 +1,8 @@
 """What a recipe will hold in GPU memory at its peak, by part, before any GPU is rented.
 
-The parts follow from shapes and dtypes; the sizes of transient buffers inside a layer are counted from the kernels' own code. The
-figure is compared with the measured peak of `make bench` in recipes/qlora_r128/README.md.
+The parts follow from shapes and dtypes; the sizes of transient buffers inside a layer are counted
+from the kernels' own code. The figure is compared with the measured peak of `make bench` in
+recipes/qlora_r128/README.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ STATE_BYTES = {
 
 
 def estimate(recipe: dict, shape: Shape, trained_share: float = 1.0) -> dict[str, float]:
-    """GiB by part for a recipe on one device. `trained_share`: largest share of a bin's tokens that carries loss."""
+    """GiB by part for a recipe on one device.
+
+    `trained_share`: largest share of a bin's tokens that carries loss.
+    """
     half = 2 if recipe.get("bf16") else 4
     tokens = recipe["sequence_len"] * recipe["micro_batch_size"]
     linear, vision = shape.decoder_linear_parameters, shape.vision_parameters
@@ -61,7 +65,8 @@ def estimate(recipe: dict, shape: Shape, trained_share: float = 1.0) -> dict[str
     parts["dequantised weights"] = (
         max(i * o for i, o in shape.linears.values()) * half if recipe.get("load_in_4bit") else 0
     )
-    # Liger's fused loss keeps one chunk of logits and the gradient of the hidden states; its chunk shrinks as classes grow.
+    # Liger's fused loss keeps one chunk of logits and the gradient of the hidden states; its chunk
+    # shrinks as classes grow.
     chunk = max(1, round(tokens * trained_share * shape.hidden / shape.vocab))
     parts["logits"] = (
         chunk * shape.vocab * (half + 4) + tokens * trained_share * shape.hidden * half * 2

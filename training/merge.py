@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from common import hub
+from common.bases import base_of
+from common.errors import AetherError
+from common.files import ROOT
+from common.recipes import RecipeError, find
 from training import tracking
 from training.checkpoints import damage
-from training.recipe import ROOT, RecipeError, find
-from training.train import quiet_environment
+from training.environment import quiet_environment
 from training.verify_merge import Checkpoint, MergeError, load_adapter, target_keys, verify
 
 
@@ -62,28 +64,12 @@ def merge(base_folder: Path, adapter_folder: Path, out: Path) -> str:
     return said
 
 
-def base_folder(base_model: str) -> Path:
-    """The folder of a base model; a hub model at its pinned revision, downloaded where it is not cached. Raises RecipeError."""
-    if not hub.is_hub_id(base_model):
-        return ROOT / base_model
-    revision = hub.revision_of(base_model)
-    if revision is None:
-        raise RecipeError(
-            f"{base_model} has no pinned revision; run make pin, or give BASE=<local folder>"
-        )
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(base_model, revision=revision))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.merge", description=__doc__.splitlines()[0]
     )
     parser.add_argument("recipe")
-    parser.add_argument(
-        "--base", type=Path, help="a local folder in the place of the recipe's base model"
-    )
+    parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
     options = parser.parse_args()
     os.chdir(ROOT)
     torch.set_grad_enabled(False)
@@ -96,14 +82,12 @@ def main() -> int:
             raise RecipeError(
                 f"{recipe.id} is not trained to its end ({wrong}): make train RECIPE={recipe.id}"
             )
-        proven = merge(
-            options.base or base_folder(recipe.data["base_model"]), trained, trained / "merged"
-        )
+        proven = merge(base_of(recipe, options.base).local(), trained, trained / "merged")
         print(f"proven: {proven}")
         quiet_environment()
         with tracking.start("merge", trained) as run:
             run.summary["proven"] = proven
-    except (RecipeError, MergeError, hub.HubError) as error:
+    except (AetherError, MergeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"merged: {(trained / 'merged').relative_to(ROOT)}")

@@ -1,42 +1,79 @@
-"""hub.lock: the 40-hex revision of every hub model and data set. Nothing floats.
+"""Nothing of the hub floats: python -m training.pins   (make pin; needs a network)
 
-python -m training.pins        (make pin) asks the hub for the newest revisions and writes them; needs a network
+Writes the newest revision of each hub base into the recipes that stand on it and are not frozen
+(`revision_of_model`), and those of the public data sets into hub.lock. What it writes is to be
+committed. A recipe with a result stays as it is.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import sys
+from collections.abc import Callable
 
-from common.hub import LOCK, SETS, is_hub_id
-from training.recipe import all_recipes
+from common.bases import is_hub_id
+from common.errors import AetherError, command
+from common.files import shown, write_json, write_text
+from common.hub import LOCK, SETS
+from common.recipes import Recipe, all_recipes
 
 
-def main() -> int:
+def pinned(text: str, revision: str) -> str:
+    """A recipe's text with its base's revision: in the place of the one it names, else below
+    base_model.
+    """
+    line = f"revision_of_model: {revision}"
+    if re.search(r"(?m)^revision_of_model:", text):
+        return re.sub(r"(?m)^revision_of_model:[^\n#]*?(?=\s*(#|$))", line, text, count=1)
+    return re.sub(r"(?m)^(base_model:.*)$", rf"\1\n{line}", text, count=1)
+
+
+def pin_recipes(recipes: list[Recipe], newest: Callable[[str], str]) -> list[str]:
+    """Write the newest revisions into the recipes on hub bases that are not frozen; what was done,
+    a line each.
+    """
+    revisions: dict[str, str] = {}
+    lines = []
+    for recipe in recipes:
+        name = str(recipe.data.get("base_model", ""))
+        if not is_hub_id(name):
+            continue
+        if recipe.result.exists():
+            lines.append(
+                f"{recipe.id}: measured, so it stays at {recipe.data.get('revision_of_model')}"
+            )
+            continue
+        if name not in revisions:
+            revisions[name] = newest(name)
+        write_text(recipe.path, pinned(recipe.text, revisions[name]))
+        lines.append(f"{recipe.id}: {name}@{revisions[name]}")
+    return lines
+
+
+def main() -> None:
     from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    models = sorted(
-        {r.data["base_model"] for r in all_recipes() if is_hub_id(r.data.get("base_model", ""))}
-    )
+    hub = HfApi()
     try:
-        pins = {
-            "models": {name: HfApi().model_info(name).sha for name in models},
-            "datasets": {
-                about.repository: HfApi().dataset_info(about.repository).sha
-                for about in SETS.values()
-            },
+        # Everything is asked before anything is written.
+        names = [about.repository for about in SETS.values()]
+        sets = {name: hub.dataset_info(name).sha for name in names}
+        recipes = [recipe for recipe in all_recipes() if is_hub_id(recipe.data["base_model"])]
+        models = {
+            name: hub.model_info(name).sha
+            for name in sorted({recipe.data["base_model"] for recipe in recipes})
         }
     except (HfHubHTTPError, HTTPError, OSError) as error:
-        print(
-            f"error: the hub cannot be reached, {LOCK.name} is unchanged: {error}", file=sys.stderr
-        )
-        return 1
-    LOCK.write_text(json.dumps(pins, indent=1) + "\n")
-    print(LOCK.read_text(), end="")
-    return 0
+        raise AetherError(f"the hub cannot be reached, nothing was written: {error}") from None
+    write_json(LOCK, {"datasets": sets})
+    for name, revision in sets.items():
+        print(f"{shown(LOCK)}: {name}@{revision}")
+    for line in pin_recipes(recipes, models.__getitem__):
+        print(line)
+    print("commit what has changed: a recipe on a hub base is refused without its pin")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

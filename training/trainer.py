@@ -1,4 +1,6 @@
-"""Axolotl's trainer with our loss, a held-out loss by category, speed figures, and checkpoints that survive what ends a run."""
+"""Axolotl's trainer with our loss, a held-out loss by category, speed figures, and checkpoints that
+survive what ends a run.
+"""
 
 from __future__ import annotations
 
@@ -12,46 +14,61 @@ import torch
 from axolotl.core.trainers.base import AxolotlTrainer
 from transformers.trainer_utils import rotate_checkpoints
 
-from training import checkpoints
+from training import checkpoints, mirror
 from training.data import Collator
-from training.failures import Diverged, Interrupted, StopRequest, leave_signals_to_the_trainer
+from training.failures import Diverged
+from training.meter import Meter
 from training.render import IGNORE
-from training.tracking import Meter
+from training.signals import Interrupted, StopRequest, leave_signals_to_the_trainer
 
 
 class AetherTrainer(AxolotlTrainer):
     """The loss is averaged over trained tokens, in training and in evaluation."""
 
-    stop: StopRequest | None = None
+    stop_request: StopRequest | None = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.meter = Meter(self.model.config.to_dict())
-        # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides it, and turns it off.
+        # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides
+        # it, and turns it off.
         self.model_accepts_loss_kwargs = True
 
+    def obey(self, stop_request: StopRequest) -> None:
+        """Save and stop at the end of the step in which this request gets a signal."""
+        self.stop_request = stop_request
+
+    @property
+    def told_to_stop(self) -> bool:
+        return self.stop_request is not None and self.stop_request.signal is not None
+
     def train(self, *args, **kwargs):
-        if self.stop:
-            self.stop.defer()
+        if self.stop_request:
+            self.stop_request.defer()
         self.meter.begin()
         return super().train(*args, **kwargs)
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
-        inner = getattr(
-            loader, "base_dataloader", loader
-        )  # accelerate's wrapper does not pass on what is set on it
-        seed = inner.worker_init_fn
-        inner.worker_init_fn = lambda n: (leave_signals_to_the_trainer(n), seed and seed(n))
+        # accelerate's wrapper does not pass on what is set on it.
+        inner = getattr(loader, "base_dataloader", loader)
+        stock = inner.worker_init_fn
+
+        def begin(worker: int) -> None:
+            leave_signals_to_the_trainer(worker)
+            if stock:
+                stock(worker)
+
+        inner.worker_init_fn = begin
         return loader
 
     def _run_epoch(self, *args, epoch, **kwargs):
-        if (
-            self.state.global_step >= self.state.max_steps
-        ):  # resumed from the last step's checkpoint: stock code takes one more
+        if self.state.global_step >= self.state.max_steps:
+            # Resumed from the last step's checkpoint: stock code takes one step more.
             self.control.should_training_stop = True
             return None
-        # accelerate tells the dataset its epoch only on one rank and only in an epoch that was not resumed.
+        # accelerate tells the dataset its epoch only on one rank and only in an epoch that was not
+        # resumed.
         self.train_dataset.set_epoch(epoch)
         return super()._run_epoch(*args, epoch=epoch, **kwargs)
 
@@ -65,26 +82,38 @@ class AetherTrainer(AxolotlTrainer):
         return super().log(logs, *args, **kwargs)
 
     def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
-        """Save where a signal asks for it; look at loss and gradient before they are logged or, worse, their weights saved."""
-        if self.stop and self.stop.signal:
-            self.control.should_save = self.control.should_log = True
+        """Save where a signal asks for it; look at loss and gradient before they are logged or,
+        worse, their weights saved.
+        """
+        if self.told_to_stop:
+            self.control.should_save = True
+            self.control.should_log = True
         if self.control.should_log or self.control.should_save:
-            for name, value in (("loss", tr_loss), ("gradient", grad_norm)):
-                if value is not None and not math.isfinite(float(value)):
-                    said = f"the {name} is {float(value)} at step {self.state.global_step} of {self.state.max_steps} and was not saved"
-                    raise Diverged(
-                        f"{said}; going on would repeat it: lower learning_rate in a new version, or look at the last rows"
-                    )
+            self._refuse_nan("loss", tr_loss)
+            self._refuse_nan("gradient", grad_norm)
         return super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
-    def _save_checkpoint(self, model, trial, evaluated: bool = True):
-        """Save, verify and seal; only then remove older ones, copy to the mirror, and stop where a signal asked to.
+    def _refuse_nan(self, name: str, value: torch.Tensor | float | None) -> None:
+        if value is None or math.isfinite(float(value)):
+            return
+        raise Diverged(
+            f"the {name} is {float(value)} at step {self.state.global_step} of "
+            f"{self.state.max_steps} and was not saved; "
+            "going on would repeat it: lower learning_rate in a new version, or look at the last "
+            "rows"
+        )
 
-        `evaluated` is false when the evaluation of this step was cut short: a resumed run makes it up.
+    def _save_checkpoint(self, model, trial, evaluated: bool = True):
+        """Save, verify and seal; only then remove older ones, copy to the mirror, and stop where a
+        signal asked to.
+
+        `evaluated` is false when the evaluation of this step was cut short: a resumed run makes it
+        up.
         """
         folder = self._checkpoint()
         (folder / checkpoints.SEAL).unlink(missing_ok=True)
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        limit = self.args.save_total_limit
+        self.args.save_total_limit = None
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
@@ -97,78 +126,73 @@ class AetherTrainer(AxolotlTrainer):
             self.args.save_total_limit = limit
         if self.args.should_save:
             rotate_checkpoints(str(folder.parent), limit, self.state.best_model_checkpoint)
-            checkpoints.push(folder.parent, folder.name, limit or sys.maxsize)
+            mirror.push(folder.parent, folder.name, limit or sys.maxsize)
         self.meter.reset()
-        self._stop_if_asked()
+        self._stop_if_told()
 
     def _checkpoint(self) -> Path:
         return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
 
-    def _stop_if_asked(self):
-        if self.stop and self.stop.signal:
-            saved = (
-                f"{self._checkpoint().name} is saved"
-                if self.state.global_step
-                else "nothing to save yet"
-            )
-            raise Interrupted(
-                self.stop.signal,
-                f"at step {self.state.global_step} of {self.state.max_steps}, {saved}",
-            )
+    def _stop_if_told(self) -> None:
+        if not self.told_to_stop:
+            return
+        step = self.state.global_step
+        saved = f"{self._checkpoint().name} is saved" if step else "nothing to save yet"
+        where = f"at step {step} of {self.state.max_steps}, {saved}"
+        raise Interrupted(self.stop_request.signal, where)
 
-    def _leave_evaluation(self):
+    def _leave_evaluation(self) -> None:
         """Save this step, unless it is saved and its evaluation is being made up, and stop."""
         if self.state.global_step and checkpoints.sealed(self._checkpoint()).get("evaluated", True):
             self._save_checkpoint(self.model, None, evaluated=False)
-        self._stop_if_asked()
+        self._stop_if_told()
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Held-out loss in nats a trained token: over all rows, and of each category."""
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
-        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        loader = torch.utils.data.DataLoader(
-            torch.utils.data.Subset(dataset, range(rank, len(dataset), ranks)),
-            batch_size=1,
-            collate_fn=Collator(with_rows=True),
-            num_workers=self.args.dataloader_num_workers,
-            worker_init_fn=leave_signals_to_the_trainer,
-        )
         names = np.unique(dataset.index.categories[dataset.chosen])
-        sums = np.zeros((2, len(names)))  # nats, tokens
         was_training = self.model.training
         self.model.eval()
-        for batch in loader:
-            if self.stop and self.stop.signal:
-                self._leave_evaluation()
-            owners = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
-            categories = np.searchsorted(names, batch.pop("categories"))[owners.numpy()]
-            with torch.no_grad(), self.compute_loss_context_manager():
-                values = (
-                    self.model(**self._prepare_inputs(batch), token_nll=True)
-                    .logits.double()
-                    .cpu()
-                    .numpy()
-                )
-            sums += [
-                np.bincount(categories, weights, len(names))
-                for weights in (values, np.ones_like(values))
-            ]
+        sums = self._nats_and_tokens(dataset, names)
         self.model.train(was_training)
         self.meter.reset()
-        nats, tokens = (
-            self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum")
-            .cpu()
-            .numpy()
-        )
+        everywhere = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum")
+        nats, tokens = everywhere.cpu().numpy()
         metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
         if len(names) > 1:
-            metrics |= {
-                f"{metric_key_prefix}_loss_{n}": float(s / t)
-                for n, s, t in zip(names, nats, tokens, strict=True)
-                if t
-            }
+            for name, of_name, count in zip(names, nats, tokens, strict=True):
+                if count:
+                    metrics[f"{metric_key_prefix}_loss_{name}"] = float(of_name / count)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _nats_and_tokens(self, dataset, names: np.ndarray) -> np.ndarray:
+        """This rank's share of a dataset: summed nats and trained tokens of each category, shape
+        (2, categories).
+        """
+        ranks = self.accelerator.num_processes
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(
+                dataset, range(self.accelerator.process_index, len(dataset), ranks)
+            ),
+            batch_size=1,
+            collate_fn=Collator(with_rows=True),
+            num_workers=self.args.dataloader_num_workers,
+            worker_init_fn=leave_signals_to_the_trainer,
+        )
+        sums = np.zeros((2, len(names)))
+        for batch in loader:
+            if self.told_to_stop:
+                self._leave_evaluation()
+            # The row that each trained token belongs to, then that row's category.
+            rows = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
+            categories = np.searchsorted(names, batch.pop("categories"))[rows.numpy()]
+            with torch.no_grad(), self.compute_loss_context_manager():
+                output = self.model(**self._prepare_inputs(batch), token_nll=True)
+            nats = output.logits.double().cpu().numpy()
+            sums[0] += np.bincount(categories, nats, len(names))
+            sums[1] += np.bincount(categories, minlength=len(names))
+        return sums

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from training import provenance
+from common import processes
 
 DOCKER = ROOT / "docker"
 LOCKS = ROOT / "locks"
@@ -215,13 +215,13 @@ def test_without_git_the_commit_is_that_of_the_image(tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text("x = 1\n")
     listed = hashlib.sha256(b"x = 1\n").hexdigest()
     (tmp_path / ".commit.sha256").write_text(f"{listed}  ./code.py\n")
-    assert provenance.git_state(tmp_path) == {"commit": "a" * 40, "dirty": False}
+    assert processes.git_state(tmp_path) == {"commit": "a" * 40, "dirty": False}
     (tmp_path / "code.py").write_text("x = 2\n")
-    assert provenance.git_state(tmp_path) == {"commit": "a" * 40, "dirty": True}
+    assert processes.git_state(tmp_path) == {"commit": "a" * 40, "dirty": True}
     monkeypatch.setenv("AETHER_COMMIT", "b" * 40 + "-dirty")
-    assert provenance.git_state(tmp_path) == {"commit": "b" * 40, "dirty": True}
+    assert processes.git_state(tmp_path) == {"commit": "b" * 40, "dirty": True}
     monkeypatch.setenv("AETHER_COMMIT", "")
-    assert provenance.git_state(tmp_path) == {"commit": None, "dirty": None}
+    assert processes.git_state(tmp_path) == {"commit": None, "dirty": None}
 
 
 def test_a_dataset_is_built_through_a_link_to_a_volume(tmp_path):

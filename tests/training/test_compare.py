@@ -14,8 +14,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from training import compare, provenance
-from training.recipe import RecipeError
+from common import runs
+from common.recipes import RecipeError
+from training import compare
 
 RECIPE = "lora_r: {rank}\noptimizer: adamw_torch\nrows:\n  path: datasets/tiny/build\n"
 
@@ -27,7 +28,7 @@ def run_folder(folder, rank=64, status="finished", steps=8, last=2.0, metrics=No
         "identity": {"recipe": "tiny/v1", "recipe_sha256": f"{rank:064x}", "base": "outputs/tiny_base/v1", "seed": 42},
         "commit": "a" * 40, "dirty": False, "packages": {"torch": "2.13.0", "peft": "0.20.0"}, "device": "cpu", "status": status,
     }  # fmt: skip
-    provenance.write(folder, record | more)
+    runs.write(folder, record | more)
     (folder / "recipe.yaml").write_text(RECIPE.format(rank=rank))
     (folder / "data.json").write_text(
         json.dumps({"data_sha256": "d" * 64, "rows": {"train": 555}, "files": {"a": "b"}})
@@ -122,7 +123,7 @@ def test_twenty_runs_and_no_more(tmp_path, monkeypatch, capsys):
 
 def test_a_run_that_never_came_to_a_step(tmp_path, monkeypatch, capsys):
     empty = tmp_path / "empty"
-    provenance.write(
+    runs.write(
         empty,
         {"identity": {"recipe": "tiny/v1"}, "status": "failed", "ended_by": "the disk is full"},
     )
@@ -139,7 +140,7 @@ def test_an_unknown_run_gets_the_list(tmp_path):
 
 def test_a_running_run_is_not_called_killed(tmp_path):
     folder = run_folder(tmp_path / "a", status="running")
-    code = "import sys, time; from pathlib import Path; from training import provenance\nwith provenance.only_writer(Path(sys.argv[1])):\n  print(flush=True); time.sleep(60)"  # fmt: skip
+    code = "import sys, time; from pathlib import Path; from common.files import only_writer\nwith only_writer(Path(sys.argv[1])):\n  print(flush=True); time.sleep(60)"  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-c", code, folder], cwd=ROOT, stdout=subprocess.PIPE
     ) as holder:

@@ -1,4 +1,6 @@
-"""The one long test: make train and make merge on the tiny model, in a copy of the tree, shortened; killed half-way and resumed."""
+"""The one long test: make train and make merge on the tiny model, in a copy of the tree, shortened;
+killed half-way and resumed.
+"""
 
 import contextlib
 import json
@@ -23,7 +25,9 @@ def make(tree, *words, **kwargs):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the tracked tree with shortened tiny recipes, a small dataset, and this environment."""
+    """A copy of the tracked tree with shortened tiny recipes, a small dataset, and this
+    environment.
+    """
     tree = tmp_path_factory.mktemp("tree") / "repository"
     files = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -81,9 +85,10 @@ def test_train_kill_resume_merge_serve(tree):
     again = make(tree, "train", "RECIPE=tiny")
     assert again.returncode == 0 and "is finished" in again.stdout
 
-    # Told to stop after the second checkpoint, a half-written one left behind it, and run again: the same adapter, tensor for tensor.
+    # Told to stop after the second checkpoint, a half-written one left behind it, and run again:
+    # the same adapter, tensor for tensor.
     shutil.rmtree(out)
-    command = [".venvs/train/bin/python", "-m", "training.train", "tiny"]
+    command = [".venvs/train/bin/python", "-m", "training.run", "tiny"]
     stopped = subprocess.Popen(
         command,
         cwd=tree,
@@ -124,7 +129,9 @@ def test_train_kill_resume_merge_serve(tree):
 
 
 def answer_of(tree, folder) -> str:
-    """What the merged model says to a chat request, through transformers' own classes, as its server loads them."""
+    """What the merged model says to a chat request, through transformers' own classes, as its
+    server loads them.
+    """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(folder)

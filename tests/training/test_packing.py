@@ -11,13 +11,13 @@ from conftest import ROOT
 from transformers.models.pixtral import modeling_pixtral
 
 from common import facts
+from common.recipes import RecipeError
 from training import lora as our_lora
 from training import loss
 from training import model as patches
 from training.data import Bins, Collator, collate, plan
 from training.index import index, select
 from training.plugin import AetherPlugin
-from training.recipe import RecipeError
 from training.render import IGNORE
 from training.tiny_base import model
 

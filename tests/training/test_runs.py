@@ -1,4 +1,6 @@
-"""What ends a run, and what is left of it: seals, mirrors, signals, known failures, the figures of a step."""
+"""What ends a run, and what is left of it: seals, mirrors, signals, known failures, the figures of
+a step.
+"""
 
 import errno
 import json
@@ -16,8 +18,11 @@ import torch
 from conftest import ROOT
 from safetensors.torch import save_file
 
-from training import checkpoints, failures, provenance
-from training.recipe import RecipeError
+from common import runs
+from common.files import only_writer
+from common.runs import RunError
+from training import checkpoints, failures, mirror
+from training.signals import Interrupted
 
 
 def checkpoint(run, step, **facts):
@@ -33,7 +38,7 @@ def checkpoint(run, step, **facts):
 
 
 def run_record(run, status="running", recipe="tiny/v1"):
-    provenance.write(run, {"identity": {"recipe": recipe}, "status": status})
+    runs.write(run, {"identity": {"recipe": recipe}, "status": status})
 
 
 @pytest.mark.parametrize(
@@ -81,19 +86,21 @@ def test_a_fresh_machine_takes_the_newest_whole_checkpoint_from_the_mirror(
 ):
     monkeypatch.setenv("MIRROR", scheme.format(path=tmp_path / "mirror"))
     lost, fresh = tmp_path / "lost", tmp_path / "fresh" / "v1"
-    checkpoints.fetch(fresh, "tiny/v1")
+    mirror.fetch(fresh, "tiny/v1")
     assert not fresh.exists()  # nothing there yet
     run_record(lost)
     for step in (8, 16, 24):
         checkpoint(lost, step)
-        checkpoints.push(lost, f"checkpoint-{step}", keep=2)
-    system, root, names = checkpoints._mirror("tiny/v1")
-    assert names == ["checkpoint-24", "checkpoint-16"]
-    system.pipe_file(f"{root}/checkpoint-24/optimizer.pt", b"half")  # the upload that was cut off
-    checkpoints.fetch(fresh, "tiny/v1")
+        mirror.push(lost, f"checkpoint-{step}", keep=2)
+    there = mirror.of("tiny/v1")
+    assert there.checkpoints() == ["checkpoint-24", "checkpoint-16"]
+    there.system.pipe_file(
+        there.at("checkpoint-24/optimizer.pt"), b"half"
+    )  # the upload that was cut off
+    mirror.fetch(fresh, "tiny/v1")
     assert (
         checkpoints.newest(fresh) == fresh / "checkpoint-16"
-        and provenance.read(fresh)["status"] == "running"
+        and runs.read(fresh)["status"] == "running"
     )
     assert (fresh / "checkpoint-16" / "optimizer.pt").read_bytes() == (
         lost / "checkpoint-16" / "optimizer.pt"
@@ -103,13 +110,13 @@ def test_a_fresh_machine_takes_the_newest_whole_checkpoint_from_the_mirror(
     run_record(lost, "finished")
     save_file({"a": torch.ones(4)}, lost / "adapter_model.safetensors")
     checkpoints.seal(lost, ("*model*.safetensors",))
-    checkpoints.push(lost, keep=0)
-    assert checkpoints._mirror("tiny/v1")[2] == []
+    mirror.push(lost, keep=0)
+    assert there.checkpoints() == []
     other = tmp_path / "other" / "v1"
-    checkpoints.fetch(other, "tiny/v1")
-    assert checkpoints.damage(other) is None and provenance.read(other)["status"] == "finished"
-    checkpoints.forget("tiny/v1")
-    assert checkpoints._mirror("tiny/v1")[0].ls(root) == []
+    mirror.fetch(other, "tiny/v1")
+    assert checkpoints.damage(other) is None and runs.read(other)["status"] == "finished"
+    mirror.forget("tiny/v1")
+    assert not there.system.exists(there.root)
 
 
 def test_a_mirror_that_is_down_ends_no_training_and_starts_none_anew(tmp_path, monkeypatch, capsys):
@@ -117,11 +124,11 @@ def test_a_mirror_that_is_down_ends_no_training_and_starts_none_anew(tmp_path, m
     checkpoint(tmp_path / "run", 8)
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MIRROR", str(tmp_path / "file"))
-    checkpoints.push(tmp_path / "run", "checkpoint-8", keep=2)
+    mirror.push(tmp_path / "run", "checkpoint-8", keep=2)
     said = capsys.readouterr().err
     assert said.startswith("warning: MIRROR: checkpoint-8 was not copied") and said.count("\n") == 1
-    with pytest.raises(RecipeError, match="MIRROR: tiny/v1 cannot be fetched"):
-        checkpoints.fetch(tmp_path / "fresh", "tiny/v1")
+    with pytest.raises(RunError, match="MIRROR: tiny/v1 cannot be reached"):
+        mirror.fetch(tmp_path / "fresh", "tiny/v1")
 
 
 def raised(error, cause=None):
@@ -153,7 +160,7 @@ def raised(error, cause=None):
         (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "out of host memory"),
         (failures.Diverged("the loss is nan at step 7 of 9"), "the loss is nan at step 7"),
         (
-            failures.Interrupted(signal.SIGTERM, "at step 4 of 9, checkpoint-4 is saved"),
+            Interrupted(signal.SIGTERM, "at step 4 of 9, checkpoint-4 is saved"),
             "stopped by SIGTERM at step 4",
         ),
         (RuntimeError("something else"), None),
@@ -167,22 +174,25 @@ def test_known_failures_are_one_line_and_others_keep_their_traceback(error, said
 
 CHILD = """
 import os, signal, sys, time
-from training import failures
-def work():
-    stop = failures.StopRequest()
-    try:
-        print(os.getpid(), flush=True)
-        {body}
-    except failures.Interrupted as error:
-        print(error, file=sys.stderr)
-        return 128 + error.signal
-    return 7
-sys.exit(failures.supervise(work))
+from training.signals import Interrupted, StopRequest
+stop = StopRequest()
+try:
+    print(os.getpid(), flush=True)
+    {body}
+except Interrupted as error:
+    print(error, file=sys.stderr)
+    sys.exit(128 + error.signal)
+sys.exit(7)
 """
+PARENT = "import sys; from training.run import supervise; sys.exit(supervise(sys.argv[1:]))"
 
 
 def supervised(body, act=None):
-    command = [sys.executable, "-c", CHILD.format(body=body)]
+    """(exit code, stderr, process id of the child) of training.run's supervision over a child that
+    runs `body`.
+    """
+    child = [sys.executable, "-c", CHILD.format(body=body)]
+    command = [sys.executable, "-c", PARENT, *child]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -205,9 +215,11 @@ def test_a_signal_before_training_ends_at_once():
 
 
 def test_a_signal_while_training_waits_for_the_step():
-    """It is said without sys.stderr, whose wrappers hold locks: a print from the handler stopped a run for good."""
+    """It is said without sys.stderr, whose wrappers hold locks: a print from the handler stopped a
+    run for good.
+    """
     quiet = "said, sys.stderr = sys.stderr, None; os.kill(os.getppid(), signal.SIGINT); time.sleep(0.5); sys.stderr = said"
-    body = f"stop.defer(); {quiet}; raise failures.Interrupted(stop.signal, 'at step 4')"
+    body = f"stop.defer(); {quiet}; raise Interrupted(stop.signal, 'at step 4')"
     assert supervised(body)[:2] == (
         130,
         "\nSIGINT: saving a checkpoint, then stopping\nstopped by SIGINT at step 4\n",
@@ -237,20 +249,20 @@ def test_nothing_trains_on_when_its_parent_is_killed():
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
-    code = "import sys; from pathlib import Path; from training import provenance\nwith provenance.only_writer(Path(sys.argv[1])): pass"
-    with provenance.only_writer(tmp_path / "v1"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, tmp_path / "v1"], cwd=ROOT, capture_output=True, text=True
-        )
-    assert done.returncode and "is being trained by another process" in done.stderr
-    assert subprocess.run([sys.executable, "-c", code, tmp_path / "v1"], cwd=ROOT).returncode == 0
+    code = "import sys; from pathlib import Path; from common.errors import command; from common.files import only_writer\ndef main():\n  with only_writer(Path(sys.argv[1]), 'being trained'): pass\nsys.exit(command(main))"
+    words = [sys.executable, "-c", code, tmp_path / "v1"]
+    with only_writer(tmp_path / "v1"):
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "is being trained by another process" in done.stderr
+    assert subprocess.run(words, cwd=ROOT).returncode == 0
 
 
 def test_a_record_is_whole_or_as_it_was(tmp_path):
     run_record(tmp_path)
     with pytest.raises(TypeError):
-        provenance.write(tmp_path, {"status": object()})
-    assert provenance.read(tmp_path)["status"] == "running"
+        runs.write(tmp_path, {"status": object()})
+    assert runs.read(tmp_path)["status"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -281,10 +293,10 @@ def test_a_nan_stops_before_it_is_saved(monkeypatch, loss, gradient, named):
 
 def test_the_figures_of_a_step(tiny):
     """Two bins: 6 tokens of rows 4 and 2, 4 tokens of one row; 10 + 3 + 10 attending pairs."""
-    from training.tracking import Meter
+    from training.meter import Meter
 
     config = json.loads((tiny / "config.json").read_text())
-    meter = Meter(config)
+    meter = Meter(config, ceiling=1e9)
     meter.add({"input_ids": torch.zeros(1, 6), "position_ids": torch.tensor([[0, 1, 2, 3, 0, 1]])})
     meter.add(
         {
@@ -295,7 +307,6 @@ def test_the_figures_of_a_step(tiny):
     )
     assert (meter.tokens, meter.slots, int(meter.pairs)) == (9, 10, 23)
     meter.since = time.perf_counter() - 3
-    meter.ceiling = 1e9
     found = meter.read()
     assert found["speed/tokens_per_s"] == pytest.approx(3, rel=0.01) and found[
         "speed/padding"
@@ -314,14 +325,19 @@ KEYS = {
 
 
 def test_no_key_of_the_environment_is_written(tmp_path):
-    """The W&B run as training starts it, offline, with keys in the environment; then every file it left is searched."""
+    """The W&B run as training starts it, offline, with keys in the environment; then every file it
+    left is searched.
+    """
     code = """
 import json, sys
 from pathlib import Path
+from common import runs
+from common.bases import Base
+from common.recipes import find
 from training import provenance, tracking
-from training.recipe import find
 folder, recipe = Path(sys.argv[1]), find("tiny")
-provenance.write(folder, provenance.record(recipe, "Owner/model", "0" * 40, "d" * 64) | {"wandb_id": "abcd1234"})
+now = provenance.surroundings(Base("Owner/model", None, "0" * 40))
+runs.write(folder, {"identity": {"recipe": recipe.id}, **now, "wandb_id": "abcd1234"})
 (folder / "recipe.yaml").write_text(recipe.text)
 (folder / "data.json").write_text(json.dumps({"data_sha256": "d" * 64, "rows": {"train": 3}}))
 run = tracking.start("train", folder)
@@ -344,7 +360,9 @@ run.finish()
 
 
 def test_a_signal_to_the_group_leaves_the_loading_of_rows_alone(monkeypatch):
-    """The Trainer's loader, and the one that a resumed run skips ahead with, go on when their worker is told to end."""
+    """The Trainer's loader, and the one that a resumed run skips ahead with, go on when their
+    worker is told to end.
+    """
     from accelerate.data_loader import DataLoaderShard, skip_first_batches
     from axolotl.core.trainers.base import AxolotlTrainer
 

@@ -1,0 +1,137 @@
+"""What a recipe's rows are: their files, their lengths, their loss masks, and the bins they would
+be trained in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import rows
+from common.files import load_json, sha256_of, shown
+from common.recipes import Recipe, RecipeError
+from training.data import plan
+from training.index import Index, index, select
+from training.render import IGNORE, Renderer
+
+Runs = list[tuple[str, bool]]  # pieces of a row's text, and whether each is trained
+
+
+def measured(recipe: Recipe, folder: Path, renderer: Renderer) -> tuple[dict[str, Any], Index]:
+    """(the figures of both splits, the index of the training split).
+
+    Raises RowError, RenderError, RecipeError for what cannot be trained on.
+    """
+    manifest = load_json(folder / "manifest.json")
+    _unchanged(folder, manifest.get("files", {}))
+    found: dict[str, Any] = {
+        "path": recipe.data["rows"]["path"],
+        "data_sha256": manifest["data_sha256"],
+    }
+    train = index(folder / "train.jsonl", renderer)
+    for split in ("train", "val"):
+        of_split = train if split == "train" else index(folder / "val.jsonl", renderer)
+        kept, dropped = select(
+            of_split, recipe.data["rows"].get("categories"), recipe.data["sequence_len"]
+        )
+        found[split] = _figures(of_split, kept, dropped)
+        if split == "train":
+            found["train"]["bins"] = _bins(recipe, of_split.tokens[kept])
+    return found, train
+
+
+def _unchanged(folder: Path, files: dict[str, str]) -> None:
+    """Raise RowError unless every file of the manifest is there as it was built."""
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.exists():
+            raise rows.RowError(
+                f"{shown(path)}: in the manifest but not on disk; build the dataset again"
+            )
+        if sha256_of(path) != wanted:
+            raise rows.RowError(
+                f"{shown(path)}: changed since the dataset was built; build it again"
+            )
+
+
+def _figures(of_split: Index, kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
+    names, counts = np.unique(of_split.categories[kept], return_counts=True)
+    return {
+        "rows": len(kept),
+        "dropped": [f"{of_split.ids[i]} ({of_split.tokens[i]} tokens)" for i in dropped.tolist()],
+        "tokens": int(of_split.tokens[kept].sum()),
+        "trained_tokens": int(of_split.trained[kept].sum()),
+        "longest": int(of_split.tokens[kept].max()),
+        "images": int(of_split.images[kept].sum()),
+        "categories": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+    }
+
+
+def _bins(recipe: Recipe, lengths: np.ndarray) -> list[int]:
+    """How many bins each epoch would have.
+
+    Raises RecipeError where the rows do not fill a micro-batch.
+    """
+    config = recipe.data
+    epochs = range(int(np.ceil(config["num_epochs"])))
+    try:
+        counts = [
+            len(
+                plan(
+                    lengths,
+                    config["sequence_len"],
+                    config["seed"],
+                    epoch,
+                    config["micro_batch_size"],
+                )
+            )
+            for epoch in epochs
+        ]
+        plan(
+            lengths,
+            config["sequence_len"],
+            config["seed"],
+            0,
+            config["micro_batch_size"],
+            max(counts),
+        )
+    except ValueError as error:
+        raise RecipeError(f"{shown(recipe.path)}: micro_batch_size: {error}") from None
+    return counts
+
+
+def masks(recipe: Recipe, folder: Path, train: Index, renderer: Renderer) -> dict[str, Runs]:
+    """For the first kept row of each category: its text as runs of (text, trained)."""
+    kept, _ = select(train, recipe.data["rows"].get("categories"), recipe.data["sequence_len"])
+    shown_runs = {}
+    with train.path.open("rb") as file:
+        for category in np.unique(train.categories[kept]):
+            first = kept[np.flatnonzero(train.categories[kept] == category)[0]]
+            file.seek(int(train.offsets[first]))
+            encoded = renderer.encode(rows.parse(file.readline()), folder)
+            trained = encoded.labels != IGNORE
+            shown_runs[str(category)] = [
+                (_readable(renderer, encoded.input_ids[start:end]), bool(trained[start]))
+                for start, end in _spans(trained)
+            ]
+    return shown_runs
+
+
+def _spans(flags: np.ndarray) -> list[tuple[int, int]]:
+    """(start, end) of each run of equal flags."""
+    cuts = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), len(flags)]
+    return list(zip(cuts, cuts[1:], strict=False))
+
+
+def _readable(renderer: Renderer, ids: np.ndarray) -> str:
+    """Decoded text with the runs of image placeholders as one word."""
+    is_image = np.isin(ids, renderer.image_ids)
+    text = ""
+    for start, end in _spans(is_image):
+        if is_image[start]:
+            text += f"«image, {end - start} tokens»"
+        else:
+            text += renderer.tokenizer.decode(ids[start:end])
+    return text

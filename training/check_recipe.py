@@ -1,0 +1,292 @@
+"""Everything that can be said against a recipe by its text alone: one line each, with file and
+line.
+
+`training.recipe_schema` lists what is allowed. Here are the sentences for what is not, and what two
+keys must not say together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from common.bases import is_hub_id
+from common.errors import AetherError
+from common.facts import APRIEL_15B
+from common.files import ROOT, load_json, shown
+from common.recipes import Recipe
+from training.recipe_schema import KEYS, SECTIONS, RecipeKeys
+
+# Why some of Axolotl's keys are not honoured here, and what to do instead.
+INSTEAD = {
+    "datasets": "our plugin reads `rows:`; remove it",
+    "test_datasets": "our plugin reads `rows:`; remove it",
+    "train_on_inputs": "rows say themselves which turns are trained (`weight`); remove it",
+    "roles_to_train": "rows say themselves which turns are trained (`weight`); remove it",
+    "group_by_length": "bins are planned by length already; remove it",
+    "excess_length_strategy": "a row over sequence_len is dropped, counted and named; remove it",
+    "pad_to_sequence_len": "no token of a bin is padding; remove it",
+    "image_size": "images keep their shape, within the processor's longest edge; remove it",
+    "eval_batch_size": "an evaluation reads one row at a time; remove it",
+    "flash_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
+    "eager_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
+    "flex_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
+    "xformers_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
+    "peft_use_dora": "the merge proves plain LoRA and rsLoRA alone; remove it",
+    "peft_init_lora_weights": "it changes the base that the adapter is merged into; remove it",
+    "lora_modules_to_save": "the merge proves plain LoRA and rsLoRA alone; remove it",
+    "lora_target_linear": "it also hits the vision tower and the head; give lora_target_modules",
+}
+PLAIN_INT = re.compile(r"[-+]?(0|[1-9]\d*)")
+PLAIN_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?")
+GPU_OPTIMIZERS = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
+ADAPTER_NEEDS = ("load_in_4bit", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
+NOT_QUANTISED = ("model.vision_tower", "lm_head")
+
+
+def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
+    """What is wrong with a recipe, one line each, as `file:line: key: what; what to do`.
+
+    Empty when nothing is. `root` is the repository.
+    """
+    try:
+        data = recipe.data
+    except AetherError as error:
+        return [str(error)]
+    node = yaml.compose(recipe.text, yaml.CSafeLoader)
+    lines = dict(_lines(node))
+    found = [*_odd_numbers(node), *_wrong_values(data)]
+    if not found:
+        found = [*_together(data), *_pattern(data), *_one_id(recipe, root), *_order(data)]
+    where = shown(recipe.path)
+    sentences = [f"{where}:{_line(lines, path)}: {'.'.join(path)}: {text}" for path, text in found]
+    if recipe.result.exists() and load_json(recipe.result).get("recipe_sha256") != recipe.sha256:
+        sentences.append(
+            f"{where}:1: changed since {recipe.result.name} was measured with it; make a new "
+            "version instead"
+        )
+    return sentences
+
+
+KeyPath = tuple[str, ...]
+Problem = tuple[KeyPath, str]
+
+
+def _lines(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+    """(path of a key, the line it stands on), at every level."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        here = (*path, key.value)
+        yield here, key.start_mark.line + 1
+        yield from _lines(value, here)
+
+
+def _line(lines: dict[KeyPath, int], path: KeyPath) -> int:
+    """The line of a key, or of the mapping that misses it."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _odd_numbers(node: yaml.Node, path: KeyPath = ()) -> Iterator[Problem]:
+    """Numbers that YAML reads as others than they look: 064 is 52, 1:30 is 90."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _odd_numbers(value, (*path, key.value))
+        return
+    if isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _odd_numbers(value, path)
+        return
+    kind = node.tag.rpartition(":")[2]
+    plain = {"int": PLAIN_INT, "float": PLAIN_FLOAT}.get(kind)
+    if plain and not plain.fullmatch(node.value):
+        value = yaml.safe_load(node.value)
+        yield path, f"YAML reads {node.value} as {value}; write the number in plain digits"
+
+
+def _wrong_values(data: dict[str, Any]) -> list[Problem]:
+    """What the schema says against the keys and their values."""
+    blank = [((key,), "blank; give a value or remove the key") for key in data if data[key] is None]
+    given = {key: value for key, value in data.items() if value is not None}
+    try:
+        RecipeKeys.model_validate(given)
+    except ValidationError as error:
+        kinds = [(_path(details["loc"]), _sentence(details)) for details in error.errors()]
+        told = {path for path, _ in blank}
+        return [*blank, *((path, text) for path, text in dict(kinds).items() if path not in told)]
+    return blank
+
+
+def _path(location: tuple[int | str, ...]) -> KeyPath:
+    """Where an error is, without the numbers of list items."""
+    return tuple(part for part in location if isinstance(part, str)) or ("",)
+
+
+def _sentence(details: Any) -> str:
+    """One of pydantic's errors in our words."""
+    key, value = str(_path(details["loc"])[-1]), details["input"]
+    if details["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, [*KEYS, "path", "categories"], 1, 0.75)
+        hint = f"did you mean {close[0]}?" if close else "remove it"
+        return INSTEAD.get(key, f"not a key that this repository honours; {hint}")
+    if details["type"] == "missing":
+        return "missing; add it"
+    if details["type"] == "literal_error":
+        return f"{value!r}; must be {details['ctx']['expected']}"
+    if isinstance(value, str) and re.fullmatch(r"[-+\d.eE_]+", value):
+        return f"{value!r} is text to YAML, not a number; write it without quotes, as 64 or 0.0001"
+    return f"{value!r}: {details['msg'].replace('Input should', 'it should')}"
+
+
+def _together(data: dict[str, Any]) -> Iterator[Problem]:
+    """What keys must not say together."""
+    base = data["base_model"]
+    for key, value in data.items():
+        if isinstance(value, str) and value.startswith(("/", "~")):
+            yield (
+                (key,),
+                f"{value!r} is a path of one machine; use one relative to the repository, or BASE= "
+                "on the command line",
+            )
+    if "revision_of_model" in data and not is_hub_id(base):
+        yield ("revision_of_model",), f"{base} is a folder, not a model of the hub; remove it"
+    if "warmup_steps" in data and "warmup_ratio" in data:
+        yield ("warmup_ratio",), "warmup_steps is given too; keep one"
+    if "cosine_min_lr_ratio" in data and data["lr_scheduler"] != "cosine":
+        yield ("cosine_min_lr_ratio",), f"without effect on {data['lr_scheduler']}; remove it"
+    if data.get("dataloader_prefetch_factor") and not data["dataloader_num_workers"]:
+        yield ("dataloader_prefetch_factor",), "there is no worker to prefetch; remove it"
+    if data["gradient_checkpointing"] and not data.get("gradient_checkpointing_kwargs"):
+        yield (
+            ("gradient_checkpointing",),
+            "Axolotl would set use_reentrant: true; add gradient_checkpointing_kwargs: "
+            "{use_reentrant: false}",
+        )
+    if not data["bf16"]:
+        if data["optimizer"] in GPU_OPTIMIZERS:
+            yield ("optimizer",), f"{data['optimizer']} needs a GPU, and bf16 is false"
+        if data.get("fused_kernels"):
+            yield ("fused_kernels",), "these kernels need a GPU, and bf16 is false"
+    yield from _cadence(data)
+    yield from _adapter(data)
+
+
+def _cadence(data: dict[str, Any]) -> Iterator[Problem]:
+    """When it evaluates and saves: every so many steps, or every epoch."""
+    for kind in ("eval", "save"):
+        steps, strategy = f"{kind}_steps", f"{kind}_strategy"
+        if data.get(strategy) == "epoch" and steps in data:
+            yield (steps,), f"without effect where {strategy} is epoch; keep one"
+        if data.get(strategy) != "epoch" and steps not in data:
+            yield (strategy,), f"give {steps}, or {strategy}: epoch"
+
+
+def _adapter(data: dict[str, Any]) -> Iterator[Problem]:
+    """The keys of an adapter go together."""
+    kind = data.get("adapter")
+    keys = [key for key in SECTIONS["adapter"].model_fields if key != "adapter" and key in data]
+    if kind is None:
+        for key in keys:
+            yield (key,), "without effect where no adapter is given; remove it"
+        return
+    for key in (*ADAPTER_NEEDS, *KERNELS):
+        if key not in data:
+            yield ("adapter",), f"{key} is missing; add it"
+    if data.get("load_in_4bit") != (kind == "qlora"):
+        yield ("load_in_4bit",), f"must be {str(kind == 'qlora').lower()} with adapter: {kind}"
+    skipped = data.get("bnb_config_kwargs", {}).get("llm_int8_skip_modules", [])
+    if kind == "qlora" and not set(NOT_QUANTISED) <= set(skipped):
+        yield (
+            ("bnb_config_kwargs",),
+            f"llm_int8_skip_modules must name {' and '.join(NOT_QUANTISED)}: the eyes and the head "
+            "stay as they are",
+        )
+    if kind == "lora" and skipped:
+        yield ("bnb_config_kwargs",), "without effect where nothing is quantised; remove it"
+
+
+def _pattern(data: dict[str, Any]) -> Iterator[Problem]:
+    """LoRA on the decoder's linear maps alone: the loss reads the head's weight itself, the merge
+    proves linear maps.
+    """
+    pattern = data.get("lora_target_modules")
+    if pattern is None:
+        return
+    key = ("lora_target_modules",)
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        yield key, f"{pattern!r} is no pattern ({error})"
+        return
+    maps = [
+        f"model.language_model.layers.{layer}.{block}.{name}"
+        for layer in range(APRIEL_15B.layers)
+        for block, names in DECODER.items()
+        for name in names
+    ]
+    wrong = next((name for name in OTHERS if wanted.fullmatch(name)), None)
+    if wrong:
+        yield (
+            key,
+            f"hits {wrong} too; give one pattern restricted to the maps of "
+            "model.language_model.layers",
+        )
+    elif not any(wanted.fullmatch(name) for name in maps):
+        yield key, "hits no map of the decoder; their names are as " + maps[0]
+
+
+DECODER = {
+    "self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "down_proj"),
+}
+# Modules of the same model on which no adapter may sit.
+OTHERS = (
+    "lm_head",
+    "language_model.lm_head",
+    "model.language_model.lm_head",
+    "model.language_model.embed_tokens",
+    "model.language_model.norm",
+    "model.language_model.layers.0",
+    "model.language_model.layers.0.mlp",
+    "model.language_model.layers.0.self_attn",
+    "model.language_model.layers.0.input_layernorm",
+    "model.language_model.layers.0.post_attention_layernorm",
+    "model.multi_modal_projector.linear_1",
+    "model.multi_modal_projector.linear_2",
+    "model.vision_tower.patch_conv",
+    *(f"model.vision_tower.transformer.layers.0.attention.{name}" for name in DECODER["self_attn"]),
+    *(f"model.vision_tower.transformer.layers.0.feed_forward.{name}" for name in DECODER["mlp"]),
+)
+
+
+def _one_id(recipe: Recipe, root: Path) -> Iterator[Problem]:
+    """Path, output folder and run name are one; a recipe from elsewhere takes no name of one of
+    ours.
+    """
+    for key, wanted in {"output_dir": f"outputs/{recipe.id}", "wandb_name": recipe.id}.items():
+        if recipe.data[key] != wanted:
+            yield (key,), f"{recipe.data[key]!r}; one id everywhere: {wanted}"
+    ours = root / "recipes" / f"{recipe.id}.yaml"
+    if ours.exists() and ours.resolve() != recipe.path.resolve():
+        yield ("output_dir",), f"{shown(ours)} has this id already; give the file another name"
+
+
+def _order(data: dict[str, Any]) -> Iterator[Problem]:
+    """The sections stand in their order, and the keys in each."""
+    standing = [key for key in data if key in KEYS]
+    for before, after in zip(standing, standing[1:], strict=False):
+        if KEYS.index(after) < KEYS.index(before):
+            names = ", ".join(SECTIONS)
+            yield (
+                (after,),
+                f"stands after {before}; the sections are {names}, each with its keys in order",
+            )

@@ -1,0 +1,21 @@
+"""What must be set before Axolotl and W&B are imported."""
+
+from __future__ import annotations
+
+import os
+
+from common import tracking
+
+SETTINGS = {
+    "AXOLOTL_DO_NOT_TRACK": "1",
+    "AXOLOTL_LOG_LEVEL": "WARNING",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def quiet_environment() -> None:
+    """No telemetry, no chatter; W&B offline where there is no key. What a user set stays."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    tracking.quiet_environment()

@@ -1,0 +1,214 @@
+"""Train a recipe: python -m training.run RECIPE [--fresh] [--base DIR]
+
+Makes what the recipe stands on where it is not there (its dataset, its base model), checks
+everything, records the run in outputs/<recipe>/v<N>/run.json, and starts the training in a process
+of its own (training.worker). Run again after a kill, it continues from the last whole checkpoint;
+after a finished run it does nothing. MIRROR=<folder or URL> keeps its checkpoints there too, and
+takes the run up from there on another machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common import runs
+from common.bases import base_of
+from common.errors import command
+from common.files import ROOT, only_writer, shown
+from common.processes import end_with_parent
+from common.recipes import Recipe, RecipeError, find
+from common.runs import RunError
+from training.check_recipe import problems
+from training.environment import quiet_environment
+from training.prerequisites import ensure_base, ensure_data
+from training.signals import Interrupted, handled, leave_the_terminal, raise_when_told
+
+KIB_A_GIB = 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.run", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "recipe", nargs="?", default="", help="name, name/vN, or a path to a YAML file"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="delete what lies in the output folder and start over"
+    )
+    parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    quiet_environment()
+    raise_when_told()
+    try:
+        return run(find(options.recipe), options.fresh, options.base)
+    except Interrupted as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 128 + error.signal
+
+
+def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
+    """Check the recipe whole, then train it; the exit code.
+
+    Nothing is deleted before everything else was checked.
+    """
+    refuse(problems(recipe))
+    base = base_of(recipe, override)
+    data = ensure_data(recipe)
+    ensure_base(base)
+    if base.folder is not None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to ask a hub for
+    from training import checkpoints, mirror  # heavy: torch
+    from training.check import check
+    from training.provenance import surroundings
+
+    refuse(check(recipe, override)["errors"])
+    folder = recipe.output
+    with only_writer(folder, "being trained"):
+        if not fresh:
+            mirror.fetch(folder, recipe.id)
+        identity = runs.identity_of(recipe, data, base)
+        now = surroundings(base)
+        if fresh:
+            mirror.forget(recipe.id)
+            remove(folder, recipe.id)
+        resume = checkpoints.newest(folder) if may_resume(folder, recipe.id, identity) else None
+        record = opened(folder, identity, now, checkpoints.step_of(resume.name) if resume else 0)
+        if record is None:
+            print(f"{recipe.id} is finished: {shown(folder)}. FRESH=1 starts over.")
+            return 0
+        if resume:
+            print(f"continuing from {shown(resume)}", flush=True)
+        runs.write(folder, record)
+        shutil.copyfile(recipe.path, folder / "recipe.yaml")
+        shutil.copyfile(data / "manifest.json", folder / "data.json")
+        return supervise(worker(folder, resume))
+
+
+def refuse(errors: list[str]) -> None:
+    """Raise RecipeError with one line an error."""
+    if errors:
+        raise RecipeError("\nerror: ".join(errors))
+
+
+def may_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> bool:
+    """Whether the folder holds this very run, finished or not; a run of ours that never came to a
+    checkpoint is removed.
+
+    Raises RunError where something else lies there.
+    """
+    found = runs.read(folder)
+    if found is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{shown(folder)} holds files but no {runs.FILE}; move them away")
+        return False
+    if found["identity"].get("recipe") != recipe_id:
+        raise RunError(
+            f"{shown(folder)} holds a run of {found['identity'].get('recipe')}; move it away"
+        )
+    differing = runs.differences(found["identity"], identity)
+    if not differing:
+        return True
+    if any([*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]):
+        raise RunError(
+            f"{shown(folder)} holds another run (other {', '.join(differing)}); move it away, or "
+            "FRESH=1 to delete it"
+        )
+    remove(folder, recipe_id)  # nothing to lose
+    return False
+
+
+def opened(
+    folder: Path, identity: dict[str, Any], now: dict[str, Any], step: int
+) -> dict[str, Any] | None:
+    """The record to run with, or None when this very run is finished already.
+
+    `step` is where it continues.
+    """
+    found = runs.read(folder)
+    if found is None:
+        return {
+            "identity": identity,
+            **now,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "status": "running",
+            "wandb_id": uuid.uuid4().hex[:8],
+        }
+    if found.get("status") == "finished":
+        return None
+    again = {"status": "running", "resumed": found.get("resumed", 0) + 1}
+    found.pop("ended_by", None)
+    return runs.with_changes(found, now, step) | again
+
+
+def remove(folder: Path, recipe_id: str) -> None:
+    """Empty a run's folder; its run.json goes last, so that what a kill leaves is still known as
+    its own.
+
+    Raises RunError where the folder's own run.json does not name this recipe.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not runs.is_of(folder, recipe_id):
+        raise RunError(
+            f"{shown(folder)} has no {runs.FILE} of {recipe_id}, so it is not deleted; move it away"
+        )
+    for path in sorted(folder.iterdir(), key=_is_record):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_record(path: Path) -> bool:
+    return path.name == runs.FILE
+
+
+def worker(folder: Path, resume: Path | None) -> list[str]:
+    """The command of one rank."""
+    words = [sys.executable, "-m", "training.worker", str(folder.relative_to(ROOT))]
+    return [*words, "--resume", resume.name] if resume else words
+
+
+def supervise(words: list[str]) -> int:
+    """Run a command, pass on signals and its exit code; say what ended it where it could not say so
+    itself.
+    """
+    # Killed with its parent: nothing trains on unseen.
+    with subprocess.Popen(words, cwd=ROOT, preexec_fn=end_with_parent) as child:
+
+        def pass_on(number: int, _frame) -> None:
+            if number == signal.SIGHUP:
+                leave_the_terminal()
+            child.send_signal(number)
+
+        for number in handled():
+            signal.signal(number, pass_on)
+        code = child.wait()
+    if code >= 0:
+        return code
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / KIB_A_GIB
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    hint = ", by the system for want of memory if nobody did" if -code == signal.SIGKILL else ""
+    print(
+        f"\nerror: killed by {signal.Signals(-code).name}{hint}, after a peak of {peak:.1f} of "
+        f"{total:.1f} GiB. "
+        "The same command continues from the last whole checkpoint.",
+        file=sys.stderr,
+    )
+    return 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,102 @@
+"""One rank of a training: python -m training.worker FOLDER [--resume checkpoint-N]. Started by
+training.run, never by hand.
+
+FOLDER is outputs/<recipe>/v<N>, with the run.json, recipe.yaml and data.json of the run. The recipe
+goes to Axolotl, with the base and the checkpoint that the run is recorded with; run.json is kept
+true to how it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import sys
+import time
+from pathlib import Path
+
+from common import runs
+from common.files import ROOT, shown
+from common.recipes import RecipeError
+from training.environment import quiet_environment
+from training.failures import explain
+from training.recipe_schema import PLUGIN
+from training.signals import Interrupted, StopRequest
+
+KIB_A_GIB = 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.worker", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--resume", help="name of the checkpoint to continue from")
+    options = parser.parse_args()
+    quiet_environment()
+    stop_request = StopRequest()
+    folder = ROOT / options.folder
+    record = runs.read(folder)
+    if record is None:
+        raise RecipeError(f"{shown(folder)}: no {runs.FILE}; start it with make train RECIPE=")
+    try:
+        return finish(folder, record, options.resume, stop_request)
+    except (Exception, Interrupted) as error:
+        line = explain(error, shown(folder))
+        interrupted = isinstance(error, Interrupted)
+        ended = {
+            "status": "stopped" if interrupted else "failed",
+            "ended_by": line or repr(error)[:300],
+        }
+        with contextlib.suppress(OSError):  # a full disk keeps the record it had
+            runs.write(folder, record | ended)
+        if line is None:
+            raise
+        print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
+        return 128 + error.signal if interrupted else 1
+
+
+def finish(folder: Path, record: dict, resume: str | None, stop_request: StopRequest) -> int:
+    """Train to the end, seal the result, record it, and copy it to the mirror."""
+    from training import checkpoints, mirror, tracking
+
+    started = time.monotonic()
+    tracked = tracking.start("train", folder)
+    train(folder, runs.current(record), resume, stop_request)
+    checkpoints.seal(folder, ("*model*.safetensors",))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_GIB
+    seconds = round(time.monotonic() - started, 1)
+    figures = {"seconds": seconds, "peak_host_gib": round(peak, 2)}
+    runs.write(folder, record | {"status": "finished"} | figures)
+    tracked.summary.update(figures)
+    mirror.push(folder, keep=0)
+    recipe = record["identity"]["recipe"]
+    print(f"{recipe}: finished in {seconds} s, {peak:.1f} GiB of host memory: {shown(folder)}")
+    return 0
+
+
+def train(folder: Path, now: dict, resume: str | None, stop_request: StopRequest) -> None:
+    """Hand the recipe to Axolotl, in this process.
+
+    Raises RecipeError when our plugin is not the one that loads rows and loss.
+    """
+    from axolotl.cli.args import TrainerCliArgs
+    from axolotl.cli.config import load_cfg
+    from axolotl.cli.train import do_train
+    from axolotl.integrations.base import PluginManager
+
+    overrides = {"base_model": now["base"], "revision_of_model": now["base_revision"] or ""}
+    if resume:
+        overrides["resume_from_checkpoint"] = str(folder / resume)
+    cfg = load_cfg(str(folder / "recipe.yaml"), **overrides)
+    plugin = PluginManager.get_instance().plugins.get(PLUGIN)
+    if plugin is None:
+        raise RecipeError(
+            f"{PLUGIN} is not active: the loss would be on every token. Nothing was trained."
+        )
+    plugin.obey(stop_request)
+    do_train(cfg, TrainerCliArgs())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
