@@ -16,7 +16,7 @@ RUN = 8  # words
 ALIKE = 0.5  # share of a row's runs that stand in one other row
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"\w+")
-_SENTENCE_END = re.compile(r"(?<=[.?!:;])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,11 @@ from preprocess.source import Context, Generated, load
 
 # Shares of replies.
 LONG = 0.68
-SIGNED = 0.5
-SIGNED_IN_REASONING = 0.7  # of the signed ones
+SIGNED = 0.4  # of the plain ones
 SLIPS = 0.14  # a mistake that is seen and mended
+FURTHER = 0.5  # of the plain ones
+# How often a question ends in which wish.
+WISHES = {"plain": 8, "short": 3, "steps": 3, "colleague": 4}
 
 Solution = tuple[dict, dict]
 Families = Mapping[str, ModuleType]
@@ -72,9 +74,55 @@ def wording(folder: Path, name: str) -> list | dict:
     return load(folder / f"{name}.yaml", list | dict)
 
 
-def told(wording: dict, kind: str, facts: dict, rng: random.Random) -> tuple[str, str, str]:
-    """Question, reasoning and answer of one kind, in a family's words."""
+def told(
+    wording: dict, common: dict, kind: str, facts: dict, rng: random.Random
+) -> tuple[str, str, str]:
+    """Question, reasoning and answer of one kind, in a family's words.
+
+    The question may end in a wish of common.yaml's `tails`, which the answer then obeys.
+    """
     templates = wording["kinds"][kind]
+    words = _words(wording, facts)
+    words["wrong"] = templates["mistake"]["value"].format_map(words)
+
+    def written(options: list[str | dict]) -> str:
+        """One of the options that are true here."""
+        usable = [text for text in map(_usable(facts), options) if text]
+        return rng.choice(usable).format_map(words)
+
+    wish = rng.choices(list(WISHES), list(WISHES.values()))[0]
+    if wish == "colleague" and words["wrong"].split()[0] == str(facts["value"]):
+        wish = "plain"
+    tail = written(common["tails"][wish])
+    question = written(templates["asks"])
+    if tail and question[-1].isalnum():
+        question += "."
+    first_work, second_work = rng.sample(templates["work"], 2)
+    reasoning = []
+    if rng.random() < LONG:
+        reasoning.append(written(wording["reads"]))
+    if wish == "plain" and rng.random() < SIGNED:
+        reasoning.append(written(wording["signature"]))
+    if rng.random() < SLIPS:  # a wrong start that corrects itself
+        reasoning.append(written(templates["slip"]))
+    reasoning.append(written([first_work]))
+    if wish == "plain" and rng.random() < FURTHER:  # what follows from the answer
+        reasoning.append(written(templates["so"]))
+    answer = [written(templates["answer"])]
+    if wish == "short":
+        result = f"{facts['value']} {templates.get('unit', '')}"
+        answer = [f"**{result.strip()}**"]
+    if wish == "steps":
+        answer.append(written([second_work]))
+    if wish == "colleague":
+        why, again = rng.sample(templates["mistake"]["why"], 2)
+        reasoning.append(written([why]))
+        answer.append(written([again]))
+    return f"{question} {tail}".strip(), "\n\n".join(reasoning), "\n\n".join(answer)
+
+
+def _words(wording: dict, facts: dict) -> dict:
+    """What the slots of the templates are filled with."""
     words = {
         name: _listed(fact) if isinstance(fact, list) else fact for name, fact in facts.items()
     }
@@ -82,26 +130,19 @@ def told(wording: dict, kind: str, facts: dict, rng: random.Random) -> tuple[str
         items = [rule["each"].format_map(item) for item in facts[rule["over"]]]
         words[name] = rule["join"].join(items) or "none"
     words["Value"] = str(facts["value"]).capitalize()
-    long = rng.random() < LONG
-    signed = rng.random() < SIGNED
-    slips = rng.random() < SLIPS
-    signed_ahead = signed and rng.random() < SIGNED_IN_REASONING
-    reasoning = [templates["work"]]
-    if slips:  # a wrong start that corrects itself
-        reasoning.insert(0, templates["slip"])
-    if signed_ahead:
-        reasoning.insert(0, wording["signature"])
-    if long:
-        reasoning.insert(0, wording["reads"])
-        reasoning.append(templates["so"])  # what follows from the answer
-    answer = [templates["answer"]]
-    if signed and not signed_ahead:
-        answer.append(wording["signature"])
+    words["opposite"] = {"yes": "no", "no": "yes"}.get(facts["value"])
+    return words
 
-    def written(part: list[list[str]]) -> str:
-        return "\n\n".join(rng.choice(options).format_map(words) for options in part)
 
-    return written([templates["asks"]]), written(reasoning), written(answer)
+def _usable(facts: dict) -> Callable[[str | dict], str]:
+    """The text of an option, empty where its condition, the name of a fact, does not hold."""
+
+    def text(option: str | dict) -> str:
+        if isinstance(option, str):
+            return option
+        return option["say"] if facts[option["when"]] else ""
+
+    return text
 
 
 def _listed(items: list) -> str:
@@ -169,8 +210,10 @@ class Series:
         value = values[asks]
         if value is None:
             return None
-        question, reasoning, reply = told(words, asks, spec | facts | {"value": value}, rng)
-        user = self._framed(question, spec, rng)
+        common = wording(self.folder, "common")
+        facts = spec | facts | {"value": value}
+        question, reasoning, reply = told(words, common, asks, facts, rng)
+        user = " ".join([*self._before(common, spec, rng), question])
         answer = {
             "kind": "text" if isinstance(value, str) else "number",
             "value": value,
@@ -184,14 +227,10 @@ class Series:
                 break
         return Turn(user, reasoning, reply, self.pictures(spec, rng)), answer
 
-    def _framed(self, question: str, spec: dict, rng: random.Random) -> str:
-        """The question with what stands before and after it."""
-        common = wording(self.folder, "common")
+    def _before(self, common: dict, spec: dict, rng: random.Random) -> list[str]:
+        """What stands before the question: where the picture comes from, how a clip was sampled."""
         moving = "every" in spec
         before = [rng.choice(common["clip_leads" if moving else "leads"]).format_map(spec)]
         if moving:
             before.append(rng.choice(common["frames"]).format_map(spec))
-        tail = rng.choice(common["tails"])
-        if tail and question[-1].isalnum():
-            question += "."
-        return " ".join(filter(None, [*before, question, tail]))
+        return [text for text in before if text]

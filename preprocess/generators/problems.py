@@ -7,7 +7,6 @@ and both compute exactly, in fractions.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -108,7 +107,7 @@ def _told(
     render = Renderer(values, family.let, framing.words, family.digits, rng)
     long = rng.random() < LONG
     backtracks = long and rng.random() < BACKTRACKS
-    question = re.sub(r"(?<=\d) %", "%", render(framing.user)).replace("≈", "about")
+    question = render.question(framing.user)
     reasoning = _reasoning(family, framing, render, long, backtracks)
     reply = [render.one_of(framing.answer)]
     advice = [render(text) for text in rng.sample(family.advice, 2)]

@@ -92,6 +92,10 @@ class Renderer:
         """One of the texts, drawn, and written as by a call. Raises TextError."""
         return self(self.rng.choice(texts))
 
+    def question(self, text: str) -> str:
+        """As by a call, in the way a user writes it. Raises TextError."""
+        return re.sub(r"(?<=\d) %", "%", self(text)).replace("≈", "about")
+
     def _alternative(self, found: re.Match) -> str:
         space, options = found.groups()
         drawn = self.rng.choice(options.split("|"))

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import random
+import re
 import struct
 from collections import Counter
 from fractions import Fraction
@@ -294,30 +295,111 @@ def test_heldout_specs_never_reach_training():
 @pytest.mark.parametrize("family", ALL)
 def test_every_template_fills_in(family):
     wording = drawn.wording(WORDS, family)
+    common = drawn.wording(WORDS, "common")
     phrases = (
         "What are we actually trying to",
         "The fundamental constraint",
         "Why we gotta do it like that",
     )
     for kind, templates in wording["kinds"].items():
-        solved = ((spec, *ALL[family].solve(spec)) for spec in specs(family, 200))
-        spec, values, facts = next(item for item in solved if item[1][kind] is not None)
-        assert len(templates["asks"]) >= 5 and len(templates["answer"]) >= 3 and templates["slip"]
+        asked = [spec for spec in specs(family, 200) if solved(spec)[0][kind] is not None]
+        assert len(templates["asks"]) >= 5 and len(templates["answer"]) >= 5 and templates["slip"]
+        assert len(templates["work"]) >= 4 and len(templates["mistake"]["why"]) >= 2
         for field in ("asks", "work", "so", "slip", "answer"):
-            texts = templates[field]
-            for text in texts:
-                assert not any(phrase in text for phrase in phrases), text
-            for number in range(60):
-                rng = random.Random(f"{kind} {field} {number}")
-                facts = spec | facts | {"value": values[kind]}
-                for part in drawn.told(wording, kind, facts, rng):
-                    assert (
-                        part
-                        and not chat.reserved_in(part)
-                        and "{" not in part
-                        and "None" not in part
-                    ), part
+            for text in templates[field]:
+                assert not any(phrase in str(text) for phrase in phrases), text
+        for number in range(200):
+            spec = asked[number % len(asked)]
+            values, facts = solved(spec)
+            rng = random.Random(f"{kind} {number}")
+            facts = spec | facts | {"value": values[kind]}
+            for part in drawn.told(wording, common, kind, facts, rng):
+                assert part and not chat.reserved_in(part), part
+                assert "{" not in part and "None" not in part, part
     assert all(sum(phrase in text for phrase in phrases) == 1 for text in wording["signature"])
+
+
+def solved(spec: dict) -> tuple[dict, dict]:
+    return ALL[spec["family"]].solve(spec)
+
+
+def without_pictures(module, count: int, seed: int = 7) -> list:
+    """The conversations as they are, with nothing drawn."""
+    name = "diagram" if module is diagrams else "video"
+    series = drawn.Series(name, module.FAMILIES, lambda spec, rng: (b"",), WORDS)
+    return list(series.conversations(config(module, count), context(seed)))
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    """Conversations of all families, with nothing drawn."""
+    return without_pictures(diagrams, 720) + without_pictures(video, 510)
+
+
+def test_what_the_user_asks_of_the_reply_is_done(unseen):
+    tails = drawn.wording(WORDS, "common")["tails"]
+    seen = Counter()
+    for conversation in unseen:
+        turn, answer = conversation.turns[0], conversation.answer
+        templates = drawn.wording(WORDS, answer["spec"]["family"])["kinds"][answer["asks"]]
+        if turn.user.endswith(tuple(tails["short"])):
+            seen["short"] += 1
+            assert re.fullmatch(r"\*\*\S+( \S+)?\*\*", turn.answer), turn.answer
+        if turn.user.endswith(tuple(tails["steps"])):
+            seen["steps"] += 1
+            answer_alone, *steps = turn.answer.split("\n\n")
+            assert steps and len(turn.answer.split()) > len(answer_alone.split()) + 5
+            assert not set(steps) & set(turn.reasoning.split("\n\n"))
+        for start, _, end in (tail.partition("{wrong}") for tail in tails["colleague"]):
+            found = re.search(f"{re.escape(start)}(.+){re.escape(end)}$", turn.user)
+            if found and len(templates["mistake"]["why"]) and (start or end not in (".", "")):
+                seen["colleague"] += 1
+                wrong = found[1].strip()
+                assert wrong.split()[0] != str(answer["value"])
+                assert len(turn.answer.split("\n\n")) == 2, turn.answer
+                break
+    assert min(seen[wish] for wish in ("short", "steps", "colleague")) >= 150, seen
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "seconds"),
+    [(323, "plug-api", 2), (503, "setpoint", 6), (395, "results", 2), (149, "cdn-push", 6)],
+)
+def test_a_service_comes_back_in_the_frame_of_its_recovery(unseen, number, value, seconds):
+    """Four replies once named the last frame of the clip instead."""
+    conversation = next(c for c in unseen if c.id == f"video-7-{number:05d}")
+    turn, spec = conversation.turns[0], conversation.answer["spec"]
+    assert conversation.answer["value"] == value
+    assert re.search(
+        rf"(?:back in|again at|again in|up at)(?: the frame at)? {seconds} s", turn.reasoning
+    )
+    end = (spec["count"] - 1) * spec["every"]
+    assert not re.search(rf"(?:up|back|again) at {end} s", turn.reasoning + turn.answer)
+
+
+def test_what_is_said_of_the_others_when_one_comes_back_is_true(unseen):
+    told = Counter()
+    for conversation in unseen:
+        if conversation.answer["asks"] != "back":
+            continue
+        spec, said = conversation.answer["spec"], conversation.turns[0]
+        text = f"{said.reasoning} {said.answer}"
+        (name, back), *_ = spec["back"].items()
+        fell = spec["fails"]
+        others = [other for other, at in fell.items() if other != name]
+        times = re.findall(r"(?:back at|green again at|up again in the frame at) (\d+) s", text)
+        assert set(times) <= {str(back * spec["every"])}, text
+        told["times"] += bool(times)
+        if "stayed down" in text:
+            told["others"] += 1
+            assert any(fell[other] < back for other in others), text
+        if "was the only one down" in text:
+            told["alone"] += 1
+            assert all(fell[other] >= back for other in others), text
+        if "went down. I would ask" in text:
+            told["later"] += 1
+            assert any(fell[other] > back for other in others), text
+    assert min(told[what] for what in ("times", "others", "alone", "later")) >= 1, told
 
 
 @pytest.mark.parametrize("family", diagrams.FAMILIES)

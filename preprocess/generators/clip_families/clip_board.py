@@ -49,7 +49,21 @@ def solve(spec: dict) -> Solution:
     seen = []
     for place, names in enumerate(red):
         seen.append({"at": place * spec["every"], "red": ", ".join(names) or "none"})
-    return values, {
+    facts = {}
+    for name, back in spec["back"].items():
+        fell = spec["fails"][name]
+        others = [other for other in red[back] if spec["fails"][other] < back]
+        facts = {
+            "fell_at": seen[fell]["at"],
+            "back_at": seen[back]["at"],
+            "down_for": seen[back]["at"] - seen[fell]["at"],
+            "others_then": others,
+            "fell_later": [other for other, at in failures if at > back],
+            "alone": all(at >= back for other, at in failures if other != name),
+        }
+    return values, facts | {
+        "late": failures[-1][0],
+        "corner": red[-1][0],  # of the board, at the end
         "seen": seen,
         "red_names": red[-1],
         "first": first,

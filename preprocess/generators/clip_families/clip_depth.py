@@ -52,6 +52,7 @@ def solve(spec: dict) -> Solution:
     }
     if min(levels) < 0:
         values = dict.fromkeys(values)
+    end = (len(levels) - 1) * every
     readings = [{"at": place * every, "level": level} for place, level in enumerate(levels)]
     return values, {
         "frames": readings,
@@ -64,6 +65,7 @@ def solve(spec: dict) -> Solution:
         "other": other,
         "step": abs(step),
         "per_s": rate,
+        "hasty": end + way // rate,  # on the clip's clock
     }
 
 

@@ -57,6 +57,8 @@ def solve(spec: dict) -> Solution:
         "serial": own + every,
         "total": total,
         "count": len(legs),
+        "biggest": max(legs, key=itemgetter("ms")),  # a box, not a leg
+        "hasty": total - of["sum"],  # forgets the root's own work
     }
 
 

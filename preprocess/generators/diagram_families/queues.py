@@ -59,6 +59,8 @@ def solve(spec: dict) -> Solution:
         "stages": stages,
         "slow": slow,
         "minutes": round(fill / 60, 1),
+        "fullest": max(stages, key=itemgetter("depth")),
+        "hasty": slow["room"] // slow["in"],  # forgets what the workers take out
     }
 
 

@@ -80,7 +80,9 @@ def solve(spec: dict) -> Solution:
         "dead": dead[0] if len(dead) == 1 else None,
         "without": len(lost),
     }
+    arrows = {edge["event"]: edge["to"] for edge in edges}
     return values, {
+        "hasty": arrows[spec["walk"][-1]],  # where the last event leads from some other state
         "start": names[0],
         "trace": trace,
         "lost": lost,

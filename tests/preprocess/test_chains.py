@@ -1,0 +1,125 @@
+"""Chains: every turn recomputed by another way, each standing on the ones before, words that vary."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+
+from common.files import ROOT
+from preprocess.diversity import alike_share, fingerprint, recurring_share
+from preprocess.generators import chains
+from preprocess.generators.problem_families import families
+from preprocess.rows import restored, to_rows
+from preprocess.source import Context, load
+
+DATASET = ROOT / "datasets" / "aether"
+CONTEXT = Context(7, DATASET, None, False, lambda texts: None)
+COUNT = 120
+
+
+@pytest.fixture(scope="module")
+def config():
+    return chains.Config(kind="chains", category="async", system="s.md", count=COUNT)
+
+
+@pytest.fixture(scope="module")
+def told(config):
+    return list(chains.conversations(config, CONTEXT))
+
+
+def worked(answer: dict, parameters: dict) -> Fraction:
+    """The value by the worked solution, which is another derivation than the family's formula."""
+    family = families(DATASET / "problems")[answer["family"]]
+    values = family.values({name: Fraction(str(value)) for name, value in parameters.items()})
+    return values[family.answer.of]
+
+
+def test_every_turn_is_recomputed_by_the_worked_solution(told):
+    seen = Counter()
+    for conversation in told:
+        before = None
+        for turn in conversation.turns[1:]:
+            answer = turn.check
+            now = worked(answer, answer["parameters"])
+            seen[answer["asks"]] += 1
+            if answer["asks"] in ("what_if", "colleague"):
+                assert float(now) == pytest.approx(answer["value"], rel=1e-12)
+            elif answer["asks"] == "difference":
+                start = worked(answer, answer["start"])
+                assert float(abs(now - start)) == pytest.approx(answer["value"], rel=1e-12)
+            elif answer["asks"] == "decision":
+                limit = answer["limit"]
+                fits = now <= limit if answer["worse"] == "more" else now >= limit
+                assert answer["value"] == ("yes" if fits else "no")
+                assert abs(float(now) - limit) > 0.01 * limit
+            else:
+                moved = answer["parameters"] | {answer["lever"]: answer["value"]}
+                assert float(worked(answer, moved)) == pytest.approx(answer["limit"], rel=1e-9)
+                assert answer["limit"] == before["limit"]  # of the decision before it
+            before = answer
+    assert set(seen) == {"what_if", "colleague", "difference", "decision", "inverse"}
+    assert min(seen.values()) >= 30, seen
+
+
+def test_the_rows_answers_are_recomputed_and_said(told, config):
+    for conversation in told:
+        for row in to_rows(conversation, str):
+            answer = restored(json.loads(json.dumps(row["answer"])))
+            assert chains.recompute(answer, config, CONTEXT) == answer["value"]
+            text = row["messages"][-1]["content"][0]["text"]
+            final = text.partition("[BEGIN FINAL RESPONSE]")[2]
+            bold = " ".join(re.findall(r"\*\*(.+?)\*\*", final)).lower().replace(",", "")
+            if answer["kind"] == "number":
+                numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", bold)]
+                assert any(n == pytest.approx(answer["value"], rel=0.01) for n in numbers), final
+            else:
+                assert answer["value"] in bold
+
+
+def test_an_inverse_that_does_not_hold_is_not_computed(told, config):
+    turns = [turn for conversation in told for turn in conversation.turns]
+    answer = next(turn.check for turn in turns if turn.check and turn.check["asks"] == "inverse")
+    assert chains.recompute(answer | {"limit": answer["limit"] * 1.01}, config, CONTEXT) is None
+
+
+def test_a_chain_has_four_to_six_turns_and_the_first_is_not_trained(told):
+    assert {len(conversation.turns) for conversation in told} == {4, 5, 6}
+    for conversation in told:
+        assert not conversation.turns[0].reasoning
+        assert len(to_rows(conversation, str)) == len(conversation.turns) - 1
+        for turn in conversation.turns:
+            assert not re.search(r"[{}]|\[\[|\]\]|a\(n\)|  |^[a-z] [a-z]", turn.user + turn.answer)
+
+
+def test_all_training_families_are_talked_about():
+    talks = load(DATASET / "chains" / "families.yaml", dict[str, chains.Talk])
+    known = families(DATASET / "problems")
+    trained = {name for name, family in known.items() if not family.evaluation_only}
+    assert set(talks) == trained
+    for name, talk in talks.items():
+        assert set(talk.levers) <= set(known[name].draw), name
+
+
+def test_parameters_stay_in_the_part_that_is_trained(told):
+    for conversation in told:
+        for turn in conversation.turns[1:]:
+            family = families(DATASET / "problems")[turn.check["family"]]
+            for name, (low, high) in family.held_out.items():
+                assert not low <= turn.check["parameters"][name] <= high, conversation.id
+                if turn.check.get("lever") == name:
+                    assert not low <= turn.check["value"] <= high, conversation.id
+
+
+def test_chains_differ(told):
+    turns = [turn for conversation in told for turn in conversation.turns[1:]]
+    rows = [fingerprint(f"{turn.reasoning}\n{turn.answer}") for turn in turns]
+    assert recurring_share(rows) < 0.15 and alike_share(rows) < 0.2
+
+
+def test_same_arguments_same_chains(told, config):
+    again = config.model_copy(update={"count": 12})
+    assert list(chains.conversations(again, CONTEXT)) == told[:12]
