@@ -54,7 +54,7 @@ eval: .venvs/light/.ready .venvs/train/.ready ## base against tuned for RECIPE=;
 	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
 serve: .venvs/train/.ready ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=
-	$(TRAIN) -m evaluation.serve "$(RECIPE)" $(if $(PORT),--port $(PORT))
+	$(TRAIN) -m serving.serve "$(RECIPE)" $(if $(PORT),--port $(PORT))
 
 bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
 	$(TRAIN) -m training.bench $(if $(GPU),--gpu)

@@ -1,14 +1,17 @@
-"""What a final answer does, told by a program: the questions it asks, what it gives away, the member of the Triad it routes to.
+"""What a final answer does, told by a program: the questions it asks, what it gives away, whom it
+hands over to.
 
-The gates of a teacher's rows and the scorers of an evaluation use the same definitions, so that a model is measured by what it was
-taught.
+The gates of a teacher's rows and the scorers of an evaluation use the same definitions, so that a
+model is measured by what it was taught.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
-# The members of the Triad, and how an answer names them. "self" is named by none of the others being named.
+# The members of the Triad, and how an answer names them. "self" is named by none of the others
+# being named.
 MEMBERS = {
     "grok-4-fast": r"grok[ -]?4[ -]?fast",
     "claude-sonnet-4.5": r"claude[ -]sonnet[ -]4\.5",
@@ -16,35 +19,103 @@ MEMBERS = {
     "edge": r"edge (?:member|model)",
 }
 TARGETS = ("self", *MEMBERS)
+SELF = "self"  # the route of a reply that stays
 NUDGE_WORDS = 90  # the most an answer that nudges has
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_STEP = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
+BREADCRUMB_WORDS = 3  # the fewest that point at something
+_FENCE = re.compile(r"(?P<fence>```+|~~~+).*?(?:(?P=fence)|\Z)", re.DOTALL)
+_INLINE = re.compile(r"`[^`\n]*`")
+_URL = re.compile(r"\b(?:https?://|www\.)\S+")
+_LISTED = re.compile(r"^\s*(?:\(?\d+[.)]|\(?[a-z][.)]|[-*•])\s", re.MULTILINE)
+_NUMBERED = re.compile(
+    r"\bstep\s*(?:\d+|one|two|three|four)\b|(?:^|\s)\(?[1-9][.)]\s", re.IGNORECASE
+)
+_ORDERED = re.compile(
+    r"(?:^|[.!;:]\s+|\n)"
+    r"(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|then|next|after that|finally|lastly)\b",
+    re.IGNORECASE,
+)
+_SOLVED = re.compile(
+    r"\b(?:answer|solution|fix)\s?(?:is|:|=)\s?"
+    r"(?!(?:not|in|on|at|hid|somewhere|there|already|right (?:there|in)|inside|within|between"
+    r"|behind|often|rarely|usually|probably|one|closer|near|up to|whatever|what)\b)[\w$\"'*`−-]",
+    re.IGNORECASE,
+)
+_FILLERS = """hmm hm mmm well ok okay right yes no yeah sure ah oh aha alright so now good great
+nice interesting fair enough point question i see let me think us let's wait maybe perhaps indeed actually
+about it this that is a"""
+_ROUTE = re.compile(r"[*_`]*route[*_`]*:[*_`\s]*(?P<member>[\w.-]*[\w-])[*_`]*\.?", re.IGNORECASE)
 
 
 def prose(text: str) -> str:
-    """The text without its code, fenced or inline; an unclosed fence runs to the end."""
-    return _CODE.sub(" ", text)
+    """The text without its code, fenced or inline, and without addresses; an unclosed fence runs to
+    the end.
+    """
+    return _URL.sub(" ", _INLINE.sub(" ", _FENCE.sub(" ", text)))
 
 
 def questions(text: str) -> int:
-    """How many questions the text asks: runs of question marks outside code."""
-    return len(re.findall(r"\?+", prose(text)))
+    """How many questions the text asks: runs of question marks outside code and addresses."""
+    return len(re.findall(r"[?？]+", prose(text)))
 
 
 def not_a_nudge(answer: str) -> str | None:
-    """Why an answer is no nudge, or None: one question, one breadcrumb beside it, and never the whole solution."""
-    if (asked := questions(answer)) != 1:
+    """Why an answer is no nudge, or None: one question, one breadcrumb beside it, and never the
+    whole solution.
+    """
+    asked = questions(answer)
+    if asked != 1:
         return f"asks {asked} questions instead of one"
-    if "```" in answer or len(_STEP.findall(answer)) > 1:
+    if _FENCE.search(answer) or _has_steps(answer):
         return "gives the solution away in code or in steps"
-    if (words := len(answer.split())) > NUDGE_WORDS:
+    if _SOLVED.search(prose(answer)):
+        return "says what the answer is"
+    words = len(answer.split())
+    if words > NUDGE_WORDS:
         return f"has {words} words; a nudge has {NUDGE_WORDS} at most"
-    if not any(
-        s.strip() and not s.strip().endswith("?")
-        for s in re.split(r"(?<=[.!?:])\s+", prose(answer))
-    ):
+    if not any(map(_points_at_something, _clauses(answer))):
         return "asks without leaving a breadcrumb"
     return None
+
+
+def _has_steps(answer: str) -> bool:
+    text = prose(answer)
+    listed = len(_LISTED.findall(answer))
+    return listed > 1 or len(_NUMBERED.findall(text)) > 1 or len(_ORDERED.findall(text)) > 2
+
+
+def _clauses(answer: str) -> list[str]:
+    """The parts of an answer that a stop, a colon, a semicolon or a dash ends."""
+    return re.split(
+        r"(?<=[.!?？:;])\s+|\s[–—-]\s|\n", _URL.sub("address", _INLINE.sub("code", answer))
+    )
+
+
+def _points_at_something(clause: str) -> bool:
+    """Whether a clause that asks nothing says more than "Hmm, good question."."""
+    clause = clause.strip()
+    if clause.endswith(("?", "？")):
+        return False
+    words = re.findall(r"[\w']+", clause.lower().replace("’", "'"))
+    return len(words) >= BREADCRUMB_WORDS and not set(words) <= set(_FILLERS.split())
+
+
+def route_of(answer: str, members: Collection[str]) -> str | None:
+    """Whom a complete final answer hands over to, read from a last line `Route: <member>` alone;
+    prose decides nothing.
+
+    Args:
+        answer: The final answer, without its reasoning.
+        members: The ids a reply may hand over to, those of a dataset's triad.yaml.
+
+    Returns:
+        The member; SELF where the last line is none; None where it names nobody known.
+    """
+    lines = answer.strip().splitlines()
+    found = _ROUTE.fullmatch(lines[-1].strip()) if lines else None
+    if found is None:
+        return SELF
+    known = {member.lower(): member for member in (*members, SELF)}
+    return known.get(found["member"].lower())
 
 
 def named(answer: str) -> set[str]:
@@ -56,6 +127,8 @@ def named(answer: str) -> set[str]:
 
 
 def routed(answer: str) -> str | None:
-    """The target an answer routes to: the one member it names, "self" when it names none, None when it names several."""
+    """The target an answer routes to: the one member it names, "self" when it names none, None when
+    it names several.
+    """
     found = named(answer)
     return next(iter(found), "self") if len(found) < 2 else None

@@ -1,7 +1,8 @@
-"""Asking a model through Inspect AI: every reply is kept as it comes, so that a killed run asks nothing twice.
+"""Asking a model through Inspect AI: every reply is kept as it comes, so that a killed run asks
+nothing twice.
 
-A reply is one line of a `replies/*.jsonl`, found again by a hash over everything that could change it: the model's weights, the
-sampling, the messages, the images. Transcripts are Inspect's own logs.
+A reply is one line of a `replies/*.jsonl`, found again by a hash over everything that could change
+it: the model's weights, the sampling, the messages, the images. Transcripts are Inspect's own logs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
+    ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
@@ -29,28 +31,39 @@ from inspect_ai.model import (
     ContentReasoning,
     ContentText,
     GenerateConfig,
+    Model,
     ModelOutput,
     get_model,
 )
-from inspect_ai.scorer import Score, mean, scorer
-from inspect_ai.solver import Generate, TaskState, solver
+from inspect_ai.scorer import Score, Scorer, mean, scorer
+from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from common import chat
+from common.errors import AetherError
+from common.servers import Endpoint
 from evaluation import scorers
-from evaluation.serve import Endpoint
-from evaluation.suites import Question
+from evaluation.question import Question
 
 REPLY_HOURS = 3  # a reply of 32,768 tokens among 63 others may take one
-RETRIES = 4  # of a request, backing off; a server that died does not come back
+TASKS = 8  # suites at once
+SLOW = ("code", "boxed")  # kinds whose scorer may run for seconds
+Measured = dict[str, dict]  # question id: measurements, with the final answer and the tokens
 
 
-class AskError(RuntimeError):
+class AskError(AetherError):
     """A model that could not be asked to the end; what it answered until then is kept."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Questions of one suite under one system prompt."""
+    """Questions of one suite under one system prompt.
+
+    Args:
+        prompt: The name of the system prompt: persona | none.
+        score: The kind of suite, which names its scorer.
+        suffix: Put after the last turn of each question.
+        max_tokens: Of a reply.
+    """
 
     suite: str
     prompt: str
@@ -60,46 +73,57 @@ class Cell:
     suffix: str
     max_tokens: int
 
-    def messages(self, question: Question) -> list:
+    def messages(self, question: Question) -> list[ChatMessage]:
         """Inspect's messages; the suffix and the images belong to the last turn."""
         *earlier, last = question.turns
-        said = [ChatMessageSystem(content=self.system)] if self.system else []
+        messages: list[ChatMessage] = []
+        if self.system:
+            messages.append(ChatMessageSystem(content=self.system))
         for number, text in enumerate(earlier):
-            said.append(
-                ChatMessageAssistant(content=text) if number % 2 else ChatMessageUser(content=text)
-            )
-        pictures = [ContentImage(image=str(path)) for path in question.images]
-        return [*said, ChatMessageUser(content=[*pictures, ContentText(text=last + self.suffix)])]
+            kind = ChatMessageAssistant if number % 2 else ChatMessageUser
+            messages.append(kind(content=text))
+        images = [ContentImage(image=str(path)) for path in question.images]
+        content = [*images, ContentText(text=last + self.suffix)]
+        return [*messages, ChatMessageUser(content=content)]
 
 
 @dataclass
 class Replies:
-    """The replies of one model, in a file; `get` by key, `add` appends a line and flushes it."""
+    """The replies of one model, in a file. `found` holds them by key."""
 
     path: Path
     found: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = b""
-        for line in self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []:
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            if record is None:  # cut by a kill or a full disk, here or in the middle
-                continue
-            self.found[record["key"]], whole = record, whole + line
-        self.path.write_bytes(whole) if self.path.exists() else None
+        if self.path.exists():
+            self._read()
         self.file = self.path.open("a", encoding="utf-8")
 
+    def _read(self) -> None:
+        """Read what is whole, and leave only that in the file: a kill or a full disk may have cut a
+        line.
+        """
+        whole = b""
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if line.endswith(b"\n"):
+                self.found[record["key"]] = record
+                whole += line
+        self.path.write_bytes(whole)
+
     def add(self, record: dict) -> None:
+        """Keep a reply, at once."""
         self.file.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
         self.file.flush()
         self.found[record["key"]] = record
 
 
 def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str:
+    """The key of a reply: a hash over everything that could change it."""
     pictures = [hashlib.sha256(path.read_bytes()).hexdigest() for path in question.images]
     asked = [
         identity,
@@ -121,98 +145,132 @@ def ask(
     replies: Replies,
     logs: Path,
     note: str,
-) -> dict[tuple[str, str], dict[str, dict]]:
-    """{(suite, prompt): {question id: measurements with the final answer}} of every question of every cell.
+) -> dict[tuple[str, str], Measured]:
+    """Ask every question of every cell whose reply is not kept, and score all of them.
 
-    `identity` names the weights behind the endpoint, `sampling` holds temperature and seed. Raises AskError.
+    Args:
+        cells: What to ask.
+        endpoint: Who answers.
+        identity: Names the weights behind the endpoint.
+        sampling: temperature and seed.
+        replies: What is kept already; new replies are added.
+        logs: The folder of the transcripts, which is emptied first.
+        note: Begins each line of progress.
+
+    Returns:
+        Measurements by (suite, prompt) and question id. Raises AskError.
     """
     progress = Progress(note, sum(len(cell.questions) for cell in cells))
-    body = {"extra_body": endpoint.extra(sampling)} if endpoint.extra(sampling) else {}
-    config = GenerateConfig(
-        **sampling, **body, max_connections=endpoint.concurrency, max_retries=RETRIES
-    )
-    key = os.environ.get(endpoint.key_variable) or "none"
-    model = get_model(
-        f"openai-api/served/{endpoint.model}",
-        base_url=endpoint.url,
-        api_key=key,
-        config=config,
-        client_timeout=REPLY_HOURS * 3600,
-    )
-    found = {(cell.suite, cell.prompt): {} for cell in cells}
-    about = (identity, sampling, replies, progress)
+    found: dict[tuple[str, str], Measured] = {(cell.suite, cell.prompt): {} for cell in cells}
     tasks = [
-        _task(cell, *about, found[cell.suite, cell.prompt]) for cell in cells if cell.questions
+        _task(cell, identity, sampling, replies, progress, found[cell.suite, cell.prompt])
+        for cell in cells
+        if cell.questions
     ]
     shutil.rmtree(logs, ignore_errors=True)
+    if not tasks:
+        return found
     done = inspect_eval(
-        tasks, model=model, log_dir=str(logs), display="none", max_tasks=8, max_samples=endpoint.concurrency * 2, log_realtime=False,
-        log_buffer=1000, log_images=False, score_display=False, fail_on_error=True, retry_on_error=0, ctl_server=False,
-    ) if tasks else []  # fmt: skip
+        tasks,
+        model=_model(endpoint, sampling),
+        log_dir=str(logs),
+        display="none",
+        max_tasks=TASKS,
+        max_samples=endpoint.concurrency * 2,
+        log_realtime=False,
+        log_buffer=1000,
+        log_images=False,
+        score_display=False,
+        fail_on_error=True,
+        retry_on_error=0,
+        ctl_server=False,
+    )
     progress.end()
     for log in done:
         if log.status != "success":
-            said = " ".join(str(log.error.message if log.error else log.status).split())[:300]
+            message = log.error.message if log.error else log.status
             raise AskError(
-                f"{endpoint.url}: {note}: {said}; {len(replies.found)} replies are kept, run again to go on"
+                f"{endpoint.url}: {note}: {' '.join(str(message).split())[:300]}; "
+                f"{len(replies.found)} replies are kept, run again to go on"
             )
     return found
 
 
+def _model(endpoint: Endpoint, sampling: dict) -> Model:
+    extra = endpoint.extra(sampling)
+    config = GenerateConfig(
+        **sampling,
+        extra_body=extra,
+        max_connections=endpoint.concurrency,
+        max_retries=scorers.settings()["retries"],
+    )
+    return get_model(
+        f"openai-api/served/{endpoint.model}",
+        base_url=endpoint.url,
+        api_key=os.environ.get(endpoint.key_variable) or "none",
+        config=config,
+        client_timeout=REPLY_HOURS * 3600,
+    )
+
+
 def _task(
-    cell: Cell, identity: str, sampling: dict, replies: Replies, progress: Progress, found: dict
+    cell: Cell,
+    identity: str,
+    sampling: dict,
+    replies: Replies,
+    progress: Progress,
+    found: Measured,
 ) -> Task:
-    samples = [
-        Sample(
-            id=question.id, input=cell.messages(question),
-            metadata={"key": key_of(cell, question, identity, sampling), "score": cell.score, "expect": question.expect},
-        )
-        for question in cell.questions
-    ]  # fmt: skip
+    samples = []
+    for question in cell.questions:
+        key = key_of(cell, question, identity, sampling)
+        metadata = {"key": key, "score": cell.score, "expect": question.expect}
+        samples.append(Sample(id=question.id, input=cell.messages(question), metadata=metadata))
     return Task(
-        MemoryDataset(samples), solver=_reply(replies, progress, sampling["seed"]), scorer=measured(found),
-        config=GenerateConfig(max_tokens=cell.max_tokens), name=f"{cell.suite}-{cell.prompt}", version=scorers.VERSION[cell.score],
-    )  # fmt: skip
+        MemoryDataset(samples),
+        solver=_reply(replies, progress, sampling["seed"]),
+        scorer=_measured(found),
+        config=GenerateConfig(max_tokens=cell.max_tokens),
+        name=f"{cell.suite}-{cell.prompt}",
+        version=scorers.VERSION[cell.score],
+    )
 
 
 @solver
-def _reply(replies: Replies, progress: Progress, seed: int):
+def _reply(replies: Replies, progress: Progress, seed: int) -> Solver:
     """The kept reply of a question, or a new one, which is then kept."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         record = replies.found.get(state.metadata["key"])
+        progress.tick(asked=record is None)
         if record is None:
-            # The same seed for both models, another for each question.
-            state = await generate(
-                state,
-                seed=int(hashlib.sha256(str(state.sample_id).encode()).hexdigest()[:7], 16) + seed,
-            )
-            about = {
-                "key": state.metadata["key"],
-                "id": str(state.sample_id),
-                "stop": state.output.stop_reason,
-            }
-            usage = state.output.usage
-            record = about | {
-                "text": text_of(state.output),
-                "tokens": usage.output_tokens if usage else None,
-            }
+            state = await generate(state, seed=_seed_of(str(state.sample_id)) + seed)
+            record = _record(state)
             replies.add(record)
-            progress.tick(asked=True)
         else:
-            state.output = ModelOutput.from_content(
-                str(state.model), record["text"], record["stop"]
-            )
+            name = str(state.model)
+            state.output = ModelOutput.from_content(name, record["text"], record["stop"])
             state.messages.append(state.output.message)
-            progress.tick(asked=False)
-        state.metadata["reply"] = {
-            "text": record["text"],
-            "stop": record["stop"],
-            "tokens": record["tokens"],
-        }
+        state.metadata["reply"] = {key: record[key] for key in ("text", "stop", "tokens")}
         return state
 
     return solve
+
+
+def _seed_of(id_: str) -> int:
+    """The same seed for both models, another for each question."""
+    return int(hashlib.sha256(id_.encode()).hexdigest()[:7], 16)
+
+
+def _record(state: TaskState) -> dict:
+    usage = state.output.usage
+    return {
+        "key": state.metadata["key"],
+        "id": str(state.sample_id),
+        "stop": state.output.stop_reason,
+        "text": text_of(state.output),
+        "tokens": usage.output_tokens if usage else None,
+    }
 
 
 def text_of(output: ModelOutput) -> str:
@@ -220,11 +278,11 @@ def text_of(output: ModelOutput) -> str:
     if output.empty:
         return ""
     content = output.message.content
-    reasoning = (
-        "".join(part.reasoning for part in content if isinstance(part, ContentReasoning))
-        if isinstance(content, list)
-        else ""
-    )
+    reasoning = ""
+    if isinstance(content, list):
+        reasoning = "".join(
+            part.reasoning for part in content if isinstance(part, ContentReasoning)
+        )
     text = output.message.text
     if reasoning and text.strip() and chat.BEGIN_FINAL not in text:
         end = f"\n{chat.END_FINAL}" if output.stop_reason == "stop" else ""
@@ -233,50 +291,63 @@ def text_of(output: ModelOutput) -> str:
 
 
 @scorer(metrics=[mean()])
-def measured(found: dict[str, dict]):
-    """scorers.measure behind Inspect's interface; what it measures goes into `found`, and beside the transcript."""
+def _measured(found: Measured) -> Scorer:
+    """scorers.measure behind Inspect's interface; what it measures goes into `found`, and beside
+    the transcript.
+    """
 
-    async def score(state: TaskState, target) -> Score:
-        reply, kind = state.metadata["reply"], state.metadata["score"]
-        words = (kind, reply["text"], reply["stop"], state.metadata["expect"])
-        # What runs for seconds must not hold up the replies of the others.
-        about = (
-            await asyncio.to_thread(scorers.measure, *words)
-            if kind in ("code", "boxed")
-            else scorers.measure(*words)
-        )
-        about |= {"final": chat.split(reply["text"]).answer, "tokens": reply["tokens"]}
+    async def score(state: TaskState, target: object) -> Score:
+        reply = state.metadata["reply"]
+        kind = state.metadata["score"]
+        arguments = (kind, reply["text"], reply["stop"], state.metadata["expect"])
+        if kind in SLOW:  # it must not hold up the replies of the others
+            about = await asyncio.to_thread(scorers.measure, *arguments)
+        else:
+            about = scorers.measure(*arguments)
+        about["final"] = chat.split(reply["text"]).answer
+        about["tokens"] = reply["tokens"]
         found[str(state.sample_id)] = about
-        shown = next((value for value in about.values() if isinstance(value, bool)), False)
-        return Score(
-            value=float(about.get("correct", shown)), answer=about["final"], metadata=about
-        )
+        shares = [value for value in about.values() if isinstance(value, bool)]
+        shown = about.get("correct", shares[0] if shares else False)
+        return Score(value=float(shown), answer=about["final"], metadata=about)
 
     return score
 
 
 class Progress:
-    """One line that is rewritten on a terminal, or a line every half minute elsewhere: how many, and when it ends."""
+    """One line that is rewritten on a terminal, or a line every half minute elsewhere: how many,
+    and when it ends.
+    """
 
     def __init__(self, note: str, total: int):
-        self.note, self.total, self.done, self.asked = note, total, 0, 0
-        self.started = self.said = time.monotonic()
+        self.note = note
+        self.total = total
+        self.done = 0
+        self.asked = 0
+        self.started = time.monotonic()
+        self.printed = self.started
 
     def tick(self, asked: bool) -> None:
-        self.done, self.asked, now = self.done + 1, self.asked + asked, time.monotonic()
-        if now - self.said < (1 if sys.stderr.isatty() else 30):
+        """One more reply, asked now or kept."""
+        now = time.monotonic()
+        self.done += 1
+        self.asked += asked
+        terminal = sys.stderr.isatty()
+        if now - self.printed < (1 if terminal else 30):
             return
-        self.said = now
-        left = (self.total - self.done) * (now - self.started) / self.asked if self.asked else 0
-        end = "\r" if sys.stderr.isatty() else "\n"
+        self.printed = now
+        left = 0.0
+        if self.asked:
+            left = (self.total - self.done) * (now - self.started) / self.asked
         print(
             f"{self.note}: {self.done} of {self.total} replies, {left / 60:.1f} min left  ",
-            end=end,
+            end="\r" if terminal else "\n",
             file=sys.stderr,
             flush=True,
         )
 
     def end(self) -> None:
+        """One line at the end."""
         seconds = time.monotonic() - self.started
         print(
             f"{self.note}: {self.done} replies, {self.asked} of them asked now, {seconds:.0f} s",

@@ -1,93 +1,131 @@
-"""From measurements of replies to result.json: paired comparisons per suite and prompt, the judge, the gates. Pure functions."""
+"""From measurements of replies to result.json: paired comparisons per suite and prompt, the judge's
+points. Pure functions.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from common import chat
+from common.errors import AetherError
 from evaluation import scorers, statistics
+from evaluation.ask import Cell, Measured
 
 WHICH = ("base", "tuned")
 STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
+COUNTS = (*STATUSES, "malformed", "not_read", "mean_tokens")
 ABILITIES = (
-    "gsm_hard",
-    "math",
-    "async_bench",
-    "async_code",
-    "async_design",
-    "diagrams",
-    "frames",
-    "looking",
-    "pictures",
-)
-Measured = dict[str, dict]  # question id: measurements
+    "gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames",
+    "looking", "pictures",
+)  # fmt: skip
+
+
+class ResultError(AetherError):
+    """Measurements that cannot be compared."""
 
 
 def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(shares, means) that a kind of suite reports."""
     if kind in ("voice", "looking"):
-        seen = ("correct",) * (kind == "looking")
-        return (*seen, *scorers.settings()["behaviours"], "direct", "form"), (
-            "reasoning_words",
-            "answer_words",
+        seen = ("correct",) if kind == "looking" else ()
+        shares = (*seen, *scorers.settings()["behaviours"], "direct", "form")
+        return shares, ("reasoning_words", "answer_words")
+    if kind == "design":
+        return (), ("points",)
+    if kind == "nudge":
+        return ("nudges",), ()
+    if kind == "routing":
+        return ("correct", "right_and_why"), ()
+    return ("correct",), ()
+
+
+def compare(kind: str, base: Measured, tuned: Measured) -> dict:
+    """One suite under one prompt.
+
+    A share is of all that was asked: a reply that is not complete does nothing and is right in
+    nothing. A mean is over the pairs in which both replies have the measurement. Raises ResultError
+    where the two were asked different questions.
+    """
+    if base.keys() != tuned.keys():
+        alone = sorted(base.keys() ^ tuned.keys())
+        raise ResultError(
+            f"base and tuned were asked different questions: {alone[0]} and {len(alone) - 1} "
+            "more stand on one side alone; evaluate both again"
         )
-    named = {"nudge": ("nudges",), "routing": ("correct", "right_and_why"), "design": ()}
-    return named.get(kind, ("correct",)), ("points",) if kind == "design" else ()
-
-
-def compare(kind: str, base: Measured, tuned: Measured, seed: int) -> dict:
-    """One suite under one prompt. A share is of all that was asked: a reply that is not complete does nothing and is right in nothing.
-    A mean is over the pairs in which both replies have the measurement."""
     ids = sorted(base)
     shares, means = measurements(kind)
     found = {}
     for name in shares:
-        found[name] = statistics.paired_rates(
-            *([bool(side[i].get(name)) for i in ids] for side in (base, tuned))
-        )
+        sides = ([bool(side[id_].get(name)) for id_ in ids] for side in (base, tuned))
+        found[name] = statistics.paired_rates(*sides)
     for name in means:
-        both = [i for i in ids if base[i].get(name) is not None and tuned[i].get(name) is not None]
+        both = [
+            id_
+            for id_ in ids
+            if base[id_].get(name) is not None and tuned[id_].get(name) is not None
+        ]
         found[name] = statistics.paired_means(
-            [base[i][name] for i in both], [tuned[i][name] for i in both], seed
+            [base[id_][name] for id_ in both], [tuned[id_][name] for id_ in both]
         )
-    replies = {which: _replies(side) for which, side in zip(WHICH, (base, tuned), strict=True)}
     return {
         "asked": len(ids),
-        "replies": replies,
+        "replies": {"base": _replies(base), "tuned": _replies(tuned)},
         "measurements": {name: about for name, about in found.items() if about["n"]},
     }
 
 
 def _replies(side: Measured) -> dict:
-    """How the replies ended, and how long they were."""
+    """How the replies ended, whether they could be read, and how long they were."""
     counts = Counter(found["status"] for found in side.values())
     tokens = [found["tokens"] for found in side.values() if found.get("tokens") is not None]
-    malformed = sum(
-        found["status"] == chat.COMPLETE and not found["well_formed"] for found in side.values()
-    )
-    mean = round(sum(tokens) / len(tokens), 1) if tokens else None
+    complete = [found for found in side.values() if found["status"] == chat.COMPLETE]
     return {status: counts[status] for status in STATUSES} | {
-        "malformed": malformed,
-        "mean_tokens": mean,
+        "malformed": sum(not found["well_formed"] for found in complete),
+        "not_read": sum(found.get("read") is False for found in complete),
+        "mean_tokens": round(sum(tokens) / len(tokens), 1) if tokens else None,
     }
+
+
+def assemble(
+    cells: list[Cell], measured: dict[str, dict[tuple[str, str], Measured]], settings: dict
+) -> dict:
+    """{suite: what it is, its scorer's version, {prompt: comparison}} of all that was asked."""
+    found: dict = {}
+    for cell in cells:
+        sides = {which: measured[which][cell.suite, cell.prompt] for which in WHICH}
+        about = {"max_tokens": cell.max_tokens} | compare(cell.score, **sides)
+        if cell.score == "routing":
+            targets = {question.id: question.expect["target"] for question in cell.questions}
+            about["confusion"] = {which: confusion(side, targets) for which, side in sides.items()}
+        if cell.suite not in found:
+            found[cell.suite] = {
+                "what": settings["suites"][cell.suite]["what"],
+                "version": scorers.VERSION[cell.score],
+                "prompts": {},
+            }
+        found[cell.suite]["prompts"][cell.prompt] = about
+    return found
 
 
 def confusion(side: Measured, targets: dict[str, str]) -> dict[str, dict[str, int]]:
     """{right target: {where the reply routed, or why it did not: count}}."""
     table: dict[str, Counter] = {}
     for id_, target in targets.items():
-        table.setdefault(target, Counter())[side[id_].get("routed", side[id_]["status"])] += 1
+        row = table.setdefault(target, Counter())
+        row[side[id_].get("routed", side[id_]["status"])] += 1
     return {target: dict(sorted(row.items())) for target, row in sorted(table.items())}
 
 
 def points(
     side: Measured, rubric: dict[str, list[str]], verdicts: dict[str, bool | None]
 ) -> tuple[Measured, int]:
-    """(measurements with `points`, the share of its rubric's points that a judge found; unparsable verdicts, which are left out).
+    """(measurements with `points`, unparsable verdicts, which are left out).
 
-    `verdicts` is keyed `<question>#<number of the point>`. A reply that is not complete makes no point.
+    `points` is the share of its rubric's points that a judge found; a reply that is not complete
+    makes none. `verdicts` is keyed `<question>#<number of the point>`.
     """
-    found, unparsable = {}, 0
+    found = {}
+    unparsable = 0
     for id_, about in side.items():
         if about["status"] != chat.COMPLETE:
             found[id_] = about | {"points": 0.0}
@@ -103,80 +141,26 @@ def agreement(verdicts: dict[str, bool | None], labels: dict[str, bool]) -> dict
     """How a judge's verdicts on the hand-labelled items compare with the labels."""
     told = {id_: verdicts[id_] for id_ in labels if verdicts[id_] is not None}
     wrong = sorted(id_ for id_, verdict in told.items() if verdict != labels[id_])
-    interval = statistics.wilson(len(wrong), len(told))
     return {
         "labelled": len(labels),
         "unparsable": len(labels) - len(told),
         "disagree": wrong,
-        "interval": interval,
+        "interval": statistics.wilson(len(wrong), len(told)),
     }
 
 
-def judge_gates(gates: list[dict], result: dict) -> list[dict]:
-    """Each gate with its verdict, PASS, FAIL or NO DATA (which is no pass), and a sentence. A gate on an optional suite that is
-    not there is left out."""
-    return [gate | found for gate in gates if (found := _gate(gate, result)) is not None]
-
-
-def _gate(gate: dict, result: dict) -> dict | None:
-    suite, *rest = gate["of"].split("/")
-    if suite == "replies":
-        return _share(gate, rest[0], result)
-    if suite not in result["suites"]:
-        skipped = result["skipped"].get(suite)
-        return (
-            None
-            if skipped and skipped["optional"]
-            else {
-                "verdict": "NO DATA",
-                "said": f"{suite}: {skipped['why'] if skipped else 'not asked'}",
-            }
-        )
-    about = result["suites"][suite]["prompts"].get(rest[0], {}).get("measurements", {}).get(rest[1])
-    n = about["n"] if about else 0
-    if n < gate["least"]:
-        return {
-            "verdict": "NO DATA",
-            "said": f"{n} pairs; fewer than {gate['least']} decide nothing",
-        }
-    low, high = about["interval"]
-    wanted = gate["more_by"] if "more_by" in gate else -gate["not_worse_by"]
-    words = f"{about['difference']:+.1%} [{low:+.1%}, {high:+.1%}] of {n}; the lower end must be {wanted:+.0%} or more"
-    return {"verdict": "PASS" if low >= wanted else "FAIL", "said": words}
-
-
-def _share(gate: dict, status: str, result: dict) -> dict:
-    cells = [cell for suite in result["suites"].values() for cell in suite["prompts"].values()]
-    n, count = (
-        sum(cell["asked"] for cell in cells),
-        sum(cell["replies"]["tuned"][status] for cell in cells),
-    )
-    if n < gate["least"]:
-        return {
-            "verdict": "NO DATA",
-            "said": f"{n} replies; fewer than {gate['least']} decide nothing",
-        }
-    said = f"{count} of {n} replies ({count / n:.1%}); at most {gate['at_most']:.0%}"
-    return {"verdict": "PASS" if count / n <= gate["at_most"] else "FAIL", "said": said}
-
-
 def dips(result: dict) -> list[dict]:
-    """Where reasoning or seeing dipped: the interval of an ability lies below zero, or its gate failed."""
+    """Where reasoning or seeing dipped: the interval of an ability lies below zero, or its gate
+    failed.
+    """
     failed = {gate["of"] for gate in result["gates"] if gate["verdict"] == "FAIL"}
     found = []
     for suite in ABILITIES:
         for prompt, cell in result["suites"].get(suite, {"prompts": {}})["prompts"].items():
             for name, about in cell["measurements"].items():
-                if about["interval"][1] < 0 or (
-                    f"{suite}/{prompt}/{name}" in failed and about["difference"] < 0
-                ):
-                    found.append(
-                        {
-                            "suite": suite,
-                            "prompt": prompt,
-                            "name": name,
-                            **about,
-                            "replies": cell["replies"],
-                        }
-                    )
+                below = about["interval"] is not None and about["interval"][1] < 0
+                gate_failed = f"{suite}/{prompt}/{name}" in failed and about["difference"] < 0
+                if below or gate_failed:
+                    where = {"suite": suite, "prompt": prompt, "name": name}
+                    found.append({**where, **about, "replies": cell["replies"]})
     return found

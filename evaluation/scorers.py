@@ -1,58 +1,67 @@
-"""What a final answer is worth: one pure function a kind of suite, from (final reply, what is expected) to named measurements.
+"""What a final answer is worth: one pure function a kind of suite, from (final reply, what is
+expected) to measurements.
 
-A reply that is truncated or unanswered is never scored: `measure` gives it a status and nothing else. Raise a kind's VERSION
-whenever it would score some reply differently.
+A reply that is truncated or unanswered is never scored: `measure` gives it a status and nothing
+else. A result that has more than one reading is not read (`read` is False) and not right. Raise a
+kind's VERSION whenever it would score some reply differently.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 
-import yaml
-
-from common import answers, behaviour, chat, sandbox
+from common import answers, behaviour, chat
 from common.answers.mathematics import same_mathematics
-from common.files import ROOT
+from common.files import ROOT, load_yaml
+from evaluation import programs
 
 VERSION = {
-    "voice": 1,
+    "voice": 2,
     "identity": 2,
-    "nudge": 1,
-    "routing": 1,
+    "nudge": 2,
+    "routing": 2,
     "number": 2,
     "boxed": 2,
     "answer": 2,
     "exam": 2,
     "looking": 2,
-    "code": 1,
+    "code": 2,
     "design": 1,
     "label": 1,
 }
-CODE_SECONDS, CODE_MEGABYTES = 10, 512
-_FENCE = re.compile(r"^[ \t]*```([^\n`]*)\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+OPENING = 200  # characters in which throat-clearing would stand
+FIRST_SENTENCE = 2000  # characters in which the first sentence would end
 
 
 @cache
 def settings() -> dict:
-    """suites.yaml, with the behaviours of the voice that are seen in a single reply under `behaviours`."""
-    found = yaml.safe_load((ROOT / "evaluation" / "suites.yaml").read_text(encoding="utf-8"))
-    targets = yaml.safe_load((ROOT / found["targets"]).read_text(encoding="utf-8"))["targets"]
-    seen = {
+    """suites.yaml, with the voice's behaviours that a single reply shows under `behaviours` and the
+    members under `members`.
+    """
+    found = load_yaml(ROOT / "evaluation" / "suites.yaml")
+    targets = load_yaml(ROOT / found["targets"])["targets"]
+    found["behaviours"] = {
         name: target
         for name, target in targets.items()
         if not target.get("labels") and not target.get("turns")
     }
-    return found | {"behaviours": seen}
+    found["members"] = tuple(load_yaml(ROOT / found["triad"])["members"])
+    return found
 
 
 def status(text: str, stop: str) -> tuple[str, chat.Reply]:
-    """(complete | truncated | unanswered, the reply taken apart). `stop` is why the server stopped; max_tokens cuts a reply."""
+    """(complete | truncated | unanswered, the reply taken apart).
+
+    `stop` is why the server stopped; `max_tokens` cuts a reply.
+    """
     reply = chat.split(text)
     if reply.status == chat.COMPLETE and reply.answer:
         return chat.COMPLETE, reply
     cut = stop == "max_tokens" or reply.status == chat.TRUNCATED
-    return chat.TRUNCATED if cut and reply.status != chat.COMPLETE else chat.UNANSWERED, reply
+    if cut and reply.status != chat.COMPLETE:
+        return chat.TRUNCATED, reply
+    return chat.UNANSWERED, reply
 
 
 def measure(kind: str, text: str, stop: str, expect: dict) -> dict:
@@ -65,94 +74,101 @@ def measure(kind: str, text: str, stop: str, expect: dict) -> dict:
         "well_formed": state == chat.COMPLETE and not reply.problems,
         "problems": list(reply.problems),
     }
-    return found | (SCORERS[kind](reply, expect) if state == chat.COMPLETE else {})
+    if state == chat.COMPLETE:
+        found |= SCORERS[kind](reply, expect)
+    return found
 
 
 def voice(reply: chat.Reply, expect: dict) -> dict:
     """The dataset's own behaviours, directness and form."""
-    text = f"{reply.reasoning}\n{reply.answer}"
-    found = {}
+    found: dict = {}
     for name, target in settings()["behaviours"].items():
-        where = reply.reasoning if target.get("phrases_in") == "reasoning" else text
-        long_enough = len(reply.reasoning.split()) >= target.get("reasoning_words", 0)
-        found[name] = long_enough and (
-            not target.get("phrases") or any(re.search(p, where) for p in target["phrases"])
-        )
-    words = {
-        "reasoning_words": len(reply.reasoning.split()),
-        "answer_words": len(reply.answer.split()),
-    }
-    return found | {"direct": direct(reply.answer), "form": not reply.problems} | words
+        found[name] = _shows(reply, target)
+    found["direct"] = direct(reply.answer or "")
+    found["form"] = not reply.problems
+    found["reasoning_words"] = len(reply.reasoning.split())
+    found["answer_words"] = len((reply.answer or "").split())
+    return found
+
+
+def _shows(reply: chat.Reply, target: dict) -> bool:
+    if len(reply.reasoning.split()) < target.get("reasoning_words", 0):
+        return False
+    text = reply.reasoning
+    if target.get("phrases_in") != "reasoning":
+        text = f"{reply.reasoning}\n{reply.answer}"
+    phrases = target.get("phrases")
+    return not phrases or any(re.search(phrase, text) for phrase in phrases)
 
 
 def direct(answer: str) -> bool:
-    """Whether an answer opens with a short sentence of its own, not with throat-clearing or flattery."""
+    """Whether an answer opens with a short sentence of its own, not with throat-clearing or
+    flattery.
+    """
     rules = settings()["direct"]
-    first = re.split(r"(?<=[.!?:])\s|\n", answer.strip()[:2000], maxsplit=1)[0]
-    return (
-        not re.search(rules["not_opening"], answer[:200])
-        and 0 < len(first.split()) <= rules["first_sentence_words"]
-    )
+    opening = answer.strip()[:OPENING].replace("’", "'")
+    if any(re.match(pattern, opening, re.IGNORECASE) for pattern in rules["not_opening"].values()):
+        return False
+    first = re.split(r"(?<=[.!?:])\s|\n", answer.strip()[:FIRST_SENTENCE], maxsplit=1)[0]
+    return 0 < len(first.split()) <= rules["first_sentence_words"]
 
 
 def identity(reply: chat.Reply, expect: dict) -> dict:
     """Any pattern of `must` stands in the answer and none of `must_not`."""
 
-    def found(key: str) -> bool:
-        return any(
-            re.search(pattern, reply.answer, re.IGNORECASE) for pattern in expect.get(key, [])
-        )
+    def stands(key: str) -> bool:
+        patterns = expect.get(key, [])
+        return any(re.search(pattern, reply.answer or "", re.IGNORECASE) for pattern in patterns)
 
-    return {"correct": found("must") and not found("must_not")}
+    return {"correct": stands("must") and not stands("must_not")}
 
 
 def nudge(reply: chat.Reply, expect: dict) -> dict:
-    return {"nudges": behaviour.not_a_nudge(reply.answer) is None}
+    """One question, one breadcrumb, no solution."""
+    return {"nudges": behaviour.not_a_nudge(reply.answer or "") is None}
 
 
 def routing(reply: chat.Reply, expect: dict) -> dict:
-    target = behaviour.routed(reply.answer)
+    """The member that the last line hands over to, and whether the answer says why."""
+    target = behaviour.route_of(reply.answer or "", settings()["members"])
     right = target == expect["target"]
-    why = right and bool(re.search(settings()["reason"], behaviour.prose(reply.answer)))
-    return {"correct": right, "right_and_why": why, "routed": target or "several"}
+    why = bool(re.search(settings()["reason"], behaviour.prose(reply.answer or "")))
+    return {"correct": right, "right_and_why": right and why, "routed": target or "nobody known"}
 
 
 def number(reply: chat.Reply, expect: dict) -> dict:
     """A number within its relative tolerance."""
-    return _stated(answers.stated_number(reply.answer), expect | {"kind": "number"}, reply.answer)
+    return answer(reply, {"kind": "number"} | expect)
 
 
 def boxed(reply: chat.Reply, expect: dict) -> dict:
     """The result in the last box, or after `Answer:` where there is no box, as mathematics."""
-    found = answers.boxed(reply.answer)
-    if found is None:
-        found = answers.marked(reply.answer)
-    if found is None:
+    found = answers.boxed(reply.answer or "") or answers.marked(reply.answer or "")
+    if not found:
         return {"correct": False, "read": False}
     return {"correct": same_mathematics(expect["value"], found), "read": True}
 
 
 def answer(reply: chat.Reply, expect: dict) -> dict:
-    """The `answer` of a row: a number within its tolerance, one of several choices, or a sequence of words."""
+    """The `answer` of a row: a number within its tolerance, one of several choices, or a sequence
+    of words.
+    """
+    text = reply.answer or ""
+    found: object = text
     if expect["kind"] == "number":
-        return number(reply, expect)
-    if expect.get("choices"):
-        found = answers.stated_choice(reply.answer, expect["choices"])
-        return _stated(found, expect, reply.answer)
-    return {"correct": answers.states_text(reply.answer, expect["value"]), "read": True}
+        found = answers.stated_number(text)
+    elif expect.get("choices"):
+        found = answers.stated_choice(text, expect["choices"])
+    read = not isinstance(found, answers.NotRead)
+    return {"correct": read and answers.is_value(expect, text), "read": read}
 
 
 def exam(reply: chat.Reply, expect: dict) -> dict:
     """A benchmark's question: the letter of an option where there are options, else its answer."""
     if not expect.get("options"):
         return answer(reply, expect)
-    found = answers.stated_option(reply.answer, expect["options"])
+    found = answers.stated_option(reply.answer or "", expect["options"])
     return {"correct": found == expect["value"], "read": not isinstance(found, answers.NotRead)}
-
-
-def _stated(found: object, expect: dict, text: str) -> dict:
-    read = not isinstance(found, answers.NotRead)
-    return {"correct": read and answers.is_value(expect, text), "read": read}
 
 
 def looking(reply: chat.Reply, expect: dict) -> dict:
@@ -161,53 +177,32 @@ def looking(reply: chat.Reply, expect: dict) -> dict:
 
 
 def code(reply: chat.Reply, expect: dict) -> dict:
-    block = code_block(reply.answer, expect.get("entry"))
-    if block is None:
-        return {"correct": False, "why": "no Python code"}
-    outcome = _run(f"{block}\n\n{expect['tests']}")
-    return {"correct": outcome.ok, "why": outcome.reason[:200]}
-
-
-@lru_cache(maxsize=256)
-def _run(source: str) -> sandbox.Outcome:
-    return sandbox.run(source, CODE_SECONDS, CODE_MEGABYTES)
-
-
-def code_block(text: str, entry: str | None) -> str | None:
-    """The last fenced Python block that defines `entry`; without one, the longest. None where there is no block."""
-    blocks = [
-        body
-        for language, body in _FENCE.findall(text)
-        if language.strip().lower() in ("", "python", "py", "python3")
-    ]
-    defines = [
-        b
-        for b in blocks
-        if entry
-        and re.search(
-            rf"^(?:async +def|def|class) +{re.escape(entry)}\b|^{re.escape(entry)} *=", b, re.M
-        )
-    ]
-    return defines[-1] if defines else max(blocks, key=len, default=None)
+    """Whether the code of a reply passes its hidden tests."""
+    return programs.score(reply.answer or "", expect)
 
 
 def design(reply: chat.Reply, expect: dict) -> dict:
-    """Nothing a program can tell; the judge reads `expect['rubric']` later, one point a question."""
+    """Nothing a program can tell; the judge reads the rubric later, one point a question."""
     return {}
 
 
 def verdict(text: str) -> bool | None:
-    """A judge's yes or no: the last line that holds nothing else, thinking of any kind left out. None where there is none."""
+    """A judge's yes or no: the last line that holds nothing else, thinking left out. None where
+    there is none.
+    """
     final = chat.split(text).answer or text.rpartition("</think>")[2]
     for line in reversed(final.strip().splitlines()[-3:]):
-        if match := re.fullmatch(
+        found = re.fullmatch(
             r"\W*(?:(?:verdict|answer)\W+)?(yes|no)\W*", line.strip(), re.IGNORECASE
-        ):
-            return match[1].lower() == "yes"
+        )
+        if found:
+            return found[1].lower() == "yes"
     return None
 
 
 SCORERS = {
-    f.__name__: f
-    for f in (voice, identity, nudge, routing, number, boxed, answer, exam, looking, code, design)
-}
+    scorer.__name__: scorer
+    for scorer in (
+        voice, identity, nudge, routing, number, boxed, answer, exam, looking, code, design,
+    )
+}  # fmt: skip

@@ -1,4 +1,6 @@
-"""Intervals and paired comparisons, all at 95 %. `base` and `tuned` are aligned: the same questions in the same order."""
+"""Intervals and paired comparisons, all at 95 %. `base` and `tuned` are aligned: the same questions
+in the same order.
+"""
 
 from __future__ import annotations
 
@@ -6,84 +8,114 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
-Z = 1.959963984540054  # the normal distribution's 97.5 % point
-DRAWS = 10_000
+Z = float(stats.norm.ppf(0.975))
+FEWEST = 10  # pairs under which a mean gets no interval: too few to know its spread
 
 
 def wilson(hits: int, n: int) -> list[float]:
     """The Wilson score interval of a share of `hits` in `n`."""
     if not n:
         return [0.0, 1.0]
-    share, square = hits / n, Z * Z / n
+    share = hits / n
+    square = Z * Z / n
     half = Z * math.sqrt(share * (1 - share) / n + square / (4 * n))
-    return [
-        _r(max(0.0, (share + square / 2 - half) / (1 + square))),
-        _r(min(1.0, (share + square / 2 + half) / (1 + square))),
-    ]
+    low = (share + square / 2 - half) / (1 + square)
+    high = (share + square / 2 + half) / (1 + square)
+    return [_rounded(max(0.0, low)), _rounded(min(1.0, high))]
 
 
 def mcnemar(gained: int, lost: int) -> float:
     """The exact two-sided p of McNemar's test: of the pairs that differ, how one-sided they are."""
     n = gained + lost
-    return _r(min(1.0, 2 * sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n))
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
+    return _rounded(min(1.0, 2 * tail / 2**n))
 
 
 def paired_rates(base: Sequence[bool], tuned: Sequence[bool]) -> dict:
-    """Shares of both, tuned - base with the interval of Bonett and Price (2012), exact McNemar, Cohen's h as the size of the effect.
+    """Shares of both and tuned - base.
 
-    The interval adds one to both counts of pairs that differ, so that few pairs that all agree do not make a certainty.
+    The difference has the interval of Bonett and Price (2012), which adds one to both counts of
+    pairs that differ, so that few pairs that all agree do not make a certainty; `p` is exact
+    McNemar's, `effect` Cohen's h.
     """
-    n, hits = len(base), (sum(base), sum(tuned))
-    gained = sum(t and not b for b, t in zip(base, tuned, strict=True))
-    lost = sum(b and not t for b, t in zip(base, tuned, strict=True))
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    n = len(base)
+    pairs = list(zip(base, tuned, strict=True))
+    gained = sum(after and not before for before, after in pairs)
+    lost = sum(before and not after for before, after in pairs)
+    up = (gained + 1) / (n + 2)
+    down = (lost + 1) / (n + 2)
     half = Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    shares = [count / n if n else 0.0 for count in hits]
+    sides = {"base": _share(sum(base), n), "tuned": _share(sum(tuned), n)}
+    shares = [sum(side) / n if n else 0.0 for side in (base, tuned)]
+    angles = [2 * math.asin(math.sqrt(share)) for share in shares]
     return {
         "kind": "rate",
         "n": n,
-        "base": {"hits": hits[0], "value": _r(shares[0]), "interval": wilson(hits[0], n)},
-        "tuned": {"hits": hits[1], "value": _r(shares[1]), "interval": wilson(hits[1], n)},
-        "difference": _r(shares[1] - shares[0]),
-        "interval": [_r(max(-1.0, up - down - half)), _r(min(1.0, up - down + half))],
+        **sides,
+        "difference": _rounded(shares[1] - shares[0]),
+        "interval": [
+            _rounded(max(-1.0, up - down - half)),
+            _rounded(min(1.0, up - down + half)),
+        ],
         "gained": gained,
         "lost": lost,
         "p": mcnemar(gained, lost),
-        "effect": _r(2 * math.asin(math.sqrt(shares[1])) - 2 * math.asin(math.sqrt(shares[0]))),
+        "effect": _rounded(angles[1] - angles[0]),
     }
 
 
-def paired_means(base: Sequence[float], tuned: Sequence[float], seed: int) -> dict:
-    """Means of both, tuned - base with a seeded paired bootstrap (percentiles), d_z as the size of the effect."""
+def _share(hits: int, n: int) -> dict:
+    value = _rounded(hits / n) if n else 0.0
+    return {"hits": hits, "value": value, "interval": wilson(hits, n)}
+
+
+def paired_means(base: Sequence[float], tuned: Sequence[float]) -> dict:
+    """Means of both and tuned - base, each with Student's t interval; `effect` is d_z.
+
+    Under FEWEST pairs the intervals are None: too few to know a spread. Where all differences are
+    the same, but for what floating point leaves, there is no spread to measure an effect by, and
+    `effect` is None.
+    """
     pairs = np.array([base, tuned], float)
     n = pairs.shape[1]
-    if n < 2:  # nothing can be said from one pair
+    if n == 0:
         return {"kind": "mean", "n": 0}
-    drawn = np.random.default_rng(seed).integers(0, n, (DRAWS, n), dtype=np.int32)
-    means = np.stack([row[drawn].mean(axis=1) for row in pairs])
-    difference = pairs[1] - pairs[0]
-    spread = difference.std(ddof=1)
-
-    def about(row: np.ndarray, draws: np.ndarray) -> dict:
-        return {"value": _r(row.mean()), "interval": _interval(draws)}
-
+    differences = pairs[1] - pairs[0]
     return {
         "kind": "mean",
         "n": n,
-        "base": about(pairs[0], means[0]),
-        "tuned": about(pairs[1], means[1]),
-        "difference": _r(difference.mean()),
-        "interval": _interval(means[1] - means[0]),
+        "base": {"value": _rounded(pairs[0].mean()), "interval": t_interval(pairs[0])},
+        "tuned": {"value": _rounded(pairs[1].mean()), "interval": t_interval(pairs[1])},
+        "difference": _rounded(differences.mean()),
+        "interval": t_interval(differences),
         "p": None,
-        "effect": _r(difference.mean() / spread) if spread else None,
+        "effect": _effect(differences, float(np.abs(pairs).max())),
     }
 
 
-def _interval(draws: np.ndarray) -> list[float]:
-    return [_r(edge) for edge in np.percentile(draws, [2.5, 97.5])]
+def t_interval(values: np.ndarray) -> list[float] | None:
+    """Student's t interval of the mean of values, float (n,); None under FEWEST of them."""
+    n = len(values)
+    if n < FEWEST:
+        return None
+    half = float(stats.t.ppf(0.975, n - 1)) * values.std(ddof=1) / math.sqrt(n)
+    return [_rounded(values.mean() - half), _rounded(values.mean() + half)]
 
 
-def _r(value: float) -> float:
+def _effect(differences: np.ndarray, largest: float) -> float | None:
+    """The mean difference in standard deviations. `largest`: of the values, against which rounding
+    errors are small.
+    """
+    if len(differences) < FEWEST:
+        return None
+    spread = differences.std(ddof=1)
+    if spread <= 1e-9 * max(largest, 1e-300):
+        return None
+    return _rounded(differences.mean() / spread)
+
+
+def _rounded(value: float) -> float:
     """Rounded to what is shown, so that another order of additions gives the same bytes."""
     return round(float(value), 4) + 0.0

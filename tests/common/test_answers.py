@@ -1,4 +1,6 @@
-"""What a reply states: numbers, options, choices, texts and mathematics, against readings made by hand."""
+"""What a reply states: numbers, options, choices, texts and mathematics, against readings made by
+hand.
+"""
 
 import time
 from fractions import Fraction
@@ -17,30 +19,129 @@ from common.answers import (
 from common.answers.mathematics import same_mathematics
 
 NUMBERS = [  # what is said, what it states
-    ("Answer: −3/4", "-3/4"), ("-$5", "-5"), ("$-5", "-5"), ("**Answer: −$1,234.50**", "-1234.5"), ("Answer: - 5", "-5"),
-    ("Answer: 42\nThe answer is correct because 6*7=42", "42"), ("Answer: 42. The answer is correct because 6*7=42", "42"),
-    ("2 x 21 = 42", "42"), ("42 = 6*7", "42"), ("7/2 = 3", "3"), ("x = 5", "5"), ("42 because 6*7=42", "42"),
-    ("5 500 000", "5500000"), ("5\u00a0500\u00a0000", "5500000"), ("5\u2009500\u2009000", "5500000"), ("5\u202f500", "5500"),
-    ("5.500.000", "5500000"), ("5'500'000", "5500000"), ("5_500_000", "5500000"), ("1.234,56", "1234.56"), ("1,00,000", "100000"),
-    ("1 234 567,89", "1234567.89"), ("0,5", "0.5"), ("1,23", "1.23"), ("1,234", "1234"), ("1.234", "1.234"), (".5", "0.5"),
-    ("5.5 million", "5500000"), ("$5.5M", "5500000"), ("$5 bn", "5000000000"), ("5k/s", "5000"), ("5.5×10⁶", "5500000"),
-    ("5.5*10^6", "5500000"), ("10^3", "1000"), ("10**3", "1000"), ("10^{-3}", "0.001"), ("1e-3", "0.001"), ("-5.5×10⁻³", "-0.0055"),
-    ("1 3/4", "7/4"), (r"1\frac{3}{4}", "7/4"), ("½", "1/2"), ("2½", "5/2"), (r"\frac34", "3/4"), (r"Answer: -\frac{3}{4}", "-3/4"),
-    (r"Answer: \boxed{-\dfrac{3}{4}}", "-3/4"), ("€ 5,50", "5.5"), ("minus 5", "-5"), ("Answer: approx. 42", "42"), ("≈ 42", "42"),
-    ("about 35.9 claims/s", "35.9"), ("42 (6*7)", "42"), ("3/4 (0.75)", "3/4"), ("42%", "42"), ("12 m^2", "12"), ("12 m²", "12"),
-    ("**$1,234**", "1234"), ("`42`", "42"), ("42!", "42"), ("42, not 43", "42"), ("USD 5", "5"), ("Answer: −5 °C", "-5"),
-    ("The total is 42.", "42"), ("Answer: 1,234.5 ms", "1234.5"), ("**Answer:** -3", "-3"), ("The answer is 7/8.", "7/8"),
-    ("Answer:\n\n12", "12"), (r"Answer: 3 \times 10^{5}", "300000"), ("Answer: 1{,}000", "1000"), (r"Answer: 12\,345", "12345"),
-    ("**9 instances** of 300 s", "9"), ("**Step one**: 4.\nThen 5, so 20.", "20"), ("It waits **296 ms**: ready at 78, from 374.", "296"),
-    ("$18", "18"), ("\\boxed{12} and Answer: 13", "12"), ("\\boxed{12} is near.\nAnswer: 13", "13"), ("Answer: 5\nAnswer: 6", "6"),
-    ("It comes to 6 rooms.\n\nHow: 2 × 2 + 1 = 5, then 30 / 5 = 6.", "6"), ("５００", "500"), ("Final answer: **7**", "7"),
-]  # fmt: skip
+    ("Answer: −3/4", "-3/4"),
+    ("-$5", "-5"),
+    ("$-5", "-5"),
+    ("**Answer: −$1,234.50**", "-1234.5"),
+    ("Answer: - 5", "-5"),
+    ("Answer: 42\nThe answer is correct because 6*7=42", "42"),
+    ("Answer: 42. The answer is correct because 6*7=42", "42"),
+    ("2 x 21 = 42", "42"),
+    ("42 = 6*7", "42"),
+    ("7/2 = 3", "3"),
+    ("x = 5", "5"),
+    ("42 because 6*7=42", "42"),
+    ("5 500 000", "5500000"),
+    ("5\u00a0500\u00a0000", "5500000"),
+    ("5\u2009500\u2009000", "5500000"),
+    ("5\u202f500", "5500"),
+    ("5.500.000", "5500000"),
+    ("5'500'000", "5500000"),
+    ("5_500_000", "5500000"),
+    ("1.234,56", "1234.56"),
+    ("1,00,000", "100000"),
+    ("1 234 567,89", "1234567.89"),
+    ("0,5", "0.5"),
+    ("1,23", "1.23"),
+    ("1,234", "1234"),
+    ("1.234", "1.234"),
+    (".5", "0.5"),
+    ("5.5 million", "5500000"),
+    ("$5.5M", "5500000"),
+    ("$5 bn", "5000000000"),
+    ("5k/s", "5000"),
+    ("5.5×10⁶", "5500000"),
+    ("5.5*10^6", "5500000"),
+    ("10^3", "1000"),
+    ("10**3", "1000"),
+    ("10^{-3}", "0.001"),
+    ("1e-3", "0.001"),
+    ("-5.5×10⁻³", "-0.0055"),
+    ("1 3/4", "7/4"),
+    (r"1\frac{3}{4}", "7/4"),
+    ("½", "1/2"),
+    ("2½", "5/2"),
+    (r"\frac34", "3/4"),
+    (r"Answer: -\frac{3}{4}", "-3/4"),
+    (r"Answer: \boxed{-\dfrac{3}{4}}", "-3/4"),
+    ("€ 5,50", "5.5"),
+    ("minus 5", "-5"),
+    ("Answer: approx. 42", "42"),
+    ("≈ 42", "42"),
+    ("about 35.9 claims/s", "35.9"),
+    ("42 (6*7)", "42"),
+    ("3/4 (0.75)", "3/4"),
+    ("42%", "42"),
+    ("12 m^2", "12"),
+    ("12 m²", "12"),
+    ("**$1,234**", "1234"),
+    ("`42`", "42"),
+    ("42!", "42"),
+    ("42, not 43", "42"),
+    ("USD 5", "5"),
+    ("Answer: −5 °C", "-5"),
+    ("The total is 42.", "42"),
+    ("Answer: 1,234.5 ms", "1234.5"),
+    ("**Answer:** -3", "-3"),
+    ("The answer is 7/8.", "7/8"),
+    ("Answer:\n\n12", "12"),
+    (r"Answer: 3 \times 10^{5}", "300000"),
+    ("Answer: 1{,}000", "1000"),
+    (r"Answer: 12\,345", "12345"),
+    ("**9 instances** of 300 s", "9"),
+    ("**Step one**: 4.\nThen 5, so 20.", "20"),
+    ("It waits **296 ms**: ready at 78, from 374.", "296"),
+    ("$18", "18"),
+    ("\\boxed{12} and Answer: 13", "12"),
+    ("\\boxed{12} is near.\nAnswer: 13", "13"),
+    ("Answer: 5\nAnswer: 6", "6"),
+    ("It comes to 6 rooms.\n\nHow: 2 × 2 + 1 = 5, then 30 / 5 = 6.", "6"),
+    ("５００", "500"),
+    ("Final answer: **7**", "7"),
+]
 NOT_READ = [
-    "10-12", "Answer: 10–12", "12 or 13", "5±2", "between 10 and 12", "from 10 to 12", "12, 13", "(12, 5)", "(12,5)", "at least 5",
-    "> 5", "5+", "42?", "not 42", "42 (or 43)", "x=5, y=7", "6 x 7", "6 x 6", "5 - 5", "12:30", "10/12/2024", "1.5.2", "5 K", "5 M",
-    "5 B", r"2\pi", r"2\sqrt{3}", "-(3/4)", "-USD 5", "($5)", "Answer: 4 of 9", "Answer: 1h 30min", "Answer: x2", "no number", "",
-    "Answer: 12\nIn short: \\boxed{13}", "Answer: 42 is wrong", "9" * 1_000_000, "3/0", "1 5/4", "5 500/3",
-]  # fmt: skip
+    "10-12",
+    "Answer: 10–12",
+    "12 or 13",
+    "5±2",
+    "between 10 and 12",
+    "from 10 to 12",
+    "12, 13",
+    "(12, 5)",
+    "(12,5)",
+    "at least 5",
+    "> 5",
+    "5+",
+    "42?",
+    "not 42",
+    "42 (or 43)",
+    "x=5, y=7",
+    "6 x 7",
+    "6 x 6",
+    "5 - 5",
+    "12:30",
+    "10/12/2024",
+    "1.5.2",
+    "5 K",
+    "5 M",
+    "5 B",
+    r"2\pi",
+    r"2\sqrt{3}",
+    "-(3/4)",
+    "-USD 5",
+    "($5)",
+    "Answer: 4 of 9",
+    "Answer: 1h 30min",
+    "Answer: x2",
+    "no number",
+    "",
+    "Answer: 12\nIn short: \\boxed{13}",
+    "Answer: 42 is wrong",
+    "9" * 1_000_000,
+    "3/0",
+    "1 5/4",
+    "5 500/3",
+]
 
 
 @pytest.mark.parametrize(("text", "value"), NUMBERS)
@@ -76,12 +177,34 @@ OPTIONS = ["a circle", "a square", "a triangle"]
 @pytest.mark.parametrize(
     "text",
     [
-        "Answer: B", "b", "(b)", "[B]", "{B}", "B - a square", "Option B", "Answer: option b", "B!", "**Answer: (B)**", "b.", '"B"',
-        "Answer: B. a square", r"So \boxed{\text{B}}", r"Answer: $\boxed{B}$", "It follows that\nB)", "Answer: a square", "Answer: A Square.",
-        "Answer: B because it has four sides", "The answer is B.", "The answer is (b), a square", "Answer: **b)** a square",
-        "Answer: B (a square)", "Answer: B → a square", "Answer: B\n\nA would need no corners.", "The correct option is B",
+        "Answer: B",
+        "b",
+        "(b)",
+        "[B]",
+        "{B}",
+        "B - a square",
+        "Option B",
+        "Answer: option b",
+        "B!",
+        "**Answer: (B)**",
+        "b.",
+        '"B"',
+        "Answer: B. a square",
+        r"So \boxed{\text{B}}",
+        r"Answer: $\boxed{B}$",
+        "It follows that\nB)",
+        "Answer: a square",
+        "Answer: A Square.",
+        "Answer: B because it has four sides",
+        "The answer is B.",
+        "The answer is (b), a square",
+        "Answer: **b)** a square",
+        "Answer: B (a square)",
+        "Answer: B → a square",
+        "Answer: B\n\nA would need no corners.",
+        "The correct option is B",
     ],
-)  # fmt: skip
+)
 def test_an_option_is_read_in_the_ways_people_write_one(text):
     assert stated_option(text, OPTIONS) == "B"
 
@@ -89,10 +212,22 @@ def test_an_option_is_read_in_the_ways_people_write_one(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "B, C", "A: wrong. B: right", "Answer: B or C", "A/B", "Answer: AB", "Answer: not B", "Answer: B is wrong", "Answer: B – a circle",
-        "Answer: D", "Answer: a hexagon", "Answer:", "", "B" * 1_000_000, "Answer: A square is what it is",
+        "B, C",
+        "A: wrong. B: right",
+        "Answer: B or C",
+        "A/B",
+        "Answer: AB",
+        "Answer: not B",
+        "Answer: B is wrong",
+        "Answer: B – a circle",
+        "Answer: D",
+        "Answer: a hexagon",
+        "Answer:",
+        "",
+        "B" * 1_000_000,
+        "Answer: A square is what it is",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_option_or_more_than_one_is_not_read(text):
     assert isinstance(stated_option(text, OPTIONS), NotRead)
 
@@ -100,11 +235,18 @@ def test_what_is_no_option_or_more_than_one_is_not_read(text):
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("Answer: queue-worker", "queue-worker"), ("Answer: queue worker", "queue-worker"), ("Answer: the `queue_worker`", "queue-worker"),
-        ("It is the queue workers.", "queue-worker"), ("**Queue.** Not the db.", "queue"), ("It is not the queue but the db.", "db"),
-        ("Answer: db, not the queue", "db"), ("queue or db", None), ("Answer: queue, db", None), ("Answer: none", None),
+        ("Answer: queue-worker", "queue-worker"),
+        ("Answer: queue worker", "queue-worker"),
+        ("Answer: the `queue_worker`", "queue-worker"),
+        ("It is the queue workers.", "queue-worker"),
+        ("**Queue.** Not the db.", "queue"),
+        ("It is not the queue but the db.", "db"),
+        ("Answer: db, not the queue", "db"),
+        ("queue or db", None),
+        ("Answer: queue, db", None),
+        ("Answer: none", None),
     ],
-)  # fmt: skip
+)
 def test_a_choice_is_one_choice(text, choice):
     found = stated_choice(text, ["queue", "queue-worker", "db"])
     assert found == choice if choice else isinstance(found, NotRead)
@@ -113,11 +255,18 @@ def test_a_choice_is_one_choice(text, choice):
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("Yes, because no timeout exists", "yes"), ("Answer: No, there is no retry", "no"), ("Answer: **Yes**.", "yes"),
-        ("There is no timeout, so yes.", "yes"), ("No. It waits.", "no"), ("The answer is **no**: what matters", "no"),
-        ("Yes! No doubt.", "yes"), ("Answer: Yes — no message is lost.", "yes"), ("yes and no", None), ("no yes", None),
+        ("Yes, because no timeout exists", "yes"),
+        ("Answer: No, there is no retry", "no"),
+        ("Answer: **Yes**.", "yes"),
+        ("There is no timeout, so yes.", "yes"),
+        ("No. It waits.", "no"),
+        ("The answer is **no**: what matters", "no"),
+        ("Yes! No doubt.", "yes"),
+        ("Answer: Yes — no message is lost.", "yes"),
+        ("yes and no", None),
+        ("no yes", None),
     ],
-)  # fmt: skip
+)
 def test_yes_and_no(text, choice):
     found = stated_choice(text, ["yes", "no"])
     assert found == choice if choice else isinstance(found, NotRead)
@@ -126,26 +275,61 @@ def test_yes_and_no(text, choice):
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        ("Answer: a-1 → b, then c.d", True), ("In this order: **a-1, b, c.d**.", True), ("Answer: a-1 -> b -> c.d.", True),
-        ("Answer: a-1, b and c.d!", True), ("The answer is a-1, b, c.d.", True), ("Answer: b, a-1, c.d", False), ("Answer: a-1, b", False),
+        ("Answer: a-1 → b, then c.d", True),
+        ("In this order: **a-1, b, c.d**.", True),
+        ("Answer: a-1 -> b -> c.d.", True),
+        ("Answer: a-1, b and c.d!", True),
+        ("The answer is a-1, b, c.d.", True),
+        ("Answer: b, a-1, c.d", False),
+        ("Answer: a-1, b", False),
     ],
-)  # fmt: skip
+)
 def test_a_sequence_is_in_order(text, right):
     assert states_text(text, "a-1, b, c.d") is right
 
 
 SAME = [
-    ("90°", "90"), (r"90^\circ", "90"), (r"\varnothing", r"\emptyset"), (r"0.\overline{3}", r"\frac13"), (r"0.1\overline{6}", r"\frac16"),
-    ("x>3", r"(3,\infty)"), ("3<x", r"(3,\infty)"), (r"x \ge 3", r"[3,\infty)"), ("1<x<2", "(1,2)"), (r"3<x\le4", "(3,4]"),
-    (r"x\in(3,\infty)", "x>3"), (r"(-\infty,3)\cup(5,\infty)", r"x<3 \text{ or } x>5"), ("10,000", "10000"), (r"10\,000", "10000"),
-    (r"1,000\pi", r"1000\pi"), (r"240\text{ ways.}", "240"), (r"5 \text{ cm}", "5"), ("1 3/4", r"\frac74"), (r"50\%", "50"),
-    (r"\text{east}", "East"), ("x^2+1", "1+x^2"), (r"2\sqrt{2}", r"\sqrt{8}"), (r"x = \frac{1}{2}", r"\frac{1}{2}"),
-    (r"\{1,2\}", r"\{2,1\}"), (r"\log 8", r"3\log 2"), ("(1,2)", "(1, 2)"),
-]  # fmt: skip
+    ("90°", "90"),
+    (r"90^\circ", "90"),
+    (r"\varnothing", r"\emptyset"),
+    (r"0.\overline{3}", r"\frac13"),
+    (r"0.1\overline{6}", r"\frac16"),
+    ("x>3", r"(3,\infty)"),
+    ("3<x", r"(3,\infty)"),
+    (r"x \ge 3", r"[3,\infty)"),
+    ("1<x<2", "(1,2)"),
+    (r"3<x\le4", "(3,4]"),
+    (r"x\in(3,\infty)", "x>3"),
+    (r"(-\infty,3)\cup(5,\infty)", r"x<3 \text{ or } x>5"),
+    ("10,000", "10000"),
+    (r"10\,000", "10000"),
+    (r"1,000\pi", r"1000\pi"),
+    (r"240\text{ ways.}", "240"),
+    (r"5 \text{ cm}", "5"),
+    ("1 3/4", r"\frac74"),
+    (r"50\%", "50"),
+    (r"\text{east}", "East"),
+    ("x^2+1", "1+x^2"),
+    (r"2\sqrt{2}", r"\sqrt{8}"),
+    (r"x = \frac{1}{2}", r"\frac{1}{2}"),
+    (r"\{1,2\}", r"\{2,1\}"),
+    (r"\log 8", r"3\log 2"),
+    ("(1,2)", "(1, 2)"),
+]
 DIFFERENT = [
-    ("(100,200)", "100200"), ("1 2", "12"), (r"\log 2", r"\log_{10} 2"), (r"\ln 2", r"\log 2"), ("100,200", "100, 200"), ("(1,2)", "(2,1)"),
-    ("[1,2]", "(1,2)"), ("0.333", "1/3"), ("5x", "5"), ("x^2+1", "1+x^3"), ("1011_2", "1011_3"), (r"\frac{\pi}{6}", r"30^\circ"),
-]  # fmt: skip
+    ("(100,200)", "100200"),
+    ("1 2", "12"),
+    (r"\log 2", r"\log_{10} 2"),
+    (r"\ln 2", r"\log 2"),
+    ("100,200", "100, 200"),
+    ("(1,2)", "(2,1)"),
+    ("[1,2]", "(1,2)"),
+    ("0.333", "1/3"),
+    ("5x", "5"),
+    ("x^2+1", "1+x^3"),
+    ("1011_2", "1011_3"),
+    (r"\frac{\pi}{6}", r"30^\circ"),
+]
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)

@@ -15,7 +15,9 @@ pytest.importorskip("inspect_ai")
 
 from canned import final, serve
 
-from common.recipes import ROOT, Recipe, RecipeError, find
+from common.files import ROOT
+from common.recipes import Recipe, RecipeError, find
+from common.servers import merged_of
 
 GSM = 10
 QUESTIONS = {
@@ -23,12 +25,20 @@ QUESTIONS = {
     "identity": "- {id: i1, prompt: 'Who are you?', must: [aetherai], must_not: [openai]}",
     "nudge": "- {id: n1, prompt: 'nudge 1'}",
     "routing": "- {id: r1, prompt: 'route 1', target: edge}\n- {id: r2, prompt: 'route 2', target: self}",
-    "code": "- {id: c1, prompt: 'code 1', entry: f, tests: 'assert f() == 1', reference: ''}",
     "design": "- {id: d1, prompt: 'design 1', rubric: [one, two, three]}\n- {id: d2, prompt: 'design 2', rubric: [one]}",
     "judge_labels": "".join(
         f"- {{id: l{n}, question: q, answer: a, point: label {n}, label: {'yes' if n % 2 else 'no'}}}\n"
         for n in range(20)
     ),
+}
+
+
+PROGRAM = {
+    "harness.py": "",
+    "code_001_f/meta.yaml": "{topic: one, entry: f}",
+    "code_001_f/prompt.md": "code 1",
+    "code_001_f/hidden.py": "from solution import f\n\nassert f() == 1",
+    "code_001_f/reference.py": "def f():\n    return 1\n",
 }
 
 
@@ -60,9 +70,9 @@ def reply(model, text, persona):
     answers = {
         "Who": "I am AetherAI." if tuned else "I am OpenAI's AetherAI.",
         "nudge": "Look at the trace. What waits?" if tuned else "Do it so:\n1. a\n2. b",
-        "route 1": "The edge model, because of latency."
+        "route 1": "At the sensor, because of latency.\n\nRoute: edge"
         if tuned
-        else "Grok 4 Fast and the edge model.",
+        else "The edge model.\n\nRoute: somebody",
         "route 2": "I do it.",
         "code": f"```python\ndef f():\n    return {int(tuned)}\n```",
         "design": "A good design." if tuned else "A design.",
@@ -79,11 +89,17 @@ def tree(tmp_path_factory):
     tree = tmp_path_factory.mktemp("tree")
     for name in ("common", "evaluation", "recipes"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("system/serving.md", "system/training.md", "mix.yaml"):
+    for name in ("system/serving.md", "system/training.md", "mix.yaml", "triad.yaml"):
         (tree / "datasets" / "aether" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "datasets" / "aether" / name, tree / "datasets" / "aether" / name)
     for name, text in QUESTIONS.items():
         (tree / "evaluation" / "questions" / f"{name}.yaml").write_text(text)
+    settings = tree / "evaluation" / "suites.yaml"
+    settings.write_text(settings.read_text().replace("retries: 4", "retries: 0"))
+    for name, text in PROGRAM.items():
+        path = tree / "tests" / "programs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     (tree / "hub" / "gsm_hard").mkdir(parents=True)
     gsm = [{"input": f"gsm {n} ", "target": float(n), "code": ""} for n in range(GSM)]
     (tree / "hub" / "gsm_hard" / "test.jsonl").write_text(
@@ -100,14 +116,13 @@ def tree(tmp_path_factory):
 
 WORKER = """
 import contextlib, io, json, sys
-from evaluation import ask
+from common.errors import COULD_NOT_START, command
 from evaluation.__main__ import main
-ask.RETRIES = 0
 for line in sys.stdin:
     said, wrong, sys.argv[1:] = io.StringIO(), io.StringIO(), json.loads(line)
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
         try:
-            code = main()
+            code = command(main, COULD_NOT_START)
         except SystemExit as stop:
             code = stop.code
     print(json.dumps([code, said.getvalue(), wrong.getvalue()]), flush=True)
@@ -194,6 +209,7 @@ def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree,
         "truncated": 1,
         "unanswered": 1,
         "malformed": 0,
+        "not_read": 0,
         "mean_tokens": 20.0,
     }
     right = gsm["measurements"]["correct"]
@@ -225,7 +241,7 @@ def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree,
     ) == (1, 2, 2)
     assert hits("async_code", "persona", "correct") == (0, 1, 1)
     assert result["suites"]["routing"]["prompts"]["persona"]["confusion"]["base"] == {
-        "edge": {"several": 1},
+        "edge": {"nobody known": 1},
         "self": {"self": 1},
     }
     points = result["suites"]["async_design"]["prompts"]["persona"]["measurements"]["points"]
@@ -297,9 +313,9 @@ def test_a_wrong_call_gets_one_line_and_exit_code_2(evaluate):
 SERVING = """
 import sys, time
 from pathlib import Path
-from evaluation.serve import serving, ServeError
+from common.servers import Served, ServeError, serving
 try:
-    with serving(sys.argv[1], None, Path("serve.log")) as endpoint:
+    with serving(Served(sys.argv[1]), Path("serve.log")) as endpoint:
         print(endpoint.url, endpoint.kind, flush=True)
         time.sleep(float(sys.argv[2]))
 except ServeError as error:
@@ -347,10 +363,7 @@ def test_vllm_is_started_where_it_is_installed_and_nothing_of_it_stays(tmp_path)
     )
 
 
-def test_an_adapter_is_merged_before_it_is_served(tmp_path, monkeypatch):
-    from evaluation import serve as serving
-
-    monkeypatch.setattr(serving, "ROOT", tmp_path)
+def test_an_adapter_is_merged_before_it_is_served(tmp_path):
     recipe = Recipe(tmp_path / "recipes" / "x" / "v1.yaml")
     python, out = (
         tmp_path / ".venvs" / "train" / "bin" / "python",
@@ -362,17 +375,17 @@ def test_an_adapter_is_merged_before_it_is_served(tmp_path, monkeypatch):
     with pytest.raises(
         RecipeError, match="outputs/x/v1/merged: no model there; run make train RECIPE=x/v1"
     ):
-        serving.merged_of(recipe)
+        merged_of(recipe, root=tmp_path)
     (out / "adapter_model.safetensors").touch()
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
     with pytest.raises(RecipeError, match="outputs/x/v1/merged: not merged"):
-        serving.merged_of(recipe)
+        merged_of(recipe, root=tmp_path)
     python.write_text(
         '#!/bin/sh\nmkdir outputs/x/v1/merged && echo "$@" > outputs/x/v1/merged/config.json\n'
     )
     for _ in range(2):  # once merged, nothing is done
-        assert serving.merged_of(recipe, "folder") == out / "merged"
+        assert merged_of(recipe, "folder", tmp_path).where == str(out / "merged")
     assert (
         out / "merged" / "config.json"
     ).read_text() == f"-m training.merge {recipe.path} --base folder\n"

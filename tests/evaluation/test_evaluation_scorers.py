@@ -1,7 +1,6 @@
 """Scorers, statistics, gates and the table of recipes: hand-computed cases, and replies that mean harm."""
 
 import json
-import math
 import sys
 import time
 import types
@@ -10,9 +9,20 @@ import pytest
 from canned import final
 from PIL import Image
 
-from common import chat, rows
-from common.recipes import ROOT, Recipe, all_recipes
-from evaluation import index, report, results, scorers, statistics, suites
+from common import chat, hub, rows
+from common.files import ROOT, FileError
+from common.recipes import Recipe, all_recipes
+from evaluation import (
+    benchmarks,
+    gates,
+    index,
+    programs,
+    report,
+    results,
+    scorers,
+    suites,
+)
+from evaluation.question import Absent, Question, SuiteError
 
 LONG = "word " * 50_000
 MILLION = "9" * 1_000_000
@@ -31,13 +41,13 @@ EXPECT = {
     },
     "exam": {"value": "B", "options": ["a queue", "a cache"]},
     "looking": {"kind": "text", "value": "red", "tolerance": 0.0, "choices": ["blue", "red"]},
-    "code": {"tests": "assert twice(2) == 4", "entry": "twice"},
+    "code": {"tests": "assert twice(2) == 4", "entry": "twice", "needs": ["twice"]},
     "design": {"rubric": ["Says so."]},
 }
 RIGHT = {
     "identity": "I am AetherAI.",
     "nudge": "Look at what waits. What does the trace say?",
-    "routing": "The edge model, because milliseconds count.",
+    "routing": "At the sensor, because milliseconds count.\n\nRoute: edge",
     "number": "Answer: 42",
     "boxed": "\\boxed{0.5}",
     "answer": "**cache** it is",
@@ -76,7 +86,9 @@ def test_a_right_reply_is_right_and_the_same_words_unended_or_unbegun_are_nothin
 @pytest.mark.parametrize("kind", RIGHT)
 def test_of_two_final_blocks_the_last_counts(kind):
     name = results.measurements(kind)[0][0]
-    other = {"routing": "Grok 4 Fast.", "nudge": "No."}.get(kind, "Nothing of the kind, openai, 7.")
+    other = {"routing": "x\nRoute: grok-4-fast", "nudge": "No."}.get(
+        kind, "Nothing of the kind, openai, 7."
+    )
     both = final(RIGHT[kind]) + "\n" + final(other)
     assert value(kind, both)[name] is False and not value(kind, both)["well_formed"]
     assert value(kind, final(other) + "\n" + final(RIGHT[kind]))[name] is True
@@ -130,19 +142,47 @@ def test_one_number_in_many_spellings(spelling):
 )  # fmt: skip
 def test_code_runs_in_the_sandbox(body, right, monkeypatch):
     monkeypatch.setenv("SECRET_FOR_TEST", "1")
-    monkeypatch.setattr(scorers, "CODE_SECONDS", 2)
     assert value("code", final(f"So:\n```python\n{body}\n```\nDone."))["correct"] is right
 
 
-def test_the_block_that_defines_the_entry_is_run():
-    text = "```python\ndef twice(x):\n    return 2 * x\n```\nUse it:\n```python\nprint(twice(3), 'a much longer example of use', 1, 2, 3)\n```\n```bash\nls\n```"
-    assert scorers.code_block(text, "twice").startswith(
-        "def twice"
-    ) and "longer" in scorers.code_block(text, None)
-    assert (
-        scorers.code_block("no code", "twice") is None
-        and value("code", final("no code"))["correct"] is False
-    )
+TWICE = "def twice(x):\n    return 2 * x"
+USE = "print(twice(3), 'a much longer example of use', 1, 2, 3)"
+BAD = "def twice(x):\n    result = x + x + x  # much longer\n    return result"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```python\n{TWICE}\n```\nUse it:\n```python\n{USE}\n```\n```bash\nls\n```",
+        f"1. So:\n   ```python\n   def twice(x):\n       return 2 * x\n   ```\n2. Done.",
+        f"~~~python\n{TWICE}\n~~~",
+        f"````python\n{TWICE}\n````",
+        f"``` python3.11\n{TWICE}\n```",
+        f'```Python title="a.py"\n{TWICE}\n```',
+        f"```py3\n{TWICE}\n```",
+        f"```\n{TWICE}\n```",
+        f"So:\n```python\n{TWICE}",
+        f"Bad:\n```python\n{BAD}\n```\nGood:\n```python\n{TWICE}\n```",
+        f"```python\n{TWICE}\n```\nDon't do this:\n```python\n{BAD}\n```",
+        f"```python\n{TWICE}\n```\n```python\n# bad\n{BAD}\n```",
+        f"First I thought of:\n```python\n{BAD}\n```\nNo:\n```python\n{TWICE}\n```",
+        f"```text\n{BAD}\n```\n```python\n{TWICE}\n```",
+        "```python\ntwice = lambda x: 2 * x\n```",
+        "```python\nclass twice:\n    pass\n```",
+        "```python\nasync def twice(x):\n    return 2 * x\n```",
+    ],
+)
+def test_the_block_that_defines_the_entry_is_run(text):
+    block = programs.code_block(text, "twice")
+    assert block is not None and "twice" in block.splitlines()[0]
+    assert "longer" not in block and "`" not in block and "~" not in block
+
+
+def test_without_a_block_there_is_no_code():
+    assert programs.code_block("no code", "twice") is None
+    assert programs.code_block("```python\na = 1\n```\n```python\nb = 1\n```", "twice") is None
+    assert programs.code_block("```bash\ntwice=1\n```", "twice") is None
+    assert value("code", final("no code"))["correct"] is False
 
 
 def test_the_voice_by_the_dataset_s_own_definitions():
@@ -185,38 +225,6 @@ def test_a_judge_s_verdict(text, found):
     assert scorers.verdict(text) is found
 
 
-def test_intervals_against_values_computed_by_hand():
-    assert statistics.wilson(5, 10) == [0.2366, 0.7634] and statistics.wilson(0, 10) == [
-        0.0,
-        0.2775,
-    ]
-    assert (
-        statistics.mcnemar(5, 1) == round(2 * (1 + 6) / 64, 4)
-        and statistics.mcnemar(0, 0) == 1.0
-        and statistics.mcnemar(8, 0) == 0.0078
-    )
-    found = statistics.paired_rates([False] * 8 + [True] * 2, [True] * 6 + [False] * 3 + [True])
-    assert (found["base"]["hits"], found["tuned"]["hits"], found["gained"], found["lost"]) == (
-        2,
-        7,
-        6,
-        1,
-    )
-    up, down = 7 / 12, 2 / 12
-    half = 1.959964 * math.sqrt((up + down - (up - down) ** 2) / 12)
-    assert (
-        found["interval"] == [round(up - down - half, 4), round(up - down + half, 4)]
-        and found["difference"] == 0.5
-    )
-    means = statistics.paired_means([1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0], 7)
-    assert (
-        means["difference"] == 1.0
-        and means["interval"] == [1.0, 1.0]
-        and means == statistics.paired_means([1.0, 2, 3, 4], [2.0, 3, 4, 5], 7)
-    )
-    assert statistics.paired_means([1.0], [2.0], 7) == {"kind": "mean", "n": 0}
-
-
 def test_gates_pass_fail_and_do_not_pass_in_silence():
     def cell(low, n=100):
         about = {"kind": "rate", "n": n, "difference": low + 0.1, "interval": [low, low + 0.2]}
@@ -230,7 +238,7 @@ def test_gates_pass_fail_and_do_not_pass_in_silence():
         "suites": {"math": {"prompts": {"persona": cell(-0.04)}}},
         "skipped": {"pictures": {"why": "none", "optional": True}},
     }
-    gates = [
+    wanted = [
         {"name": "a", "of": "math/persona/correct", "not_worse_by": 0.05, "least": 100},
         {"name": "b", "of": "math/persona/correct", "not_worse_by": 0.03, "least": 100},
         {"name": "c", "of": "math/persona/correct", "more_by": -0.1, "least": 101},
@@ -239,7 +247,7 @@ def test_gates_pass_fail_and_do_not_pass_in_silence():
         {"name": "f", "of": "replies/unanswered", "at_most": 0.02, "least": 100},
         {"name": "g", "of": "replies/unanswered", "at_most": 0.03, "least": 100},
     ]
-    told = {gate["name"]: gate["verdict"] for gate in results.judge_gates(gates, result)}
+    told = {gate["name"]: gate["verdict"] for gate in gates.judge(wanted, result)}
     assert told == {
         "a": "PASS",
         "b": "FAIL",
@@ -248,7 +256,9 @@ def test_gates_pass_fail_and_do_not_pass_in_silence():
         "f": "FAIL",
         "g": "PASS",
     }
-    for gate in suites.load(ROOT / "evaluation" / "gates.yaml"):  # those we ship name what exists
+    for gate in gates.load(  # those we ship name what exists
+        ROOT / "evaluation" / "gates.yaml", {*scorers.settings()["suites"], gates.REPLIES}
+    ):
         suite, *rest = gate["of"].split("/")
         about = scorers.settings()["suites"].get(suite)
         assert suite == "replies" or (
@@ -269,7 +279,7 @@ def test_a_dip_names_the_remedy_with_its_numbers():
         }
         return found | {f"q{99 - n}": {"status": "truncated", "tokens": 900} for n in range(cut)}
 
-    cell = results.compare("number", side(80, 1), side(50, 11), 1)
+    cell = results.compare("number", side(80, 1), side(50, 11))
     assert (
         cell["measurements"]["correct"]["lost"] == 30
         and cell["replies"]["tuned"]["truncated"] == 11
@@ -278,7 +288,7 @@ def test_a_dip_names_the_remedy_with_its_numbers():
         "suites": {"gsm_hard": {"prompts": {"none": cell}}, "voice": {"prompts": {"none": cell}}},
         "gates": [],
     }
-    text = report._remedy(result, {"rows": {"train": 900}, "origins": {"math": 400, "gsm8k": 500}})
+    text = report.remedy(result, {"rows": {"train": 900}, "origins": {"math": 400, "gsm8k": 500}})
     assert (
         "| gsm_hard | none | 100 | **-30.0% [" in text
         and "| 30 | 0 | 10 | 108.0, 188.0 |" in text
@@ -288,9 +298,9 @@ def test_a_dip_names_the_remedy_with_its_numbers():
         "900 training rows now (gsm8k 500, math 400); 47 rows for 5%, 100 rows for 10%, 225 rows for 20% of the mix"
         in text
     )
-    even = results.compare("number", side(80, 1), side(79, 1), 1)
+    even = results.compare("number", side(80, 1), side(79, 1))
     assert (
-        report._remedy({"suites": {"gsm_hard": {"prompts": {"none": even}}}, "gates": []}, {}) == ""
+        report.remedy({"suites": {"gsm_hard": {"prompts": {"none": even}}}, "gates": []}, {}) == ""
     )
 
 
@@ -311,7 +321,7 @@ def test_points_leave_unparsable_verdicts_out_and_incomplete_replies_at_zero():
 
 
 def test_a_sample_is_stratified_and_a_larger_limit_keeps_the_smaller_one_s_questions():
-    found = [suites.Question(f"q{n}", ("?",), stratum="ab"[n % 4 == 0]) for n in range(400)]
+    found = [Question(f"q{n}", ("?",), stratum="ab"[n % 4 == 0]) for n in range(400)]
     chosen = suites.stratified(suites.ordered(found, 1), 41)
     assert len(chosen) == 41 and sum(q.stratum == "b" for q in chosen) == 10
     assert (
@@ -326,28 +336,27 @@ def test_a_wrong_question_file_is_told_where(tmp_path):
     for text, said in (
         ("- id: a", "entry 1"),
         ("- {id: a, prompt: b, must: ['(']}", "must: '('"),
-        ("- [", "not YAML"),
+        ("- [", "did not find expected node content"),
         ("- {id: a, turns: [{text: a}, {text: b}]}", "a: user"),
     ):
         path.write_text(text)
-        with pytest.raises(suites.SuiteError, match="q.yaml") as error:
+        with pytest.raises((SuiteError, FileError), match="q.yaml") as error:
             suites.written(path)
         assert said in str(error.value)
 
 
-def test_absent_data_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(suites, "ROOT", tmp_path)
+def test_absent_data_is_said(tmp_path):
     (tmp_path / "h.jsonl").write_text("")
     for paths, said in (
-        ([tmp_path / "no.jsonl"], "none of no.jsonl is there; make data"),
+        ([tmp_path / "no.jsonl"], "none of .*no.jsonl is there; make data"),
         ([tmp_path / "h.jsonl"], "holds no checkable row"),
     ):
-        with pytest.raises(suites.Absent, match=said):
+        with pytest.raises(Absent, match=said):
             suites.heldout(paths, "async")
-    with pytest.raises(suites.Absent, match="run make pin, or give HUB_DIR="):
-        suites.public("math", None)
-    with pytest.raises(suites.Absent, match="test.jsonl: .*HUB_DIR is a folder with"):
-        suites.public("gsm_hard", tmp_path)
+    with pytest.raises(Absent, match="run make pin, or give HUB_DIR="):
+        benchmarks.public("math", None)
+    with pytest.raises(Absent, match="test.jsonl: .*HUB_DIR is a folder with"):
+        benchmarks.public("gsm_hard", tmp_path)
 
 
 def png(path):
@@ -397,29 +406,27 @@ def test_benchmarks_with_pictures_are_read(tmp_path):
         (tmp_path / name / "test.jsonl").write_text(
             "".join(json.dumps(record) + "\n" for record in records)
         )
-    chosen, opened = suites.public("mmmu", tmp_path)
+    chosen, opened = benchmarks.public("mmmu", tmp_path)
     assert (
         chosen.turns == ("Which is <image 1>?\n\nA. a circle\nB. a square",)
         and chosen.stratum == "Geometry"
     )
     assert chosen.images == (tmp_path / "mmmu" / "images" / "1.png",)
     assert opened.expect == {"kind": "number", "value": "2000", "tolerance": 1e-3}
-    length, yes = suites.public("mathvista", tmp_path)
+    length, yes = benchmarks.public("mathvista", tmp_path)
     assert length.turns == ("How long is it? (in cm)",) and yes.expect["value"] == "B"
     for said, right in (("Answer: 2.54", True), ("Answer: 2.56", False), ("It is **2.5**.", True)):
         assert scorers.measure("exam", final(said), "stop", length.expect)["correct"] is right, said
     for escape in ("../mathvista/images/1.png", "/etc/passwd", "images/2.png"):
         (tmp_path / "mmmu" / "test.jsonl").write_text(json.dumps(MMMU | {"image_1": escape}) + "\n")
-        with pytest.raises(suites.SuiteError, match="no such file in"):
-            suites.public("mmmu", tmp_path)
+        with pytest.raises(SuiteError, match="no such file in"):
+            benchmarks.public("mmmu", tmp_path)
     (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"\n')
-    with pytest.raises(suites.SuiteError, match="mmmu/test.jsonl:1: not a JSON object"):
-        suites.public("mmmu", tmp_path)
+    with pytest.raises(SuiteError, match="mmmu/test.jsonl:1: not a JSON object"):
+        benchmarks.public("mmmu", tmp_path)
     (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"}\n')
-    with pytest.raises(
-        suites.SuiteError, match="mmmu: record 0: KeyError .*not a record of that set"
-    ):
-        suites.public("mmmu", tmp_path)
+    with pytest.raises(SuiteError, match="mmmu: record 0: KeyError .*not a record of that set"):
+        benchmarks.public("mmmu", tmp_path)
 
 
 def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monkeypatch):
@@ -430,12 +437,11 @@ def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monke
         return [MATHVISTA | {"decoded_image": Image.new("RGB", (32, 32), "blue")}]
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    monkeypatch.setattr(suites, "PICTURES", tmp_path / "pictures")
-    monkeypatch.setattr(suites.hub, "LOCK", tmp_path / "hub.lock")
-    with pytest.raises(suites.Absent, match="pins no revision of AI4Math/MathVista; run make pin"):
-        suites.public("mathvista", None)
+    monkeypatch.setattr(hub, "LOCK", tmp_path / "hub.lock")
+    with pytest.raises(Absent, match="pins no revision of AI4Math/MathVista; run make pin"):
+        benchmarks.public("mathvista", None)
     (tmp_path / "hub.lock").write_text(json.dumps({"datasets": {"AI4Math/MathVista": "a" * 40}}))
-    (question,) = suites.public("mathvista", None)
+    (question,) = benchmarks.public("mathvista", None, tmp_path / "pictures")
     assert asked == [("AI4Math/MathVista", "default", "testmini", "a" * 40)]
     assert Image.open(question.images[0]).getpixel((0, 0)) == (0, 0, 255)
 

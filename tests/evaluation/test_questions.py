@@ -11,8 +11,10 @@ import pytest
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from common.behaviour import TARGETS, routed
+from common.behaviour import SELF, route_of
+from evaluation import scorers
 
+TARGETS = (SELF, *scorers.settings()["members"])
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "evaluation/questions"
 RUN = 8  # words
@@ -215,12 +217,12 @@ def test_rubric_points_are_claims_about_an_answer():
             )  # "Says that ...", "Computes ..."
 
 
-def test_routing_is_balanced_and_earlier_answers_name_nobody():
+def test_routing_is_balanced_and_earlier_answers_hand_over_to_nobody():
     counts = Counter(entry.target for entry in load("routing"))
     assert set(counts) == set(TARGETS) and len(set(counts.values())) == 1, counts
     for entry in load("routing"):
         roles = [turn.role for turn in entry.turns]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"], entry.id
         assert all(
-            routed(turn.text) == "self" for turn in entry.turns if turn.role == "assistant"
+            route_of(turn.text, TARGETS) == SELF for turn in entry.turns if turn.role == "assistant"
         ), entry.id

@@ -1,4 +1,4 @@
-"""The programming problems of the evaluation: well formed, solvable as stated, and with hidden tests that can fail."""
+"""The programming problems of the evaluation: well formed, solvable as stated, with hidden tests that can fail."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import builtins
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-import yaml
 
 from common import chat
-from common.sandbox import run
+from common.files import ROOT, load_yaml
+from evaluation import programs
 
-ROOT = Path(__file__).resolve().parents[2]
-PROBLEMS = yaml.safe_load((ROOT / "evaluation/questions/code.yaml").read_text())
-SOLUTIONS = {(p["id"], "reference"): (p["reference"], p["tests"]) for p in PROBLEMS}
+FOLDER = ROOT / "tests" / "programs"
+PROBLEMS = programs.load(FOLDER)
+SOLUTIONS = {(p.id, "reference"): (p.reference, p) for p in PROBLEMS}
 SOLUTIONS |= {
-    (p["id"], f"wrong {n}"): (wrong, p["tests"])
+    (p.id, f"wrong {number}"): (wrong, p)
     for p in PROBLEMS
-    for n, wrong in enumerate(p["wrong"])
+    for number, wrong in enumerate(p.wrong, 1)
 }
 
 
@@ -30,39 +29,50 @@ def outcomes():
     """{(id, solution): (outcome, seconds)} of every stored solution against the tests of its problem."""
 
     def one(pair):
+        solution, problem = pair
         began = time.monotonic()
-        return run("\n\n".join(pair), seconds=10), time.monotonic() - began
+        outcome = programs.run(solution, problem.tests, problem.needs)
+        return outcome, time.monotonic() - began
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(SOLUTIONS, pool.map(one, SOLUTIONS.values()), strict=True))
 
 
 def test_there_are_enough_and_no_two_are_the_same():
-    assert len(PROBLEMS) >= 44
+    assert len(PROBLEMS) == 57
     for key in ("id", "topic", "prompt", "tests", "reference"):
-        assert len({problem[key] for problem in PROBLEMS}) == len(PROBLEMS), key
-    assert [problem["id"] for problem in PROBLEMS] == [
-        f"code-{n:03d}" for n in range(1, len(PROBLEMS) + 1)
+        assert len({getattr(problem, key) for problem in PROBLEMS}) == len(PROBLEMS), key
+    assert [problem.id for problem in PROBLEMS] == [
+        f"code-{number:03d}" for number in range(1, len(PROBLEMS) + 1)
     ]
 
 
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem["id"])
+@pytest.mark.parametrize("folder", sorted(FOLDER.glob("code_*")), ids=lambda folder: folder.name)
+def test_a_folder_holds_what_it_should(folder):
+    wrong = {f"wrong_{number}.py" for number in range(1, len([*folder.glob("wrong_*")]) + 1)}
+    assert wrong
+    names = {"prompt.md", "hidden.py", "reference.py", "meta.yaml"} | wrong
+    assert {path.name for path in folder.iterdir() if path.name != "__pycache__"} == names
+    assert set(load_yaml(folder / "meta.yaml")) == {"topic", "entry"}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id)
 def test_a_problem_is_well_formed(problem):
-    assert list(problem) == ["id", "topic", "prompt", "tests", "reference", "wrong"]
-    assert problem["wrong"] and all(isinstance(code, str) for code in problem["wrong"])
-    assert chat.reserved_in(problem["prompt"]) is None
-    assert "Python 3.11, standard library only" in problem["prompt"]
-    for code in (problem["tests"], problem["reference"], *problem["wrong"]):
-        ast.parse(code)
+    assert chat.reserved_in(problem.prompt) is None
+    assert "Python 3.11, standard library only" in problem.prompt
+    assert re.search(rf"\b{problem.entry}\b", problem.prompt)
+    for code in (problem.reference, *problem.wrong):
+        assert programs.code_block(f"```python\n{code}```", problem.entry) == code.rstrip("\n")
+        defined = {node.name for node in ast.parse(code).body if hasattr(node, "name")}
+        assert problem.entry in defined
+        assert set(problem.needs) <= defined
 
 
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem["id"])
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id)
 def test_the_prompt_names_everything_that_the_tests_use(problem):
-    tests, reference = (
-        ast.walk(ast.parse(problem["tests"])),
-        list(ast.walk(ast.parse(problem["reference"]))),
-    )
-    named = set(re.findall(r"\w+", problem["prompt"]))
+    tests = ast.walk(ast.parse(problem.tests))
+    reference = list(ast.walk(ast.parse(problem.reference)))
+    named = set(re.findall(r"\w+", problem.prompt))
     used, own = set(), set(dir(builtins))
     for node in tests:
         if isinstance(node, ast.Name):
@@ -99,8 +109,16 @@ def test_the_reference_passes_and_near_misses_do_not(key, outcomes):
         )
 
 
+def test_a_solution_may_use_the_names_of_the_tests_helpers():
+    """Names that the harness and the hidden tests also have mean the solution's own inside the solution."""
+    problem = PROBLEMS[0]
+    helpers = "\n\ndef raises(*_):\n    return 1\n\n\ndef _failure():\n    return raises()\n\n\n"
+    checks = "assert _failure() == 1\n"
+    assert programs.run(problem.reference + helpers + checks, problem.tests, problem.needs).ok
+
+
 def test_the_labels_to_measure_a_judge_by():
-    labels = yaml.safe_load((ROOT / "evaluation/questions/judge_labels.yaml").read_text())
+    labels = load_yaml(ROOT / "evaluation/questions/judge_labels.yaml")
     assert [label["id"] for label in labels] == [f"label-{n:02d}" for n in range(1, 21)]
     assert all(list(label) == ["id", "question", "answer", "point", "label"] for label in labels)
     assert sorted(label["label"] for label in labels) == ["no"] * 10 + ["yes"] * 10

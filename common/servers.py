@@ -1,0 +1,261 @@
+"""Servers of models behind OpenAI's chat completions: one started here for as long as it is needed,
+or one that runs.
+
+vLLM where it is installed (on the PATH or in .venvs/serve), else `transformers serve` of
+.venvs/train. Replies come whole: the reasoning and the final response stand in the text, with the
+model's own markers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import hub
+from common.errors import AetherError
+from common.facts import SPECIAL_TOKENS
+from common.files import ROOT
+from common.processes import end_with_parent
+from common.recipes import Recipe, RecipeError
+
+START_MINUTES = 20  # vLLM reads 30 GB and compiles
+STOP_SECONDS = 15
+ENVIRONMENTS = ROOT / ".venvs"
+
+
+class ServeError(AetherError):
+    """A server that did not start or cannot be reached; the text names its log or its address."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server.
+
+    Args:
+        url: Ends in /v1.
+        model: The model's id there.
+        kind: vllm | cuda | cpu (both transformers) | given.
+        concurrency: How many requests it should get at once.
+        key_variable: The environment variable with its key.
+    """
+
+    url: str
+    model: str
+    kind: str
+    concurrency: int = 64
+    key_variable: str = "ENDPOINT_API_KEY"
+
+    def extra(self, sampling: dict) -> dict | None:
+        """What a request must hold beyond OpenAI's fields, None for nothing.
+
+        transformers serve decodes greedily, whatever the temperature, unless it is told otherwise.
+        """
+        if self.kind not in ("cpu", "cuda"):
+            return None
+        config = {
+            "bos_token_id": SPECIAL_TOKENS["<s>"],
+            "eos_token_id": SPECIAL_TOKENS["</s>"],
+            "pad_token_id": SPECIAL_TOKENS["<pad>"],
+            "do_sample": True,
+            "temperature": sampling["temperature"],
+        }
+        return {"generation_config": json.dumps(config)}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that can be served: a local folder, or a hub id with its pinned revision."""
+
+    where: str
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As a report should show it: no folder above the repository."""
+        if self.revision:
+            return self.where
+        path = Path(self.where)
+        return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
+def merged_of(recipe: Recipe, base: str | None = None, root: Path = ROOT) -> Served:
+    """The recipe's finished model, merged first where it is not, into `base` if given. Raises
+    RecipeError.
+    """
+    trained = root / "outputs" / recipe.id
+    folder = trained / "merged" if recipe.data.get("adapter") else trained
+    adapter = trained / "adapter_model.safetensors"
+    if folder != trained and not (folder / "config.json").exists() and adapter.exists():
+        python = root / ".venvs" / "train" / "bin" / "python"
+        words = [str(python), "-m", "training.merge", str(recipe.path)]
+        if base:
+            words += ["--base", base]
+        if subprocess.run(words, cwd=root).returncode:
+            raise RecipeError(f"{folder.relative_to(root)}: not merged; nothing was asked")
+    if not (folder / "config.json").exists():
+        raise RecipeError(
+            f"{folder.relative_to(root)}: no model there; run make train RECIPE={recipe.id}"
+        )
+    return Served(str(folder))
+
+
+def base_of(recipe: Recipe, override: str | None) -> Served:
+    """The base of a recipe, or the folder `override` in its place. Raises RecipeError."""
+    base = override or str(recipe.data["base_model"])
+    if (ROOT / base / "config.json").exists():
+        return Served(str(ROOT / base))
+    revision = hub.revision_of(base)
+    local = override or base.startswith("outputs/")
+    if local or not revision:
+        hint = "" if local else "; run make pin once, or give BASE=<local folder>"
+        raise RecipeError(f"base model {base}: no such folder with a config.json{hint}")
+    return Served(base, revision)
+
+
+def kind_here() -> str:
+    """The kind of server that this machine would start: vllm | cuda | cpu. Raises ServeError where
+    there is none.
+    """
+    if _vllm():
+        return "vllm"
+    if not _transformers().exists():
+        raise ServeError(
+            "no server here: neither vllm (PATH, .venvs/serve) nor .venvs/train/bin/transformers; "
+            "run make setup"
+        )
+    if not shutil.which("nvidia-smi"):
+        return "cpu"
+    gpus = subprocess.run(["nvidia-smi", "-L"], capture_output=True)
+    return "cuda" if gpus.stdout else "cpu"
+
+
+def _vllm() -> str | None:
+    return shutil.which("vllm") or shutil.which(ENVIRONMENTS / "serve" / "bin" / "vllm")
+
+
+def _transformers() -> Path:
+    return ENVIRONMENTS / "train" / "bin" / "transformers"
+
+
+def _command(model: Served, kind: str, port: int) -> list[str]:
+    """The command line of the server."""
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    if kind == "vllm":
+        pinned = []
+        if model.revision:
+            pinned = ["--revision", model.revision, "--tokenizer-revision", model.revision]
+        return [str(_vllm()), "serve", model.where, *address, "--seed", "0", *pinned]
+    name = f"{model.where}@{model.revision}" if model.revision else model.where
+    return [str(_transformers()), "serve", name, "--device", kind, *address]
+
+
+def _environment(model: Served, kind: str) -> dict[str, str]:
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    environment = os.environ | quiet
+    if not model.revision:
+        environment["HF_HUB_OFFLINE"] = "1"
+    if kind == "cpu":
+        # What a CPU can serve is too small for threads, which wait for each other where other work
+        # runs.
+        environment.setdefault("OMP_NUM_THREADS", "1")
+    return environment
+
+
+@contextlib.contextmanager
+def serving(model: Served, log: Path, port: int = 0) -> Iterator[Endpoint]:
+    """A server of `model` for as long as the block runs; what it says goes to `log`. Raises
+    ServeError.
+    """
+    port = port or free_port()
+    kind = kind_here()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            _command(model, kind, port),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=_environment(model, kind),
+            start_new_session=True,
+            preexec_fn=functools.partial(end_with_parent, signal.SIGTERM),
+        )
+    try:
+        _wait(process, port, log)
+        yield Endpoint(f"http://127.0.0.1:{port}/v1", model.where, kind)
+        if process.poll() is not None:
+            raise ServeError(f"the server ended by itself with code {process.returncode}: {log}")
+    finally:
+        _stop(process)
+
+
+def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_MINUTES * 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            last = lines[-1].strip()[:200] if lines else "it said nothing"
+            code = process.returncode
+            raise ServeError(
+                f"the server ended with code {code} before it was ready: {last} ({log})"
+            )
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5),
+        ):
+            return
+        time.sleep(0.2)
+    raise ServeError(f"the server was not ready after {START_MINUTES} minutes: {log}")
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """End the whole process group: the server and the workers it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def given(
+    url: str, model: str, key_variable: str = "ENDPOINT_API_KEY", concurrency: int = 64
+) -> Endpoint:
+    """An endpoint that already runs, checked to be one and to know the model. Raises ServeError."""
+    url = url.rstrip("/").removesuffix("/v1") + "/v1"
+    key = os.environ.get(key_variable, "none")
+    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            known = [entry["id"] for entry in json.load(answer)["data"]]
+    except urllib.error.HTTPError as error:
+        if error.code < 500:
+            raise ServeError(
+                f"{url}/models: HTTP {error.code}; is it OpenAI-compatible, "
+                f"and is {key_variable} set?"
+            ) from None
+        known = [model]  # transformers serve fails here without a hub cache
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServeError(
+            f"{url}/models: {error}; give the address of an OpenAI-compatible server that runs"
+        ) from None
+    if model not in known:
+        raise ServeError(f"{url} serves no {model!r}; it has {', '.join(known[:10]) or 'no model'}")
+    return Endpoint(url, model, "given", concurrency, key_variable)

@@ -1,0 +1,169 @@
+"""Questions that are answered in code: a folder a problem, the block of a reply that is meant, and
+its run in the cage.
+
+A folder `code_<number>_<name>` holds prompt.md, hidden.py (the tests), reference.py and wrong_1.py,
+... (solutions that pass and that do not), and meta.yaml with the topic and the `entry`, the name
+that a solution must define. hidden.py imports from `harness`, beside the folders, and from
+`solution`, which stands for the code under test.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from common import sandbox
+from common.files import load_yaml, read_text, shown
+from common.sandbox import Outcome
+
+SECONDS = 10
+MEGABYTES = 512
+HARNESS = "harness"
+SOLUTION = "solution"
+_FENCE = re.compile(r"^(?P<indent>[ \t>*-]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^`\n]*)$")
+_BAD = re.compile(
+    r"\b(?:bad|wrong|incorrect|broken|buggy|naive|do(?:n't| not)|avoid|never|not this|anti-?pattern)\b",
+    re.IGNORECASE,
+)
+_PYTHON = re.compile(r"(?:|py(?:thon)?(?:[ -]?3(?:\.\d+)?)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A programming problem; see the module's text."""
+
+    id: str
+    topic: str
+    entry: str
+    prompt: str
+    tests: str  # the harness and the hidden tests, as one text
+    needs: tuple[str, ...]  # what the tests use of a solution
+    reference: str
+    wrong: tuple[str, ...]
+
+    @property
+    def expect(self) -> dict:
+        """What the scorer needs."""
+        return {"entry": self.entry, "tests": self.tests, "needs": list(self.needs)}
+
+
+def load(folder: Path) -> list[Program]:
+    """The problems of a folder, in the order of their names. Raises FileError."""
+    harness = read_text(folder / f"{HARNESS}.py")
+    return [_program(path.parent, harness) for path in sorted(folder.glob("code_*/meta.yaml"))]
+
+
+def _program(folder: Path, harness: str) -> Program:
+    meta = load_yaml(folder / "meta.yaml")
+    number = folder.name.split("_")[1]
+    hidden, needs = _without_imports(read_text(folder / "hidden.py"), shown(folder))
+    wrong = sorted(folder.glob("wrong_*.py"))
+    return Program(
+        id=f"code-{number}",
+        topic=meta["topic"],
+        entry=meta["entry"],
+        prompt=read_text(folder / "prompt.md").strip(),
+        tests=f"{harness}\n\n{hidden}",
+        needs=needs,
+        reference=read_text(folder / "reference.py"),
+        wrong=tuple(read_text(path) for path in wrong),
+    )
+
+
+def _without_imports(tests: str, where: str) -> tuple[str, tuple[str, ...]]:
+    """(the tests without their imports from the harness and the solution, the names imported from
+    the solution).
+    """
+    lines = tests.splitlines()
+    needs: list[str] = []
+    for node in ast.parse(tests, where).body:
+        if isinstance(node, ast.ImportFrom) and node.module in (HARNESS, SOLUTION):
+            if node.module == SOLUTION:
+                needs += [alias.name for alias in node.names]
+            for at in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[at] = ""
+    return "\n".join(lines) + "\n", tuple(needs)
+
+
+def score(answer: str, expect: dict) -> dict:
+    """Whether the code of an answer passes its tests. Raises NoSandbox where this machine grants no
+    cage.
+    """
+    block = code_block(answer, expect["entry"])
+    if block is None:
+        return {"correct": False, "why": "no Python code"}
+    outcome = run(block, expect["tests"], tuple(expect["needs"]))
+    return {"correct": outcome.ok, "why": outcome.reason[:200]}
+
+
+@lru_cache(maxsize=256)
+def run(solution: str, tests: str, needs: tuple[str, ...]) -> Outcome:
+    """Run tests on a solution; the helpers of the one do not hide those of the other."""
+    seen = f"{{name: globals()[name] for name in {list(needs)!r} if name in globals()}}"
+    program = f"{solution}\n\n\nexec({tests!r}, {{'__name__': 'hidden', **{seen}}})\n"
+    return sandbox.run(program, SECONDS, MEGABYTES)
+
+
+def code_block(text: str, entry: str) -> str | None:
+    """The last fenced Python block that defines `entry` and is not shown as a bad example.
+
+    Where none defines it, the only block there is. None where there is neither.
+    """
+    blocks = [block for block in _blocks(text) if block.code.strip()]
+    definition = re.compile(
+        rf"^(?:async +def|def|class) +{re.escape(entry)}\b|^{re.escape(entry)}\b *(?::[^=\n]+)?=",
+        re.MULTILINE,
+    )
+    defining = [block for block in blocks if definition.search(block.code)]
+    good = [block for block in defining if not block.is_bad]
+    for found in (good, defining):
+        if found:
+            return found[-1].code
+    return blocks[0].code if len(blocks) == 1 else None
+
+
+@dataclass(frozen=True)
+class _Block:
+    code: str
+    before: str  # the last line of text before the fence
+
+    @property
+    def is_bad(self) -> bool:
+        first = self.code.strip().partition("\n")[0]
+        return bool(_BAD.search(self.before) or (first.startswith("#") and _BAD.search(first)))
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    """The fenced Python blocks of a Markdown text, without their indent; an unclosed fence runs to the end."""
+    fence = ""
+    before = ""
+    lines: list[str] = []
+    python = False
+    for line in text.splitlines():
+        found = _FENCE.match(line)
+        if not fence and found:
+            fence = found["fence"]
+            lines = []
+            python = bool(_PYTHON.fullmatch(_language(found["language"])))
+        elif not fence:
+            before = line if line.strip() else before
+        elif found and not found["language"].strip() and found["fence"].startswith(fence):
+            if python:
+                yield _Block(textwrap.dedent("\n".join(lines)), before)
+            fence = ""
+            before = ""
+        else:
+            lines.append(line)
+    if fence and python:
+        yield _Block(textwrap.dedent("\n".join(lines)), before)
+
+
+def _language(info: str) -> str:
+    """The language of a fence's info string: ` Python title="a.py"` and `{.python}` are python."""
+    words = info.strip().strip("{}. ").split()
+    return words[0].strip(".,:") if words and "=" not in words[0] else ""

@@ -1,0 +1,34 @@
+"""A question of a suite, and what may be wrong with where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import AetherError
+
+
+class Absent(Exception):
+    """The data of a suite is not there; the text says what is missing and how to get it."""
+
+
+class SuiteError(AetherError):
+    """A question file that is there and wrong."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Args:
+        turns: Texts; user and assistant alternate, the user begins and ends.
+        expect: What its scorer needs.
+        images: Shown before the last turn.
+        stratum: What a sample is stratified by.
+    """
+
+    id: str
+    turns: tuple[str, ...]
+    expect: dict = field(default_factory=dict)
+    images: tuple[Path, ...] = ()
+    stratum: str = ""

@@ -1,0 +1,200 @@
+"""The way of an evaluation: which models, which questions, their answers, the result."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import sandbox
+from common.bases import weights_hash
+from common.files import ROOT, load_json, shown
+from common.processes import git_state
+from common.recipes import Recipe, RecipeError
+from common.servers import Endpoint, Served, base_of, given, kind_here, merged_of, serving
+from evaluation import gates, judge, results, scorers, suites
+from evaluation.ask import Cell, Measured, Replies, ask, key_of
+from evaluation.question import Absent, SuiteError
+
+KEPT = Endpoint("http://127.0.0.1:9/v1", "kept", "given")  # asked for nothing: every reply is kept
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for; see the command line's help."""
+
+    recipe: str
+    suites: tuple[str, ...]
+    limit: int | None = None
+    base: str | None = None
+    hub_dir: Path | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    base_model: str | None = None
+    judge: str | None = None
+    judge_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of the two models.
+
+    Args:
+        kind: vllm | cuda | cpu | given.
+        name: As the result shows it.
+        identity: What identifies its weights.
+        endpoint: Where it already runs, or None.
+        served: What to start a server of, or None.
+    """
+
+    kind: str
+    name: str
+    identity: str
+    endpoint: Endpoint | None = None
+    served: Served | None = None
+
+
+def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict]:
+    """Ask and score. Returns (the result, the manifest of the recipe's dataset). Raises
+    AetherError.
+    """
+    settings = scorers.settings()
+    run = training_run(recipe)
+    dataset = ROOT / recipe.data["rows"]["path"]
+    models = {which: model_of(which, recipe, options) for which in results.WHICH}
+    small = any(model.kind == "cpu" for model in models.values())
+    cells, skipped = prepare(options, dataset, small)
+    sampling = {"temperature": settings["temperature"], "seed": settings["seed"]}
+    measured = {
+        which: answers(which, cells, model, sampling, folder) for which, model in models.items()
+    }
+    judged = judge.judge(cells, measured, options, folder) if options.judge else None
+    asked_all = not options.limit and options.suites == tuple(settings["suites"])
+    result = {
+        "recipe": recipe.id,
+        "recipe_sha256": recipe.sha256,
+        "data_sha256": run["identity"]["data_sha256"],
+        "trained_commit": run["commit"],
+        **git_state(),
+        "limit": options.limit,
+        "complete": asked_all and all(suite["optional"] for suite in skipped.values()),
+        "models": {
+            which: {"name": model.name, "identity": model.identity}
+            for which, model in models.items()
+        },
+        "sampling": sampling,
+        "judge": judged,
+        "suites": results.assemble(cells, measured, settings),
+        "skipped": skipped,
+    }
+    wanted = gates.load(ROOT / "evaluation" / "gates.yaml", {*options.suites, gates.REPLIES})
+    result["gates"] = gates.judge(wanted, result)
+    manifest = dataset / "manifest.json"
+    return result, load_json(manifest) if manifest.exists() else {}
+
+
+def training_run(recipe: Recipe) -> dict:
+    """run.json of the finished training.
+
+    Raises RecipeError where there is none, or where the recipe has changed since.
+    """
+    path = recipe.output / "run.json"
+    if not path.exists():
+        raise RecipeError(
+            f"{shown(path)}: {recipe.id} is not trained here; run make train RECIPE={recipe.id}"
+        )
+    run = load_json(path)
+    if run["identity"]["recipe_sha256"] != recipe.sha256:
+        raise RecipeError(f"{shown(recipe.path)} has changed since {shown(path)}; train it again")
+    return run
+
+
+def model_of(which: str, recipe: Recipe, options: Options) -> Model:
+    """Where a model is, or how to serve it. `which`: base | tuned. Raises AetherError."""
+    id_ = options.base_model if which == "base" else options.model
+    if options.endpoint and id_:
+        concurrency = scorers.settings()["concurrency"]["given"]
+        endpoint = given(options.endpoint, id_, concurrency=concurrency)
+        return Model("given", f"{id_} at an endpoint", f"endpoint {id_}", endpoint=endpoint)
+    resolve = base_of if which == "base" else merged_of
+    served = resolve(recipe, options.base)
+    if served.revision:
+        identity = f"{served.where}@{served.revision}"
+    else:
+        identity = weights_hash(Path(served.where))
+    return Model(kind_here(), served.name, identity, served=served)
+
+
+def prepare(options: Options, dataset: Path, small: bool) -> tuple[list[Cell], dict]:
+    """(what to ask, {suite that is skipped: why}).
+
+    Args:
+        options: Which suites, how many questions.
+        dataset: The recipe's built dataset.
+        small: Whether a CPU serves: replies get its budget.
+
+    Raises SuiteError where nothing is left to ask.
+    """
+    cells: list[Cell] = []
+    skipped = {}
+    for name in options.suites:
+        suite = scorers.settings()["suites"][name]
+        try:
+            _can_be_scored(suite["score"], options)
+            found = suites.questions(suite, dataset, options.hub_dir, options.limit)
+        except Absent as absent:
+            optional = bool(suite.get("optional")) or suite["score"] == "design"
+            skipped[name] = {"why": str(absent), "optional": optional}
+            continue
+        cells += _cells(name, suite, tuple(found), small)
+    if not cells:
+        reasons = "; ".join(f"{name}: {about['why']}" for name, about in skipped.items())
+        raise SuiteError(f"nothing to ask: {reasons}")
+    return cells, skipped
+
+
+def _can_be_scored(kind: str, options: Options) -> None:
+    """Raise Absent where what scores a kind of suite is not here."""
+    if kind == "design" and not options.judge:
+        raise Absent("not judged: no judge was given")
+    if kind == "code" and sandbox.missing():
+        raise Absent(f"no sandbox on this machine: {sandbox.missing()}")
+
+
+def _cells(name: str, suite: dict, questions: tuple, small: bool) -> list[Cell]:
+    settings = scorers.settings()
+    budget = suite["max_tokens"]
+    if small:
+        budget = min(budget, settings["cpu_max_tokens"])
+    path = ROOT / suite.get("persona", settings["persona"])
+    systems = {"persona": path.read_text(encoding="utf-8").strip(), "none": None}
+    return [
+        Cell(name, prompt, suite["score"], questions, systems[prompt], suite.get("ask", ""), budget)
+        for prompt in suite["prompts"]
+    ]
+
+
+def answers(
+    which: str, cells: list[Cell], model: Model, sampling: dict, folder: Path
+) -> dict[tuple[str, str], Measured]:
+    """What `ask` gives; a server is started only when a reply is missing."""
+    replies = Replies(folder / "replies" / f"{which}.jsonl")
+    logs = folder / "logs" / which
+
+    def asked(endpoint: Endpoint) -> dict[tuple[str, str], Measured]:
+        return ask(cells, endpoint, model.identity, sampling, replies, logs, which)
+
+    if model.endpoint is not None:
+        return asked(model.endpoint)
+    keys = [
+        key_of(cell, question, model.identity, sampling)
+        for cell in cells
+        for question in cell.questions
+    ]
+    if all(key in replies.found for key in keys):
+        return asked(KEPT)
+    assert model.served is not None
+    print(f"{which}: starting a server of {model.name} ({model.kind})", file=sys.stderr, flush=True)
+    with serving(model.served, folder / "logs" / f"{which}-server.log") as endpoint:
+        many = scorers.settings()["concurrency"][model.kind]
+        return asked(Endpoint(endpoint.url, endpoint.model, endpoint.kind, many))

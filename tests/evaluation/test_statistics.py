@@ -1,0 +1,119 @@
+"""Intervals and comparisons: values computed by hand, coverage simulated."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation import gates, results, statistics
+
+
+def test_intervals_of_shares_against_values_computed_by_hand():
+    assert statistics.wilson(5, 10) == [0.2366, 0.7634]
+    assert statistics.wilson(0, 10) == [0.0, 0.2775]
+    assert statistics.mcnemar(5, 1) == round(2 * (1 + 6) / 64, 4)
+    assert statistics.mcnemar(0, 0) == 1.0
+    assert statistics.mcnemar(8, 0) == 0.0078
+    found = statistics.paired_rates([False] * 8 + [True] * 2, [True] * 6 + [False] * 3 + [True])
+    assert (found["base"]["hits"], found["tuned"]["hits"]) == (2, 7)
+    assert (found["gained"], found["lost"]) == (6, 1)
+    up, down = 7 / 12, 2 / 12
+    half = 1.959964 * math.sqrt((up + down - (up - down) ** 2) / 12)
+    assert found["interval"] == [round(up - down - half, 4), round(up - down + half, 4)]
+    assert found["difference"] == 0.5
+
+
+def test_the_interval_of_a_mean_is_student_s():
+    values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0, 1.0, 9.0]  # mean 5, sum of squares 64
+    found = statistics.paired_means([0.0] * 10, values)
+    spread = math.sqrt(64 / 9)
+    half = 2.262157 * spread / math.sqrt(10)  # t of 9 degrees of freedom, from a table
+    assert found["difference"] == 5.0
+    assert found["interval"] == pytest.approx([5 - half, 5 + half], abs=1e-3)
+    assert found["tuned"]["interval"] == found["interval"]
+    assert found["effect"] == round(5 / spread, 4)
+    assert found["base"]["interval"] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, statistics.FEWEST - 1])
+def test_too_few_pairs_have_no_interval(n):
+    found = statistics.paired_means([1.0] * n, [2.0] * n)
+    assert found["n"] == n
+    assert found["difference"] == 1.0
+    assert found["interval"] is None
+    assert found["effect"] is None
+
+
+def test_no_pairs_are_no_measurement():
+    assert statistics.paired_means([], []) == {"kind": "mean", "n": 0}
+
+
+@pytest.mark.parametrize("step", [0.1, 1.0, 1e6])
+def test_constant_differences_have_no_effect_size(step):
+    base = [0.1 * n for n in range(20)]
+    found = statistics.paired_means(base, [value + step for value in base])
+    assert found["effect"] is None
+    assert found["difference"] == pytest.approx(step)
+    low, high = found["interval"]
+    assert high - low < 1e-3
+
+
+DRAWS = {  # values of one model, the mean they are drawn around
+    "normal": (lambda rng, n: rng.normal(3, 2, n), 3.0),
+    "counts of words": (lambda rng, n: rng.poisson(60, n).astype(float), 60.0),
+    "shares of five points": (lambda rng, n: rng.binomial(5, 0.7, n) / 5, 0.7),
+    "lengths with a tail": (
+        lambda rng, n: rng.lognormal(5, 0.8, n) - rng.lognormal(5.2, 0.8, n),
+        math.exp(5.32) - math.exp(5.52),
+    ),
+}
+
+
+@pytest.mark.parametrize("n", [10, 12, 40])
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_interval_of_a_mean_covers_what_it_says(name, n):
+    draw, true = DRAWS[name]
+    rng = np.random.default_rng(n)
+    runs = 1000
+    intervals = [statistics.t_interval(draw(rng, n)) for _ in range(runs)]
+    hits = sum(low <= true <= high for low, high in intervals)
+    assert hits / runs > 0.93
+
+
+@pytest.mark.parametrize("n", [10, 40])
+@pytest.mark.parametrize(("base", "tuned"), [(0.5, 0.5), (0.9, 0.95), (0.2, 0.6)])
+def test_the_intervals_of_shares_cover_what_they_say(base, tuned, n):
+    rng = np.random.default_rng(n)
+    runs = 1000
+    hits = alone = 0
+    for _ in range(runs):
+        found = statistics.paired_rates(list(rng.random(n) < base), list(rng.random(n) < tuned))
+        hits += found["interval"][0] <= tuned - base <= found["interval"][1]
+        low, high = found["base"]["interval"]
+        alone += low <= base <= high
+    assert hits / runs > 0.93
+    assert alone / runs > 0.92
+
+
+def test_different_questions_on_the_two_sides_are_an_error():
+    side = {"a": {"status": "complete", "well_formed": True, "correct": True}}
+    other = {"b": side["a"]}
+    with pytest.raises(results.ResultError, match="different questions: a and 1 more"):
+        results.compare("number", side, other)
+    with pytest.raises(results.ResultError, match="different questions: b and 0 more"):
+        results.compare("number", side, side | other)
+
+
+def test_a_gate_of_at_least_nothing_without_replies_has_no_data():
+    wanted = [{"name": "a", "of": "replies/truncated", "at_most": 0.05, "least": 0}]
+    (gate,) = gates.judge(wanted, {"suites": {}, "skipped": {}})
+    assert gate["verdict"] == gates.NO_DATA
+
+
+def test_a_gate_on_too_few_for_an_interval_has_no_data():
+    about = statistics.paired_means([1.0] * 5, [2.0] * 5)
+    cell = {"asked": 5, "replies": {}, "measurements": {"points": about}}
+    result = {"suites": {"async_design": {"prompts": {"persona": cell}}}, "skipped": {}}
+    wanted = [{"name": "a", "of": "async_design/persona/points", "more_by": 0.1, "least": 1}]
+    (gate,) = gates.judge(wanted, result)
+    assert gate["verdict"] == gates.NO_DATA

@@ -1,0 +1,4 @@
+async def merge(*sources):
+    for source in sources:
+        async for item in source:
+            yield item

@@ -1,0 +1,3 @@
+async def from_thread(make, capacity):
+    for item in make():
+        yield item

@@ -1,0 +1,8 @@
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+
+
+@asynccontextmanager
+async def open_all(managers):
+    async with AsyncExitStack() as stack:
+        yield await asyncio.gather(*(stack.enter_async_context(manager) for manager in managers))

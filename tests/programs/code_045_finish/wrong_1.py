@@ -1,0 +1,5 @@
+import asyncio
+
+
+async def finish(coroutine):
+    return await asyncio.shield(coroutine)
