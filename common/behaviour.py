@@ -41,8 +41,8 @@ _SOLVED = re.compile(
     re.IGNORECASE,
 )
 _FILLERS = """hmm hm mmm well ok okay right yes no yeah sure ah oh aha alright so now good great
-nice interesting fair enough point question i see let me think us let's wait maybe perhaps indeed actually
-about it this that is a"""
+nice interesting fair enough point question i see let me think us let's wait maybe perhaps indeed
+actually about it this that is a"""
 _ROUTE = re.compile(r"[*_`]*route[*_`]*:[*_`\s]*(?P<member>[\w.-]*[\w-])[*_`]*\.?", re.IGNORECASE)
 
 

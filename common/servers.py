@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import hub
+from common.bases import base_of
 from common.errors import AetherError
 from common.facts import SPECIAL_TOKENS
 from common.files import ROOT
@@ -111,17 +111,12 @@ def merged_of(recipe: Recipe, base: str | None = None, root: Path = ROOT) -> Ser
     return Served(str(folder))
 
 
-def base_of(recipe: Recipe, override: str | None) -> Served:
+def served_base(recipe: Recipe, override: str | None) -> Served:
     """The base of a recipe, or the folder `override` in its place. Raises RecipeError."""
-    base = override or str(recipe.data["base_model"])
-    if (ROOT / base / "config.json").exists():
-        return Served(str(ROOT / base))
-    revision = hub.revision_of(base)
-    local = override or base.startswith("outputs/")
-    if local or not revision:
-        hint = "" if local else "; run make pin once, or give BASE=<local folder>"
-        raise RecipeError(f"base model {base}: no such folder with a config.json{hint}")
-    return Served(base, revision)
+    base = base_of(recipe, override)
+    if base.missing:
+        raise RecipeError(base.missing)
+    return Served(str(base.folder or base.name), base.revision)
 
 
 def kind_here() -> str:

@@ -27,7 +27,8 @@ HARNESS = "harness"
 SOLUTION = "solution"
 _FENCE = re.compile(r"^(?P<indent>[ \t>*-]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^`\n]*)$")
 _BAD = re.compile(
-    r"\b(?:bad|wrong|incorrect|broken|buggy|naive|do(?:n't| not)|avoid|never|not this|anti-?pattern)\b",
+    r"\b(?:bad|wrong|incorrect|broken|buggy|naive|do(?:n't| not)|avoid|never|not this"
+    r"|anti-?pattern)\b",
     re.IGNORECASE,
 )
 _PYTHON = re.compile(r"(?:|py(?:thon)?(?:[ -]?3(?:\.\d+)?)?)", re.IGNORECASE)
@@ -139,7 +140,9 @@ class _Block:
 
 
 def _blocks(text: str) -> Iterator[_Block]:
-    """The fenced Python blocks of a Markdown text, without their indent; an unclosed fence runs to the end."""
+    """The fenced Python blocks of a Markdown text, without their indent; an unclosed fence runs to
+    the end.
+    """
     fence = ""
     before = ""
     lines: list[str] = []

@@ -6,12 +6,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import sandbox
-from common.bases import weights_hash
-from common.files import ROOT, load_json, shown
+from common import runs, sandbox
+from common.bases import base_of, model_hash
+from common.files import ROOT, load_json
 from common.processes import git_state
-from common.recipes import Recipe, RecipeError
-from common.servers import Endpoint, Served, base_of, given, kind_here, merged_of, serving
+from common.recipes import Recipe
+from common.servers import Endpoint, Served, given, kind_here, merged_of, served_base, serving
 from evaluation import gates, judge, results, scorers, suites
 from evaluation.ask import Cell, Measured, Replies, ask, key_of
 from evaluation.question import Absent, SuiteError
@@ -59,7 +59,7 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     AetherError.
     """
     settings = scorers.settings()
-    run = training_run(recipe)
+    record = training_run(recipe, options)
     dataset = ROOT / recipe.data["rows"]["path"]
     models = {which: model_of(which, recipe, options) for which in results.WHICH}
     small = any(model.kind == "cpu" for model in models.values())
@@ -73,8 +73,8 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     result = {
         "recipe": recipe.id,
         "recipe_sha256": recipe.sha256,
-        "data_sha256": run["identity"]["data_sha256"],
-        "trained_commit": run["commit"],
+        "data_sha256": record["identity"]["data_sha256"],
+        "trained_commit": runs.current(record)["commit"],
         **git_state(),
         "limit": options.limit,
         "complete": asked_all and all(suite["optional"] for suite in skipped.values()),
@@ -93,20 +93,16 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     return result, load_json(manifest) if manifest.exists() else {}
 
 
-def training_run(recipe: Recipe) -> dict:
+def training_run(recipe: Recipe, options: Options) -> dict:
     """run.json of the finished training.
 
-    Raises RecipeError where there is none, or where the recipe has changed since.
+    Raises RunError where there is none, or where it was trained from another recipe, other data or,
+    where the base is a folder here, another base.
     """
-    path = recipe.output / "run.json"
-    if not path.exists():
-        raise RecipeError(
-            f"{shown(path)}: {recipe.id} is not trained here; run make train RECIPE={recipe.id}"
-        )
-    run = load_json(path)
-    if run["identity"]["recipe_sha256"] != recipe.sha256:
-        raise RecipeError(f"{shown(recipe.path)} has changed since {shown(path)}; train it again")
-    return run
+    record = runs.finished(recipe)
+    base = None if options.base_model else base_of(recipe, options.base)
+    runs.require_same(recipe, record, base if base and base.folder else None)
+    return record
 
 
 def model_of(which: str, recipe: Recipe, options: Options) -> Model:
@@ -116,12 +112,12 @@ def model_of(which: str, recipe: Recipe, options: Options) -> Model:
         concurrency = scorers.settings()["concurrency"]["given"]
         endpoint = given(options.endpoint, id_, concurrency=concurrency)
         return Model("given", f"{id_} at an endpoint", f"endpoint {id_}", endpoint=endpoint)
-    resolve = base_of if which == "base" else merged_of
+    resolve = served_base if which == "base" else merged_of
     served = resolve(recipe, options.base)
     if served.revision:
         identity = f"{served.where}@{served.revision}"
     else:
-        identity = weights_hash(Path(served.where))
+        identity = model_hash(Path(served.where))
     return Model(kind_here(), served.name, identity, served=served)
 
 

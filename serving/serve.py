@@ -13,7 +13,7 @@ import sys
 from common.errors import command
 from common.files import shown
 from common.recipes import find
-from common.servers import Endpoint, base_of, merged_of, serving
+from common.servers import Endpoint, merged_of, served_base, serving
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     recipe = find(options.recipe)
-    model = base_of(recipe, None) if options.base else merged_of(recipe)
+    model = served_base(recipe, None) if options.base else merged_of(recipe)
     log = recipe.output / "serve.log"
     with serving(model, log, options.port) as endpoint:
         print(f"{recipe.id} at {endpoint.url} ({endpoint.kind}); its log is {shown(log)}")

@@ -25,8 +25,9 @@ def is_value(answer: dict, text: str) -> bool:
     """Whether a final answer states the value of `answer`, a row's checkable answer.
 
     Args:
-        answer: `kind` (number | choice | text | latex), `value`, for a number `tolerance` (relative)
-            and `unit`; where a choice is one of several, `choices`, or a `derivation` with them.
+        answer: `kind` (number | choice | text | latex), `value`; for a number its relative
+            `tolerance` and its `unit`; where a choice is one of several, `choices`, or a
+            `derivation` (JSON) that holds them.
         text: the final answer, without its reasoning.
     """
     if answer["kind"] == "number":

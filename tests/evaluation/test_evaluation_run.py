@@ -106,7 +106,12 @@ def tree(tmp_path_factory):
         "".join(json.dumps(record) + "\n" for record in gsm)
     )
     run = {
-        "identity": {"recipe_sha256": find("tiny").sha256, "data_sha256": "d" * 64},
+        "status": "finished",
+        "identity": {
+            "recipe": "tiny/v1",
+            "recipe_sha256": find("tiny").sha256,
+            "data_sha256": "d" * 64,
+        },
         "commit": "c" * 40,
     }
     (tree / "outputs" / "tiny" / "v1").mkdir(parents=True)
