@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from preprocess import benchmarks, mix, sources
 from preprocess.benchmarks import Benchmark
 from preprocess.candidates import draw
 from preprocess.rows import Conversation
-from preprocess.source import Context, Generated, MixError
+from preprocess.source import Context, Generated, MixError, Source
 from preprocess.teacher.settings import Call
 
 
@@ -35,16 +36,17 @@ def problems(folder: Path, kind: str, count: int, seed: int, hub: Path | None) -
     known = sources.kinds()
     if kind not in known:
         raise MixError(f"problems: {kind!r} is no source; one of {', '.join(sorted(known))}")
-    settings = {"kind": kind, "category": f"teacher-{kind}", "system": ""}
+    kind_of = known[kind]
+    settings: dict[str, Any] = {"kind": kind, "category": f"teacher-{kind}", "system": ""}
     made: Iterable[Conversation]
-    if issubclass(known[kind], Generated):
-        config = known[kind](**settings, count=count)
+    if issubclass(kind_of, Generated):
+        config: Source = kind_of(**settings, count=count)
         context = Context(seed, folder, hub, False, Benchmark().contaminated)
-        made = sources.found()[known[kind]].conversations(config, context)
+        made = sources.found()[kind_of].conversations(config, context)
     else:
-        config = known[kind](**settings)
+        config = kind_of(**settings)
         context = Context(seed, folder, hub, False, benchmark(folder, hub).contaminated)
-        read = sources.found()[known[kind]].conversations(config, context)
+        read = sources.found()[kind_of].conversations(config, context)
         whole = [talk for talk in read if isinstance(talk, Conversation)]
         made = sorted(whole, key=lambda talk: draw(seed, talk.id))[:count]
     for talk in made:

@@ -87,8 +87,10 @@ class Writer:
         endpoint = self.teaching.endpoints["base" if job.replay else "teacher"]
         system = job.system if job.replay else self.system
         look = partial(prove, job, body, self.gates, system, endpoint)
-        # To run Python takes seconds, all else less than to hand it to another thread or process.
-        verdict = await asyncio.to_thread(look) if "```py" in body else look()
+        # To run Python or to compare formulas takes seconds, all else less than another thread does.
+        formula = job.check is not None and job.check["kind"] == "latex"
+        slow = formula or "```py" in body
+        verdict = await asyncio.to_thread(look) if slow else look()
         reason = verdict.reason or self._twin(job, verdict)
         scores = ""
         if reason is None and not job.replay and JUDGE in self.clients:

@@ -422,6 +422,11 @@ ASKED = (SeedTurn(user="What is it?"),)
             solved("\\boxed{\\frac{1}{3}}", "\\frac{1}{2}"),
             "wrong answer",
         ),
+        (job(given=ASKED, check=HALF), solved("It is a half.", "\\frac{1}{2}"), "wrong answer"),
+        (job(given=ASKED, check=HALF), solved("\\boxed{\\frac{1}{2}}", "2"), "wrong answer"),
+        (job(given=ASKED, check=NUMBER), solved("42 km are left: 7 by 6.", "42 km"), None),
+        (job(given=ASKED, check=NUMBER), solved("Not 42.\n\nAnswer: 41", "42"), "wrong answer"),
+        (job(given=ASKED, check=NUMBER), solved("It is 42.", "42 or 43"), "wrong answer"),
         (job(), body(answer="Run it:\n\n```python\nassert sum([1, 2]) == 3\n```"), None),
         (
             job(),
