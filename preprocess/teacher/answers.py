@@ -9,8 +9,8 @@ from preprocess import gates
 def ends_at(check: dict, answer: str, claim: str | None) -> bool:
     """Whether a final answer and what its writer claims are the known value.
 
-    A claim is read as a result. The answer must state the value where it marks a result, and may say
-    it in plain prose where it marks none; without a claim, and for a formula, it must state it.
+    A claim is read as a result. The answer must state the value where it marks a result, and may
+    say it in plain prose where it marks none; without a claim, and for a formula, it must state it.
 
     Args:
         check: A row's checkable answer (see common.answers.is_value).

@@ -87,7 +87,7 @@ class Writer:
         endpoint = self.teaching.endpoints["base" if job.replay else "teacher"]
         system = job.system if job.replay else self.system
         look = partial(prove, job, body, self.gates, system, endpoint)
-        # To run Python or to compare formulas takes seconds, all else less than another thread does.
+        # To run Python or to compare formulas takes seconds, all else less than a thread does.
         formula = job.check is not None and job.check["kind"] == "latex"
         slow = formula or "```py" in body
         verdict = await asyncio.to_thread(look) if slow else look()
