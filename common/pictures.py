@@ -1,0 +1,106 @@
+"""The one decoder for pictures from outside: importers and evaluation see the same pixels.
+
+The orientation that a camera wrote beside the pixels is applied, what is transparent lies on
+white, 16 bits are scaled to 8, and the picture is RGB before it is resized.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from common.errors import AetherError
+from common.facts import LONGEST_EDGE, MAX_PIXELS
+
+Image.init()  # knows every format by its name only then
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# Eight bits a channel, which PIL turns into RGB as they are. What is 16 bits is scaled before.
+_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, OverflowError)
+
+
+class PictureError(AetherError):
+    """A picture that cannot be used; the text says what is wrong with it and what to do."""
+
+
+def decode(source: Path | bytes, longest_edge: int | None = LONGEST_EDGE) -> Image.Image:
+    """A picture from outside as upright RGB on white, scaled down to `longest_edge` pixels.
+
+    Args:
+        source: A file, or what it holds.
+        longest_edge: None leaves the size as it is.
+
+    Raises:
+        PictureError: It is damaged, animated, no picture of the known formats, or too large.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, "r", FORMATS) as picture:
+            _check(picture)
+            upright = ImageOps.exif_transpose(_eight_bits(picture))
+            decoded = _on_white(upright)
+            if longest_edge is not None:
+                decoded.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS)
+            return decoded
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise PictureError(
+            f"too many pixels, at most {MAX_PIXELS:,} are read; scale it down"
+        ) from None
+    except UnidentifiedImageError:
+        raise PictureError(
+            "no picture that is known; give a whole PNG, JPEG or WebP file"
+        ) from None
+    except _DAMAGED as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{problem}; give a whole PNG, JPEG or WebP file") from None
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as a PNG file without metadata."""
+    file = io.BytesIO()
+    Image.frombytes(picture.mode, picture.size, picture.tobytes()).save(
+        file, "PNG", compress_level=4
+    )
+    return file.getvalue()
+
+
+def _check(picture: Image.Image) -> None:
+    """Raise PictureError for what is too large, animated, or of a kind that is not known."""
+    if picture.width * picture.height > MAX_PIXELS:
+        limit = f"at most {MAX_PIXELS:,} are read; scale it down"
+        raise PictureError(f"{picture.width}x{picture.height} pixels, {limit}")
+    # A phone's MPO file holds its picture first and what belongs to it after.
+    if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+        raise PictureError("several pictures in one file; give one")
+    if picture.mode not in (*_MODES, *_DEEP):
+        raise PictureError(f"pixels of kind {picture.mode}; save it with 8 bits a channel")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The picture with 8 bits a channel; 65535 becomes 255."""
+    if picture.mode not in _DEEP:
+        return picture
+    exif = picture.getexif()
+    deep = picture.convert("I")
+    low, high = deep.getextrema()
+    if low < 0 or high > 65535:
+        raise PictureError("more than 16 bits a channel; save it with 8 bits a channel")
+    scaled = deep.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    scaled.info["exif"] = exif.tobytes()
+    return scaled
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """The picture as RGB, white where it is transparent."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    coloured = picture.convert("RGBA")
+    ground = Image.new("RGBA", coloured.size, "white")
+    return Image.alpha_composite(ground, coloured).convert("RGB")
