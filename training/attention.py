@@ -1,11 +1,13 @@
 """Attention in which the rows of a bin, and the images of a call, each see only themselves.
 
-Stock sdpa tells packed rows apart by a dense mask of (tokens x tokens) and computes what it masks. Here every
-sequence attends by itself: in one call of PyTorch's varlen kernel on a GPU, one after the other on a CPU.
+Stock sdpa tells packed rows apart by a dense mask of (tokens x tokens) and computes what it masks.
+Here every sequence attends by itself: in one call of PyTorch's varlen kernel on a GPU, one after
+the other on a CPU.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from dataclasses import dataclass
 
@@ -16,6 +18,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 stock_attention = ALL_ATTENTION_FUNCTIONS["sdpa"]
 stock_mask = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+# Fewer key than query heads: torch 2.11 takes them as they are, later ones want to be told.
+ASKS_FOR_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,9 @@ class Bounds:
 
 
 def image_bounds(patches: list[int], tensor: torch.Tensor) -> Bounds:
-    """Pixtral's `generate_block_attention_mask`: the number of patches of each image, in the place of a dense mask."""
+    """Pixtral's `generate_block_attention_mask`: the number of patches of each image, in the place
+    of a dense mask.
+    """
     edges = [0, *itertools.accumulate(patches)]
     return Bounds(torch.tensor(edges, dtype=torch.int32, device=tensor.device), max(patches))
 
@@ -44,7 +50,9 @@ def row_bounds(position_ids: torch.Tensor) -> Bounds:
 
 
 def window_mask(queries: int, keys: int, window: int, device: torch.device) -> torch.Tensor:
-    """Bool of shape (queries, keys): each query sees the `window` keys that end with its own; the last query is the last key."""
+    """Bool of shape (queries, keys): each query sees the `window` keys that end with its own; the
+    last query is the last key.
+    """
     query_positions = torch.arange(keys - queries, keys, device=device)[:, None]
     key_positions = torch.arange(keys, device=device)[None, :]
     distance = query_positions - key_positions
@@ -62,17 +70,17 @@ def attention(
     rows: Bounds | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """The "sdpa" attention function: what was joined into one sequence stays apart; all else goes the stock way.
+    """The "sdpa" attention function: what was joined into one sequence stays apart; all else goes
+    the stock way.
 
-    query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens, heads, head_dim).
-    `rows` are a bin's bounds, found in its position_ids where a caller did not do that once for all layers; the
-    images of a call come as bounds in the place of their mask. A sliding window of W lets a token see itself and the
-    W - 1 before it.
+    query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens,
+    heads, head_dim). `rows` are a bin's bounds, found in its position_ids where a caller did not do
+    that once for all layers; the images of a call come as bounds in the place of their mask. A
+    sliding window of W lets a token see itself and the W - 1 before it.
     """
     bounds = attention_mask if isinstance(attention_mask, Bounds) else rows
-    if bounds is None and attention_mask is None and position_ids is not None:
-        if position_ids.shape == (1, key.shape[2]) == query.shape[::2]:
-            bounds = row_bounds(position_ids)
+    if bounds is None and attention_mask is None and _is_bin(query, key, position_ids):
+        bounds = row_bounds(position_ids)
     if bounds is None:
         if attention_mask is None and sliding_window is not None:
             attention_mask = window_mask(query.shape[2], key.shape[2], sliding_window, query.device)
@@ -93,10 +101,22 @@ def attention(
     return torch.cat(parts, dim=1), None
 
 
+def _is_bin(query, key, position_ids: torch.Tensor | None) -> bool:
+    """Whether every token of one sequence is at hand, each with its position: no cache, no second
+    sequence.
+    """
+    if position_ids is None:
+        return False
+    return position_ids.shape == (1, key.shape[2]) == query.shape[::2]
+
+
 def _varlen(module, query, key, value, bounds: Bounds, sliding_window: int | None) -> torch.Tensor:
-    """All sequences in one call of the kernel. Shapes as in `attention`; keys and values are not repeated."""
+    """All sequences in one call of the kernel. Shapes as in `attention`; keys and values are not
+    repeated.
+    """
     before = -1 if sliding_window is None else sliding_window - 1
     window = (before, 0) if module.is_causal else (-1, -1)
+    grouped = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
     attended = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
@@ -106,13 +126,15 @@ def _varlen(module, query, key, value, bounds: Bounds, sliding_window: int | Non
         bounds.longest,
         bounds.longest,
         window_size=window,
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
     return attended[None]
 
 
 def mask(*args, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor | None:
-    """The "sdpa" mask function: none where none is asked for, so that bins get no dense one; padded batches as ever."""
+    """The "sdpa" mask function: none where none is asked for, so that bins get no dense one; padded
+    batches as ever.
+    """
     if attention_mask is None:
         return None
     return stock_mask(*args, attention_mask=attention_mask, **kwargs)

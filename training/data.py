@@ -1,9 +1,10 @@
 """Bins of rows, and the batches that the Trainer makes of them.
 
-A dataset's items are bins: lists of rows that together have at most `sequence_len` tokens, images included. So
-shuffling, resuming, gradient accumulation and data-parallel sharding stay the Trainer's own. A bin goes through the
-model as one sequence without an attention mask, its position_ids restarting at 0 for each row: attention then keeps
-the rows apart, and no token is padding.
+A dataset's items are bins: lists of rows that together have at most `sequence_len` tokens, images
+included. So shuffling, resuming, gradient accumulation and data-parallel sharding stay the
+Trainer's own. A bin goes through the model as one sequence without an attention mask, its
+position_ids restarting at 0 for each row: attention then keeps the rows apart, and no token is
+padding.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ from common import rows
 from training.index import Index
 from training.render import Renderer
 
-WINDOW = 4096  # rows among which a bin is filled: wide enough to leave no gaps, narrow enough to stay random
+# Rows among which a bin is filled: wide enough to leave no gaps, narrow enough to stay random.
+WINDOW = 4096
 
 
 def plan(
     lengths: np.ndarray, capacity: int, seed: int, epoch: int, multiple: int = 1, at_least: int = 0
 ) -> list[list[int]]:
-    """Bins of positions in `lengths`, each with at most `capacity` tokens, in an order drawn from (seed, epoch).
+    """Bins of positions in `lengths`, each with at most `capacity` tokens, in an order drawn from
+    (seed, epoch).
 
-    Best fit, decreasing, within windows of WINDOW shuffled rows. The number of bins is a multiple of `multiple` (ranks
-    times micro-batch) and not under `at_least`; it is raised to that by splitting the fullest bins, so that no rank
-    repeats a row. Raises ValueError when there are fewer rows than `multiple`.
+    Best fit, decreasing, within windows of WINDOW shuffled rows. The number of bins is a multiple
+    of `multiple` (ranks times micro-batch) and not under `at_least`; it is raised to that by
+    splitting the fullest bins, so that no rank repeats a row. Raises ValueError when there are
+    fewer rows than `multiple`.
     """
     fewest = max(multiple, at_least, 1)
     if len(lengths) < fewest:
@@ -74,10 +78,11 @@ def _best_fit(order: list[int], lengths: np.ndarray, capacity: int) -> list[list
 
 
 class Bins(Dataset):
-    """A dataset of bins. Item i is the list of encoded rows of bin i, their images decoded, of the epoch set last.
+    """A dataset of bins. Item i is the list of encoded rows of bin i, their images decoded, of the
+    epoch set last.
 
-    The bins are planned anew each epoch from the seed; their number is the same in every epoch, as the Trainer's
-    schedule needs. With `pack` off, every row is a bin of its own.
+    The bins are planned anew each epoch from the seed; their number is the same in every epoch, as
+    the Trainer's schedule needs. With `pack` off, every row is a bin of its own.
     """
 
     column_names = None  # Axolotl's trainer asks; there are no columns to drop
@@ -158,7 +163,9 @@ class Bins(Dataset):
 
 
 class Collator:
-    """Joins bins into one sequence for the model, as `collate` does; `tokenizer` and the rest are Axolotl's to give."""
+    """Joins bins into one sequence for the model, as `collate` does; `tokenizer` and the rest are
+    Axolotl's to give.
+    """
 
     def __init__(self, tokenizer=None, with_rows: bool = False, **_):
         self.with_rows = with_rows
@@ -170,9 +177,10 @@ class Collator:
 def collate(packed: Sequence[dict], with_rows: bool = False) -> dict:
     """Rows as `Bins` gives them → one sequence: no padding, no attention mask.
 
-    Returns input_ids, labels and position_ids, int64 of shape (1, tokens); with images also pixel_values, float32 of
-    shape (images, 3, height, width) padded to the largest, and image_sizes, int64 of shape (images, 2). With
-    `with_rows`, row_index, int64 of shape (1, tokens), numbers the rows, and categories names each one's.
+    Returns input_ids, labels and position_ids, int64 of shape (1, tokens); with images also
+    pixel_values, float32 of shape (images, 3, height, width) padded to the largest, and
+    image_sizes, int64 of shape (images, 2). With `with_rows`, row_index, int64 of shape (1,
+    tokens), numbers the rows, and categories names each one's.
     """
     encoded = [row["encoded"] for row in packed]
     lengths = [len(row.input_ids) for row in encoded]

@@ -1,4 +1,6 @@
-"""The lengths of a built dataset's rows, measured once and kept beside it, and which of the rows a recipe trains on."""
+"""The lengths of a built dataset's rows, measured once and kept beside it, and which of the rows a
+recipe trains on.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ COLUMNS = ("offsets", "tokens", "trained", "images", "categories", "ids")
 
 
 def data_sha256(folder: Path) -> str:
-    """The identity of a built dataset: the hash over its files, from its manifest. Raises RowError when it was never built."""
+    """The identity of a built dataset: the hash over its files, from its manifest. Raises RowError
+    when it was never built.
+    """
     path = folder / "manifest.json"
     manifest = load_json(path) if path.exists() else {}
     if "data_sha256" not in manifest:
@@ -50,9 +54,11 @@ def data_sha256(folder: Path) -> str:
 
 
 def index(path: Path, renderer: Renderer) -> Index:
-    """The index of a built dataset's file, computed once and cached beside it, keyed by its content and the renderer.
+    """The index of a built dataset's file, computed once and cached beside it, keyed by its content
+    and the renderer.
 
-    Reads one row at a time. Raises RowError or RenderError with file:line for the first row that cannot be trained on.
+    Reads one row at a time. Raises RowError or RenderError with file:line for the first row that
+    cannot be trained on.
     """
     stat = path.stat()
     key = f"{data_sha256(path.parent)[:16]}-{stat.st_size}-{stat.st_mtime_ns}-{renderer.key}"
@@ -71,11 +77,14 @@ def index(path: Path, renderer: Renderer) -> Index:
 
 
 def measure(path: Path, renderer: Renderer) -> list[tuple]:
-    """The values of COLUMNS over all rows of a file, by all cores where it is large; long work says how far it is."""
+    """The values of COLUMNS over all rows of a file, by all cores where it is large; long work says
+    how far it is.
+    """
     size = path.stat().st_size
     batches = _Batches(path, renderer)
     processes = 0 if size < ALONE_BYTES else os.cpu_count() or 1
-    # Forked processes inherit the renderer: to pickle a vocabulary for every batch would cost more than the work.
+    # Forked processes inherit the renderer: to pickle a vocabulary for every batch would cost more
+    # than the work.
     context = "fork" if processes else None
     loader = DataLoader(
         batches,
@@ -110,7 +119,9 @@ def _unchanged(batch: object) -> object:
 
 
 class _Batches(Dataset):
-    """A file in runs of about BATCH_BYTES; item i is run i, measured, or the error of its first bad row."""
+    """A file in runs of about BATCH_BYTES; item i is run i, measured, or the error of its first bad
+    row.
+    """
 
     def __init__(self, path: Path, renderer: Renderer):
         self.path = path

@@ -1,8 +1,9 @@
 """The loss of a Llava model over the trained tokens alone, without the logits of every token.
 
-Stock `LlavaForConditionalGeneration.forward` computes logits for every token: 131,072 classes times 16,384 tokens
-are 8.6 GB in float32. Here the head sees only the positions whose next token is trained, and on a GPU Liger's fused
-linear cross entropy computes loss and gradient in chunks, so that the logits never exist as a whole.
+Stock `LlavaForConditionalGeneration.forward` computes logits for every token: 131,072 classes times
+16,384 tokens are 8.6 GB in float32. Here the head sees only the positions whose next token is
+trained, and on a GPU Liger's fused linear cross entropy computes loss and gradient in chunks, so
+that the logits never exist as a whole.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ stock_forward = LlavaForConditionalGeneration.forward
 
 
 def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Summed negative log-likelihood in nats. hidden (tokens, width), weight (classes, width), labels (tokens,) int64."""
+    """Summed negative log-likelihood in nats. hidden (tokens, width), weight (classes, width),
+    labels (tokens,) int64.
+    """
     if not torch.is_grad_enabled():
         return nll(hidden, weight, labels).sum()
     if not hidden.is_cuda:
@@ -31,7 +34,8 @@ def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) ->
         return functional.cross_entropy(logits, labels, reduction="sum")
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
-    # input, weight, target, bias, ce_weight, ignore_index, lse_square_scale, label_smoothing, reduction
+    # input, weight, target, bias, ce_weight, ignore_index, lse_square_scale, label_smoothing,
+    # reduction
     result = LigerFusedLinearCrossEntropyFunction.apply(
         hidden.to(weight.dtype), weight, labels, None, None, IGNORE, 0.0, 0.0, "sum"
     )
@@ -40,7 +44,9 @@ def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) ->
 
 @torch.no_grad()
 def nll(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of each label in nats, float32 of shape (tokens,), without gradient. Shapes as in `nll_sum`."""
+    """Negative log-likelihood of each label in nats, float32 of shape (tokens,), without gradient.
+    Shapes as in `nll_sum`.
+    """
     parts = []
     for states, targets in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True):
         logits = functional.linear(states.to(weight.dtype), weight).float()
@@ -49,7 +55,9 @@ def nll(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> tor
 
 
 def with_rows(arguments: dict) -> dict:
-    """A forward pass's arguments, with the bounds of its rows where they are a bin: one sequence without mask or cache."""
+    """A forward pass's arguments, with the bounds of its rows where they are a bin: one sequence
+    without mask or cache.
+    """
     positions = arguments.get("position_ids")
     if positions is None or positions.shape[0] != 1:
         return arguments
@@ -59,11 +67,12 @@ def with_rows(arguments: dict) -> dict:
 
 
 def forward(self, input_ids=None, labels=None, num_items_in_batch=None, token_nll=False, **kwargs):
-    """`LlavaForConditionalGeneration.forward`; with labels, computes the loss without the full logits.
+    """`LlavaForConditionalGeneration.forward`; with labels, computes the loss without the full
+    logits.
 
-    The loss is the summed negative log-likelihood of the trained tokens over `num_items_in_batch`, or over their
-    number where that is not given. With `token_nll`, the output's `logits` hold each trained token's own negative
-    log-likelihood instead, shape (trained tokens,).
+    The loss is the summed negative log-likelihood of the trained tokens over `num_items_in_batch`,
+    or over their number where that is not given. With `token_nll`, the output's `logits` hold each
+    trained token's own negative log-likelihood instead, shape (trained tokens,).
     """
     kwargs = with_rows(kwargs)
     if labels is None:

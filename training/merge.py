@@ -1,13 +1,16 @@
 """Merge a trained adapter into its base and prove it: python -m training.merge RECIPE [--base DIR]
 
-Writes outputs/<recipe>/v<N>/merged: the base's own files with the adapter added to the weights, shard by shard, each tensor added in
-float32 and rounded once. Nothing is left there unless the proof holds. (`axolotl merge-lora`, whose default loses the adapter of a
-model with this key layout and exits 0, is not used; tests compare with PEFT's merge.)
+Writes outputs/<recipe>/v<N>/merged: the base's own files with the adapter added to the weights,
+shard by shard, each tensor added in float32 and rounded once. Nothing is left there unless the
+proofs hold: training.verify_merge, tensor by tensor, and training.same_logits, row by row.
+(`axolotl merge-lora`, whose default loses the adapter of a model with this key layout and exits 0,
+is not used; tests compare with PEFT's merge.)
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import sys
@@ -16,52 +19,76 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from common.bases import base_of
-from common.errors import AetherError
-from common.files import ROOT
-from common.recipes import RecipeError, find
-from training import tracking
+from common import runs
+from common.bases import PARTS, base_of
+from common.errors import command
+from common.files import ROOT, only_writer, shown, written_aside
+from common.recipes import Recipe, RecipeError, find
+from training.adapter import MergeError, load_adapter
 from training.checkpoints import damage
 from training.environment import quiet_environment
-from training.verify_merge import Checkpoint, MergeError, load_adapter, target_keys, verify
+from training.same_logits import compare, rows_of
+from training.verify_merge import verify
+from training.weights import Checkpoint, places
 
 
-def merge(base_folder: Path, adapter_folder: Path, out: Path) -> str:
-    """Merge into `out`, prove it, and say what was proven. Raises MergeError and leaves `out` as it was when it does not hold."""
-    targets, saved = load_adapter(adapter_folder)
+def merge(base_folder: Path, adapter_folder: Path, out: Path, data: Path | None = None) -> str:
+    """Merge into `out`, prove it, and say what was proven. `data` is a file of rows that both
+    models read.
+
+    Raises MergeError, and FileError while another merge writes there; then `out` stays as it was.
+    """
+    adapter = load_adapter(adapter_folder)
     base = Checkpoint(base_folder)
-    name_of = {key: name for name, key in target_keys(base, targets, saved).items()}
-    aside = out.with_name(f".{out.name}-aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        for path in base_folder.iterdir():
-            if (
-                path.is_file()
-                and path.suffix != ".safetensors"
-                and path.suffix in (".json", ".jinja", ".model", ".txt")
-            ):
-                shutil.copyfile(path, aside / path.name)
-        for number, (file, keys) in enumerate(base.shards(), 1):
+    name_of = places(base, adapter)
+    with only_writer(out, "being merged"), written_aside(out) as aside:
+        for pattern in itertools.chain.from_iterable(PARTS.values()):
+            for path in base_folder.glob(pattern):
+                if path.suffix != ".safetensors":
+                    shutil.copyfile(path, aside / path.name)
+        for file, keys in base.shards():
             tensors = {}
             for key in keys:
-                name = name_of.get(key)
                 tensor = base[key]
-                if name in targets:
-                    tensor = (tensor.float() + targets[name].delta()).to(tensor.dtype)
-                elif name in saved:
-                    tensor = saved[name].to(tensor.dtype)
+                if key in name_of:
+                    delta = adapter.targets[name_of[key]].delta()
+                    tensor = (tensor.float() + delta).to(tensor.dtype)
                 tensors[key] = tensor.contiguous()
             save_file(tensors, aside / file, metadata=base.metadata(file))
-            print(f"  {file} ({number} of {len(set(base.file_of.values()))})")
-        wrong, said = verify(base_folder, adapter_folder, aside)
-        if wrong:
-            raise MergeError(f"the merge is not proven: {wrong[0]} ({len(wrong)} in all)")
-        shutil.rmtree(out, ignore_errors=True)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return said
+            print(f"  {file}: {len(keys)} tensors", flush=True)
+        return prove(base_folder, adapter_folder, aside, data)
+
+
+def prove(base_folder: Path, adapter_folder: Path, merged: Path, data: Path | None) -> str:
+    """Both proofs in a sentence. Raises MergeError when one does not hold."""
+    proof = verify(base_folder, adapter_folder, merged)
+    if proof.wrong:
+        raise MergeError(f"the merge is not proven: {proof.wrong[0]} ({len(proof.wrong)} in all)")
+    if data is None or not data.is_file():
+        return f"{proof}; logits NOT compared: no rows of the recipe's data are here"
+    agreement = compare(base_folder, adapter_folder, merged, rows_of(data, base_folder))
+    if not agreement.holds:
+        raise MergeError(f"the merge is not proven: {agreement}")
+    return f"{proof}; {agreement}"
+
+
+def merge_recipe(recipe: Recipe, base: str | None) -> str:
+    """Merge what a recipe trained, for its own base, recipe and data alone; what was proven. Raises
+    AetherError.
+    """
+    if not recipe.data.get("adapter"):
+        raise RecipeError(f"{recipe.id} trains the whole model: there is no adapter to merge")
+    record = runs.finished(recipe)
+    broken = damage(recipe.output)
+    if broken:
+        raise RecipeError(
+            f"{shown(recipe.output)} is not as it was sealed ({broken}); train again: "
+            f"make train RECIPE={recipe.id} FRESH=1"
+        )
+    model = base_of(recipe, base)
+    runs.require_same(recipe, record, model)
+    rows = ROOT / recipe.data["rows"]["path"] / "val.jsonl"
+    return merge(model.local(), recipe.output, recipe.output / "merged", rows)
 
 
 def main() -> int:
@@ -72,27 +99,18 @@ def main() -> int:
     parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
     options = parser.parse_args()
     os.chdir(ROOT)
+    quiet_environment()
     torch.set_grad_enabled(False)
-    try:
-        recipe = find(options.recipe)
-        if not recipe.data.get("adapter"):
-            raise RecipeError(f"{recipe.id} trains the whole model: there is no adapter to merge")
-        trained = ROOT / recipe.data["output_dir"]
-        if wrong := damage(trained):
-            raise RecipeError(
-                f"{recipe.id} is not trained to its end ({wrong}): make train RECIPE={recipe.id}"
-            )
-        proven = merge(base_of(recipe, options.base).local(), trained, trained / "merged")
-        print(f"proven: {proven}")
-        quiet_environment()
-        with tracking.start("merge", trained) as run:
-            run.summary["proven"] = proven
-    except (AetherError, MergeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"merged: {(trained / 'merged').relative_to(ROOT)}")
+    recipe = find(options.recipe)
+    proven = merge_recipe(recipe, options.base)
+    print(f"proven: {proven}")
+    from training import tracking  # imports wandb, which takes a second
+
+    with tracking.start("merge", recipe.output) as tracked:
+        tracked.summary["proven"] = proven
+    print(f"merged: {shown(recipe.output / 'merged')}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

@@ -1,13 +1,15 @@
 """From a row to token ids and labels, with loss on exactly the trained replies.
 
-The model's own chat template writes the text. It is rendered once with a placeholder in the place of every text part,
-which tells what the template writes and where each message's text goes; then the real texts are put in. So a turn
-marker or an `[IMG]` that a user typed is text of that user and nothing else: it moves no role, no loss and no image.
+The model's own chat template writes the text. It is rendered once with a placeholder in the place
+of every text part, which tells what the template writes and where each message's text goes; then
+the real texts are put in. So a turn marker or an `[IMG]` that a user typed is text of that user and
+nothing else: it moves no role, no loss and no image.
 
-Token boundaries follow what a server does. Special tokens that the template writes are special; the same letters in a
-message are not. A trained reply begins at a token boundary, because at inference the prompt is tokenised alone and the
-model writes from there: `<|assistant|>\\n` followed by a reply that begins with a newline would otherwise fuse into one
-token that belongs to both. Everything else is tokenised jointly, as a server tokenises a prompt.
+Token boundaries follow what a server does. Special tokens that the template writes are special; the
+same letters in a message are not. A trained reply begins at a token boundary, because at inference
+the prompt is tokenised alone and the model writes from there: `<|assistant|>\\n` followed by a
+reply that begins with a newline would otherwise fuse into one token that belongs to both.
+Everything else is tokenised jointly, as a server tokenises a prompt.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from common.chat import IMAGE_TOKENS
 from common.errors import AetherError
 
 IGNORE = -100  # the label that carries no loss, PyTorch's default ignore_index
-VERSION = 2  # goes into the cache key of lengths: raise it when the same row may give other tokens or labels
+# Goes into the cache key of lengths: raise it when the same row may give other tokens or labels.
+VERSION = 2
 SLOT = re.compile("\ue000(\\d+)\\.(\\d+)\ue001")
 
 Shape = tuple[tuple[str, tuple[str, ...]], ...]  # role and kinds of parts of each message
@@ -58,7 +61,8 @@ class Piece:
 class Renderer:
     """Renders rows with a tokenizer that has a chat template, and an image geometry.
 
-    `tokenizer` is a transformers fast tokenizer; `longest_edge` and `patch` are the image processor's, in pixels.
+    `tokenizer` is a transformers fast tokenizer; `longest_edge` and `patch` are the image
+    processor's, in pixels.
     """
 
     def __init__(self, tokenizer, longest_edge: int = facts.LONGEST_EDGE, patch: int = facts.PATCH):
@@ -99,7 +103,9 @@ class Renderer:
             raise RenderError(f"the chat template refuses this conversation: {error}") from None
 
     def _layout_of(self, shape: Shape) -> tuple[tuple[Piece, ...], dict[int, str]]:
-        """For a conversation's shape: its pieces, and what the template writes after each reply. Raises RenderError."""
+        """For a conversation's shape: its pieces, and what the template writes after each reply.
+        Raises RenderError.
+        """
         messages = [_with_slots(number, *message) for number, message in enumerate(shape)]
         text = self._template(messages)
         pieces = _cut(text)
@@ -128,12 +134,16 @@ class Renderer:
         return tuple(pieces), ends
 
     def text(self, messages: list[dict]) -> str:
-        """The rendered text, images as one [IMG] each; checked against the template's own rendering of the real texts."""
+        """The rendered text, images as one [IMG] each; checked against the template's own rendering
+        of the real texts.
+        """
         pieces, _ = self._layout(_shape_of(messages))
         return "".join(self._fill(pieces, messages))
 
     def _fill(self, pieces: tuple[Piece, ...], messages: list[dict]) -> list[str]:
-        """The text of each piece, messages put in. Raises RenderError where the template would write another text."""
+        """The text of each piece, messages put in. Raises RenderError where the template would
+        write another text.
+        """
         filled = []
         for piece in pieces:
             if piece.message is None:
@@ -149,8 +159,8 @@ class Renderer:
     def encode(self, row: dict, folder: Path) -> Encoded:
         """The row's tokens and labels; images are measured by their headers and not decoded.
 
-        The row's first token is never trained: in a bin it would be predicted from the row before. Raises RenderError,
-        and RowError for an image that may not be read.
+        The row's first token is never trained: in a bin it would be predicted from the row before.
+        Raises RenderError, and RowError for an image that may not be read.
         """
         messages = row["messages"]
         pieces, ends = self._layout(_shape_of(messages))
@@ -176,7 +186,9 @@ class Renderer:
         return Encoded(np.array(writer.ids, np.int32), labels, tuple(images))
 
     def image_placeholder(self, image: rows.Image) -> list[int]:
-        """The ids an image stands for: a row of [IMG] and an [IMG_BREAK] for each row of patches, the last an [IMG_END]."""
+        """The ids an image stands for: a row of [IMG] and an [IMG_BREAK] for each row of patches,
+        the last an [IMG_END].
+        """
         width, height = facts.resized(image.width, image.height, self.longest_edge, self.patch)
         img, line_break, end = self.image_ids
         line = [img] * (width // self.patch) + [line_break]
@@ -216,7 +228,9 @@ def _cut(text: str) -> list[Piece]:
 
 
 class _Writer:
-    """Collects text up to the next forced token boundary, then tokenises it and labels each token by where it begins."""
+    """Collects text up to the next forced token boundary, then tokenises it and labels each token
+    by where it begins.
+    """
 
     def __init__(self, renderer: Renderer, images: Iterator[rows.Image]):
         self.renderer = renderer
@@ -231,7 +245,9 @@ class _Writer:
             self._runs.append((text, trained))
 
     def template(self, text: str, trained: bool) -> None:
-        """Text of the template: its special tokens are special, and end the run of joint tokenisation."""
+        """Text of the template: its special tokens are special, and end the run of joint
+        tokenisation.
+        """
         cursor = 0
         for match in self.renderer.special_pattern.finditer(text):
             self.content(text[cursor : match.start()], trained)

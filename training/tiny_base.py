@@ -1,15 +1,19 @@
-"""The tiny model: the same classes, processor, chat template, special-token ids and checkpoint key layout as Apriel-1.5.
+"""The tiny model: the same classes, processor, chat template, special-token ids and checkpoint key
+layout as Apriel-1.5.
 
-    python -m training.tiny_base      writes outputs/tiny_init: random weights, and a tokenizer trained on datasets/tiny
+    python -m training.tiny_base      writes outputs/tiny_init: random weights, and a tokenizer
+                                      trained on datasets/tiny
 
-It exists so that every line of the pipeline runs for real on a laptop. `recipes/tiny_base` then trains it from scratch.
+It exists so that every line of the pipeline runs for real on a laptop. `recipes/tiny_base` then
+trains it from scratch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,8 +29,9 @@ from transformers import (
 )
 
 from common import facts, rows
+from common.errors import command
+from common.files import ROOT, shown, written_aside
 
-ROOT = Path(__file__).resolve().parents[1]
 CHAT_TEMPLATE = ROOT / "common" / "chat_template.jinja"
 # Tekken's way of cutting text into words, which decides what can fuse: `>` and a newline can.
 WORDS = (
@@ -36,33 +41,32 @@ WORDS = (
 )
 
 
-def tokenizer(texts, vocab: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `vocab` entries, ids 0-999 reserved for special tokens as in Pixtral's."""
+def learned_bpe(texts: Iterable[str], entries: int) -> Tokenizer:
+    """A byte-level BPE of that many entries, words cut as Tekken cuts them."""
     learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORDS), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    learner.pre_tokenizer = pre_tokenizers.Sequence([words, letters])
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab - facts.RESERVED_IDS,
-        initial_alphabet=alphabet,
+        vocab_size=entries,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
         min_frequency=2,
     )
     learner.train_from_iterator(texts, trainer)
+    return learner
+
+
+def tokenizer(texts: Iterable[str], vocab: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `vocab` entries, the first 1,000 reserved as in Pixtral's."""
+    learner = learned_bpe(texts, vocab - facts.RESERVED_IDS)
     learned = json.loads(learner.to_str())["model"]
     by_id = {id_: token for token, id_ in facts.SPECIAL_TOKENS.items()}
     special = [by_id.get(i, f"<SPECIAL_{i}>") for i in range(facts.RESERVED_IDS)]
     ids = {token: i for i, token in enumerate(special)}
     ids |= {token: i + facts.RESERVED_IDS for token, i in learned["vocab"].items()}
-    backend = Tokenizer(
-        models.BPE(
-            vocab=ids, merges=[tuple(pair) for pair in learned["merges"]], ignore_merges=True
-        )
-    )
+    merges = [tuple(pair) for pair in learned["merges"]]
+    backend = Tokenizer(models.BPE(vocab=ids, merges=merges, ignore_merges=True))
     backend.pre_tokenizer = learner.pre_tokenizer
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(
@@ -79,9 +83,8 @@ def tokenizer(texts, vocab: int) -> PreTrainedTokenizerFast:
     )
 
 
-def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
-    """The model of that shape with random weights in float32, rotary bases and geometry as in Apriel-1.5."""
-    torch.manual_seed(seed)
+def config_of(shape: facts.Shape) -> LlavaConfig:
+    """The configuration of that shape, rotary bases and geometry as in Apriel-1.5."""
     text = MistralConfig(
         vocab_size=shape.vocab,
         hidden_size=shape.hidden,
@@ -107,7 +110,7 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
         image_size=facts.LONGEST_EDGE,
         patch_size=facts.PATCH,
     )
-    config = LlavaConfig(
+    return LlavaConfig(
         text_config=text,
         vision_config=vision,
         image_token_index=facts.SPECIAL_TOKENS["[IMG]"],
@@ -117,25 +120,34 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
         image_seq_length=1,
         tie_word_embeddings=False,
     )
-    built = LlavaForConditionalGeneration(config)
+
+
+def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
+    """The model of that shape with random weights in float32."""
+    torch.manual_seed(seed)
+    built = LlavaForConditionalGeneration(config_of(shape))
     with torch.no_grad():
-        # Transformers draws every map with std 0.02, made for widths of thousands: at this width no layer is heard over the residual
-        # stream, and the eyes stay shut. 1/sqrt(inputs) keeps the size of what goes through (LeCun et al. 1998, Efficient BackProp).
+        # Transformers draws every map with std 0.02, made for widths of thousands: at this width no
+        # layer is heard over the residual stream, and the eyes stay shut. 1/sqrt(inputs) keeps the
+        # size of what goes through (LeCun et al. 1998, Efficient BackProp).
         for module in built.modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.normal_(std=module.in_features**-0.5)
-        # Tokens that the base's plain text never shows keep the rows they are drawn with, and an adapter leaves them frozen: drawn
-        # this wide, the head can still tell them apart.
+        # Tokens that the base's plain text never shows keep the rows they are drawn with, and an
+        # adapter leaves them frozen: drawn this wide, the head can still tell them apart.
         for weight in (built.lm_head.weight, built.get_input_embeddings().weight):
             weight.normal_(std=0.1)
-    built.generation_config.bos_token_id = facts.SPECIAL_TOKENS["<s>"]
-    built.generation_config.eos_token_id = facts.SPECIAL_TOKENS["</s>"]
-    built.generation_config.pad_token_id = facts.SPECIAL_TOKENS["<pad>"]
+    generation = built.generation_config
+    generation.bos_token_id = facts.SPECIAL_TOKENS["<s>"]
+    generation.eos_token_id = facts.SPECIAL_TOKENS["</s>"]
+    generation.pad_token_id = facts.SPECIAL_TOKENS["<pad>"]
     return built
 
 
-def texts(file: Path):
-    """What a model reads of each row: its messages, and the system prompt that the chat template puts before every one."""
+def texts(file: Path) -> Iterator[str]:
+    """What a model reads of each row: its messages, and the system prompt that the chat template
+    puts before every one.
+    """
     for row in rows.read(file):
         yield facts.DEFAULT_SYSTEM
         for message in row["messages"]:
@@ -143,10 +155,13 @@ def texts(file: Path):
 
 
 def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TINY) -> None:
-    """Write the tiny model with random weights to `folder`, atomically; the tokenizer learns from `data`/train.jsonl."""
+    """Write the tiny model with random weights to `folder`, whole or not at all; the tokenizer
+    learns from `data`/train.jsonl.
+    """
     learned = tokenizer(texts(data / "train.jsonl"), shape.vocab)
+    patch = {"height": facts.PATCH, "width": facts.PATCH}
     image_processor = PixtralImageProcessor(
-        size={"longest_edge": facts.LONGEST_EDGE}, patch_size={"height": 16, "width": 16}
+        size={"longest_edge": facts.LONGEST_EDGE}, patch_size=patch
     )
     processor = PixtralProcessor(
         image_processor=image_processor,
@@ -154,15 +169,12 @@ def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TI
         patch_size=facts.PATCH,
         chat_template=CHAT_TEMPLATE.read_text(encoding="utf-8"),
     )
-    aside = folder.with_name(f".{folder.name}-aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    model(shape, seed).save_pretrained(aside)
-    processor.save_pretrained(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    with written_aside(folder) as aside:
+        model(shape, seed).save_pretrained(aside)
+        processor.save_pretrained(aside)
 
 
-if __name__ == "__main__":
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.tiny_base", description=__doc__.splitlines()[0]
     )
@@ -170,4 +182,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "tiny" / "build")
     options = parser.parse_args()
     write(options.out, options.data)
-    print(f"wrote {options.out}")
+    print(f"wrote {shown(options.out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

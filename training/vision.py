@@ -1,4 +1,6 @@
-"""The vision tower's calls: a few images at a time, and without gradient where nothing in it is trained."""
+"""The vision tower's calls: a few images at a time, and without gradient where nothing in it is
+trained.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,9 @@ def groups_of(patches: list[int], limit: int) -> list[list[int]]:
 def get_image_features(self, pixel_values, image_sizes=None, **kwargs):
     """`LlavaModel.get_image_features`, PATCHES_A_CALL patches at a time.
 
-    pixel_values (images, 3, height, width) padded to the largest, image_sizes (images, 2) in pixels; the output's
-    `pooler_output` lists one tensor of shape (patches, width) for each image. A frozen tower runs once, without
-    gradient: it is outside every block that is recomputed.
+    pixel_values (images, 3, height, width) padded to the largest, image_sizes (images, 2) in
+    pixels; the output's `pooler_output` lists one tensor of shape (patches, width) for each image.
+    A frozen tower runs once, without gradient: it is outside every block that is recomputed.
     """
     parts = (self.vision_tower, self.multi_modal_projector)
     trained = any(weight.requires_grad for part in parts for weight in part.parameters())

@@ -1,4 +1,6 @@
-"""Packing is exact: the same rows give the same logits, loss and gradients packed or alone, and every row is seen once an epoch."""
+"""Packing is exact: the same rows give the same logits, loss and gradients packed or alone, and
+every row is seen once an epoch.
+"""
 
 import os
 import subprocess
@@ -141,6 +143,27 @@ def test_without_restarted_positions_rows_would_see_each_other(dataset, tiny, ti
     assert abs(right - wrong) > 1e-3
 
 
+@pytest.mark.parametrize("window", [8, 4096])
+def test_a_sliding_window_is_applied(dataset, tiny, tiny_renderer, window):
+    """Packed rows with ours against each row alone with the stock eager attention, in float64."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    patches.install()
+    config = LlavaConfig.from_pretrained(tiny)
+    config.text_config.sliding_window = window
+    model = LlavaForConditionalGeneration.from_pretrained(tiny, config=config, dtype=torch.float64)
+    model.eval()
+    separate = bins_of(dataset, tiny_renderer, tiny, capacity=10**6, pack=False)
+    rows = [separate[i][0] for i in (1, 2, 4)]  # of words alone
+    count = sum(int((r["encoded"].labels[1:] != IGNORE).sum()) for r in rows)
+    loss, ours = gradients(model, [collate(rows)], count)
+    model.model.language_model.set_attn_implementation("eager")
+    wanted, stock = gradients(model, [collate([r]) for r in rows], count)
+    assert loss == pytest.approx(wanted, rel=1e-9)
+    for name, gradient in stock.items():
+        assert (ours[name] - gradient).abs().max() <= 1e-9 * gradient.abs().max(), name
+
+
 def test_attention_that_knows_no_bins_is_refused():
     with pytest.raises(RecipeError, match="attn_implementation: eager: bins need sdpa"):
         AetherPlugin().register({"attn_implementation": "eager"})
@@ -196,7 +219,7 @@ def test_every_row_is_in_exactly_one_bin_each_epoch(multiple):
 
 
 def test_bins_are_filled(pixtral_renderer):
-    """Two in a hundred token slots of a bin may stay empty, at lengths as the aether plan has them."""
+    """Two in a hundred token slots of a bin may stay empty, at lengths as aether has them."""
     lengths = np.random.default_rng(1).lognormal(7.1, 0.6, 16_500).astype(int).clip(60, 8192)
     bins = plan(lengths, 8192, 42, 0)
     assert lengths.sum() / (len(bins) * 8192) > 0.98
@@ -234,7 +257,9 @@ def test_the_index_is_cached_and_notices_a_changed_file(dataset, tiny_renderer, 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_the_trainer_sees_every_row_once_an_epoch(dataset, tiny, tmp_path, ranks):
-    """Real Trainer, real processes over gloo: rows by rank, and the loss of each step, are the same for every number of ranks."""
+    """Real Trainer, real processes over gloo: rows by rank, and the loss of each step, are the same
+    for every number of ranks.
+    """
     command = [
         sys.executable,
         "-m",
@@ -264,7 +289,9 @@ def test_the_trainer_sees_every_row_once_an_epoch(dataset, tiny, tmp_path, ranks
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("adapters", [["default"], ["default", "other"]])
 def test_our_lora_linear_is_pefts(dropout, adapters):
-    """Output and gradients of an NF4 linear map with LoRA, against PEFT's own forward; also where ours must step aside."""
+    """Output and gradients of an NF4 linear map with LoRA, against PEFT's own forward; also where
+    ours must step aside.
+    """
     import bitsandbytes as bnb
     from peft import LoraConfig, inject_adapter_in_model
 

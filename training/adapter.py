@@ -1,0 +1,269 @@
+"""What is known to be plain LoRA, told of a recipe, of an adapter_config.json and of an adapter's
+tensors.
+
+Plain LoRA changes each linear map of the decoder's layers to W + scale·B·A, with W as it stands in
+the base. Much else that PEFT can do does not (it changes W when it begins, scales rows, trains
+biases, ...), so the lists here are of what is allowed; whatever else a file says is refused by its
+name. rsLoRA only has another scale.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from common.errors import AetherError
+from common.files import load_json, shown
+
+DECODER_MAP = (
+    r"model\.language_model\.layers\.\d+\.(?:self_attn\.[qkvo]|mlp\.(?:gate|up|down))_proj"
+)
+UNSET = (None, False, [], {}, "")
+# Beginnings that leave the base as it is: A drawn at random, B zero (True, "gaussian") or random as
+# well (False).
+BEGINNINGS = (None, True, False, "gaussian")
+ONLY_PLAIN = "only plain LoRA can be merged with proof"
+
+# Keys of adapter_config.json that change nothing in what an adapter computes.
+INFORMATIVE = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_version",
+    "revision",
+    "task_type",
+}
+# Its other keys but the three numbers, and what they may hold. PEFT 0.20.0 writes all of them.
+ALLOWED: dict[str, tuple] = {
+    "peft_type": ("LORA",),
+    "init_lora_weights": BEGINNINGS,
+    "use_rslora": (None, False, True),
+    "bias": (None, "none"),
+    "megatron_core": (None, "megatron.core"),  # read with megatron_config alone
+    "qalora_group_size": (None, 16),  # read with use_qalora alone
+} | dict.fromkeys(
+    (
+        "alora_invocation_tokens",
+        "alpha_pattern",
+        "arrow_config",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "layer_replication",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_bias",
+        "lora_ga_config",
+        "megatron_config",
+        "modules_to_save",
+        "monteclora_config",
+        "rank_pattern",
+        "runtime_config",
+        "target_parameters",
+        "trainable_token_indices",
+        "use_bdlora",
+        "use_dora",
+        "use_qalora",
+        "velora_config",
+    ),
+    UNSET,
+)
+# Keys of a recipe that end in the same places, and what they may hold.
+RECIPE_ALLOWED: dict[str, tuple] = {
+    "adapter": (None, "lora", "qlora"),
+    "peft_init_lora_weights": BEGINNINGS,
+    "peft_use_rslora": (None, False, True),
+} | dict.fromkeys(
+    (
+        "lora_alpha_pattern",
+        "lora_fan_in_fan_out",
+        "lora_model_dir",
+        "lora_modules_to_save",
+        "lora_rank_pattern",
+        "lora_target_linear",
+        "lora_target_parameters",
+        "peft",
+        "peft_ensure_weight_tying",
+        "peft_layer_replication",
+        "peft_layers_pattern",
+        "peft_layers_to_transform",
+        "peft_trainable_token_indices",
+        "peft_use_dora",
+        "relora",
+    ),
+    UNSET,
+)
+
+
+class MergeError(AetherError):
+    """Files that cannot be merged, or whose merge cannot be judged."""
+
+
+def _refused(values: Mapping[str, Any], allowed: Mapping[str, tuple]) -> list[tuple[str, str]]:
+    """(key, sentence) for each value that is not one of those allowed for its key."""
+    found = []
+    for key, value in values.items():
+        if key in allowed and value not in allowed[key]:
+            found.append((key, f"{value!r}: {ONLY_PLAIN}"))
+    return found
+
+
+def unmergeable(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What in a recipe would train an adapter that the merge refuses: (key, sentence) each, empty
+    when nothing does.
+    """
+    if not recipe.get("adapter"):
+        return []
+    found = _refused(recipe, RECIPE_ALLOWED)
+    pattern = recipe.get("lora_target_modules")
+    if not isinstance(pattern, str):
+        found.append(("lora_target_modules", "give one pattern over whole names of modules"))
+        return found
+    try:
+        other = [name for name in OTHER_MODULES if re.fullmatch(pattern, name)]
+    except re.error as error:
+        return [*found, ("lora_target_modules", f"not a regular expression ({error})")]
+    if other:
+        sentence = f"matches {other[0]}; only the decoder's linear maps can be merged with proof"
+        found.append(("lora_target_modules", sentence))
+    return found
+
+
+# One module of each kind that an adapter may not touch, as the pattern of a recipe sees them.
+OTHER_MODULES = (
+    "lm_head",
+    "model.language_model.embed_tokens",
+    "model.language_model.norm",
+    "model.language_model.layers.0.input_layernorm",
+    "model.language_model.layers.0.post_attention_layernorm",
+    "model.multi_modal_projector.linear_1",
+    "model.multi_modal_projector.linear_2",
+    "model.vision_tower.patch_conv",
+    "model.vision_tower.transformer.layers.0.attention.q_proj",
+    "model.vision_tower.transformer.layers.0.attention.o_proj",
+    "model.vision_tower.transformer.layers.0.feed_forward.gate_proj",
+    "model.vision_tower.transformer.layers.0.feed_forward.down_proj",
+)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """What an adapter adds to one linear map: scale · B · A. a: (rank, in), b: (out, rank)."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scale: float
+
+    def delta(self) -> torch.Tensor:
+        """float32, shape (out, in)."""
+        return (self.b.float() @ self.a.float()) * self.scale
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A plain LoRA adapter: its configuration, and what it adds by the weight's name in memory."""
+
+    folder: Path
+    config: dict[str, Any]
+    targets: dict[str, LowRank]
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it changes nothing: every product B·A is zero."""
+        return all(not low.b.any() or not low.a.any() for low in self.targets.values())
+
+
+def canonical(key: str) -> str:
+    """A tensor's name in memory (transformers 5), from either checkpoint layout of LLaVA or from an
+    adapter.
+    """
+    key = key.removeprefix("base_model.model.")
+    if key.startswith("language_model.lm_head."):
+        return key.removeprefix("language_model.")
+    key = re.sub(r"^language_model\.model\.", "model.language_model.", key)
+    return re.sub(r"^(vision_tower|multi_modal_projector)\.", r"model.\1.", key)
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """The adapter_config.json of a folder. Raises MergeError, by the key's name, for what is not
+    plain LoRA.
+    """
+    path = folder / "adapter_config.json"
+    config = load_json(path)
+    if not isinstance(config, dict):
+        raise MergeError(f"{shown(path)}: no mapping")
+    numbers = ("r", "lora_alpha", "lora_dropout")
+    known = INFORMATIVE | set(ALLOWED) | {*numbers, "target_modules"}
+    for key in config:
+        if key not in known:
+            raise MergeError(f"{shown(path)}: {key}: unknown here; {ONLY_PLAIN}")
+    for key, sentence in _refused(config, ALLOWED):
+        raise MergeError(f"{shown(path)}: {key}: {sentence}")
+    if config.get("peft_type") is None:
+        raise MergeError(f"{shown(path)}: peft_type: missing; {ONLY_PLAIN}")
+    for key in numbers:
+        value = config.get(key, 0.0 if key == "lora_dropout" else None)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        positive = is_number and math.isfinite(value) and (value > 0 or key == "lora_dropout")
+        if not positive or (key == "r" and not isinstance(value, int)):
+            raise MergeError(f"{shown(path)}: {key}: {value!r} is no such number")
+    if not isinstance(config.get("target_modules"), str | list):
+        raise MergeError(f"{shown(path)}: target_modules: neither a pattern nor a list")
+    return config
+
+
+def is_target(config: Mapping[str, Any], module: str) -> bool:
+    """Whether PEFT adapts a module of that name: a pattern matches the whole of it, a list by its
+    end.
+    """
+    wanted = config["target_modules"]
+    if isinstance(wanted, str):
+        return re.fullmatch(wanted, module) is not None
+    return any(module == name or module.endswith(f".{name}") for name in wanted)
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """An adapter with all its tensors. Raises MergeError for what is not plain LoRA on the
+    decoder's linear maps.
+    """
+    config = load_config(folder)
+    path = folder / "adapter_model.safetensors"
+    rank = config["r"]
+    scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    halves: dict[str, dict[str, torch.Tensor]] = {}
+    try:
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118, the file is not iterable itself
+                match = re.fullmatch(rf"({DECODER_MAP})\.lora_([AB])\.weight", canonical(key))
+                if match is None:
+                    raise MergeError(
+                        f"{shown(path)}: {key}: no LoRA matrix of a decoder's linear map; "
+                        f"{ONLY_PLAIN}"
+                    )
+                halves.setdefault(f"{match[1]}.weight", {})[match[2]] = file.get_tensor(key)
+    except (OSError, SafetensorError) as error:
+        raise MergeError(f"{shown(path)}: no readable adapter ({error})") from None
+    if not halves:
+        raise MergeError(f"{shown(path)}: no tensors")
+    targets = {}
+    for name, pair in halves.items():
+        if set(pair) != {"A", "B"}:
+            raise MergeError(f"{shown(path)}: {name} has only one of its two matrices")
+        low = LowRank(pair["A"], pair["B"], scale)
+        if low.a.shape[:-1] != (rank,) or low.b.shape[1:] != (rank,):
+            shapes = f"{tuple(low.b.shape)} and {tuple(low.a.shape)}"
+            raise MergeError(f"{shown(path)}: {name}: matrices of {shapes}, the rank is {rank}")
+        if not all(half.is_floating_point() and half.isfinite().all() for half in pair.values()):
+            raise MergeError(f"{shown(path)}: {name} holds a value that is not a finite number")
+        targets[name] = low
+    return Adapter(folder, config, targets)

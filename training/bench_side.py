@@ -1,0 +1,199 @@
+"""One side of the bench, in a process of its own: a few steps of a real training, and their
+figures.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from axolotl.cli.args import TrainerCliArgs
+from axolotl.cli.config import load_cfg
+from axolotl.common.datasets import load_datasets
+from axolotl.integrations.base import PluginManager
+from axolotl.loaders.model import ModelLoader
+from axolotl.train import train
+from axolotl.utils.dict import DictDefault
+from transformers import LlavaForConditionalGeneration, Trainer
+from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+from transformers.quantizers.auto import AutoHfQuantizer
+
+from common import facts
+from common.recipes import find
+from training import memory
+from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, stock
+from training.meter import matmul_ceiling
+
+# Keys of a recipe that have no place in a training of a few steps.
+LEFT_OUT = ("eval_steps", "eval_strategy", "save_steps", "use_wandb", "wandb_project", "wandb_name")
+GIB = 2**30
+PROBE = range(16384, 65537, 16384)  # tokens of a bin
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One micro-batch, when it was done."""
+
+    wall: float  # s
+    cpu: float  # s
+    real: int  # tokens
+    slots: int  # tokens, padding included
+    pairs: float  # of tokens that attend to each other
+
+
+def configuration(variant: str, recipe_name: str, gpu: bool, steps: int) -> dict[str, Any]:
+    """What Axolotl is given: the recipe, or its own example, on the rows of the bench, for `steps`
+    optimizer steps.
+    """
+    recipe = {k: v for k, v in find(recipe_name).data.items() if k not in LEFT_OUT}
+    recipe |= {
+        "base_model": str(model_folder(gpu)),
+        "rows": {"path": str(OUT / "rows")},
+        "sequence_len": SEQUENCE_LEN,
+    }
+    recipe.pop("revision_of_model", None)
+    chosen = stock(recipe) if variant == "stock" else recipe
+    return chosen | {
+        "output_dir": str(OUT / "run"),
+        "max_steps": steps,
+        "save_strategy": "no",
+        "logging_steps": 1,
+    }
+
+
+def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: bool) -> dict:
+    """Train `steps` optimizer steps of one side ("ours" or "stock"); figures over those after the
+    first `warm`.
+    """
+    figures: dict[str, Any] = {"variant": variant}
+    if gpu:
+        figures["ceiling"] = matmul_ceiling()
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * GIB / total))
+        ModelLoader._load_model_from_pretrained = random_on_device
+    marks = watch_steps()
+    cfg = load_cfg(DictDefault(configuration(variant, recipe, gpu, steps)))
+    data = PluginManager.get_instance().load_datasets(cfg) if cfg.plugins else None
+    if data is None:
+        data = load_datasets(cfg=cfg, cli_args=TrainerCliArgs())
+    model, _, trainer = train(cfg=cfg, dataset_meta=data)
+    skipped = warm * cfg.gradient_accumulation_steps
+    begin = marks[skipped - 1]
+    counted = marks[skipped:]
+    real = sum(mark.real for mark in counted)
+    slots = sum(mark.slots for mark in counted)
+    seconds = counted[-1].wall - begin.wall
+    figures |= {
+        "steps": len(marks) // cfg.gradient_accumulation_steps - warm,
+        "tokens_per_s": real / seconds,
+        "cpu_tokens_per_s": real / (counted[-1].cpu - begin.cpu),
+        "padded_share": 1 - real / slots,
+        "seconds": seconds,
+        "last_loss": trainer.state.log_history[-2].get("loss"),
+    }
+    if gpu:
+        flops = facts.APRIEL_15B.training_flops(real, sum(mark.pairs for mark in counted))
+        figures["share_of_ceiling"] = flops / seconds / figures["ceiling"]
+        figures["peak_gib"] = torch.cuda.max_memory_reserved() / GIB
+        figures["peak_allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
+    if gpu and probe:
+        figures["longest_sequence_len"] = longest(model, trainer)
+    return figures
+
+
+def watch_steps() -> list[Mark]:
+    """A list that grows by one mark with every micro-batch of any Trainer of this process."""
+    marks: list[Mark] = []
+    stock_step = Trainer.training_step
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        mask = inputs.get("attention_mask")
+        slots = inputs["input_ids"].numel()
+        positions = inputs.get("position_ids")
+        if positions is None:
+            lengths = torch.full((len(inputs["input_ids"]),), inputs["input_ids"].shape[1])
+            lengths = lengths.double() if mask is None else mask.sum(-1).double()
+            pairs = float((lengths * (lengths + 1) / 2).sum())
+        else:
+            pairs = float((positions + 1).sum())
+        real = slots if mask is None else int(mask.sum())
+        loss = stock_step(self, model, inputs, *args, **kwargs)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        marks.append(Mark(time.perf_counter(), time.process_time(), real, slots, pairs))
+        return loss
+
+    Trainer.training_step = training_step
+    return marks
+
+
+def random_on_device(loader, _cls=None):
+    """In the place of Axolotl's loading of weights: the model of the loader's config, made on the
+    GPU, linear maps in NF4.
+    """
+    config = loader.model_config
+    quantization = loader.model_kwargs["quantization_config"]
+    config._attn_implementation = loader.model_kwargs.get("attn_implementation", "sdpa")
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("meta"):
+        built = LlavaForConditionalGeneration(config)
+    torch.set_default_dtype(torch.float32)
+    built = replace_with_bnb_linear(
+        built,
+        modules_to_not_convert=quantization.llm_int8_skip_modules,
+        quantization_config=quantization,
+    )
+    for module in built.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, _random(module, name, parameter))
+        if hasattr(module, "inv_freq"):  # buffers that only the constructor computes
+            fresh = type(module)(module.config)
+            for name, value in fresh.named_buffers(recurse=False):
+                setattr(module, name, value.to("cuda"))
+    built.is_loaded_in_4bit = True
+    built.is_quantized = True
+    built.hf_quantizer = AutoHfQuantizer.from_config(quantization)
+    built.config.quantization_config = quantization
+    return built.eval()
+
+
+def _random(module, name: str, parameter: torch.Tensor) -> torch.nn.Parameter:
+    """A weight on the GPU: ones for a vector, NF4 for a 4-bit map, bf16 for the rest."""
+    import bitsandbytes as bnb
+
+    place = {"dtype": torch.bfloat16, "device": "cuda"}
+    if isinstance(module, bnb.nn.Linear4bit) and name == "weight":
+        value = torch.empty(module.out_features, module.in_features, **place).normal_(std=0.02)
+        options = {"quant_type": "nf4", "compress_statistics": True, "module": module}
+        return bnb.nn.Params4bit(value, requires_grad=False, **options).cuda()
+    value = torch.empty(parameter.shape, **place)
+    value = value.fill_(1) if value.dim() == 1 else value.normal_(std=0.02)
+    return torch.nn.Parameter(value, requires_grad=False)
+
+
+def longest(model, trainer) -> int:
+    """The largest bin of PROBE whose forward and backward pass fit beside weights, adapter and
+    optimizer; 0 when none does.
+    """
+    fits = 0
+    model.train()
+    for length in PROBE:
+        # One row of the whole length is the dearest bin; every second token is trained.
+        ids = torch.randint(1000, 131072, (1, length), device="cuda")
+        labels = ids.clone()
+        labels[:, ::2] = -100
+        positions = torch.arange(length, device="cuda")[None]
+        try:
+            with trainer.compute_loss_context_manager(), torch.autocast("cuda", torch.bfloat16):
+                loss = model(input_ids=ids, position_ids=positions, labels=labels).loss
+            loss.backward()
+        except torch.OutOfMemoryError:
+            break
+        fits = length
+        loss = None
+        gc.collect()
+        torch.cuda.empty_cache()
+    return fits
