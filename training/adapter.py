@@ -1,5 +1,4 @@
-"""What is known to be plain LoRA, told of a recipe, of an adapter_config.json and of an adapter's
-tensors.
+"""What is known to be plain LoRA, told of an adapter_config.json and of an adapter's tensors.
 
 Plain LoRA changes each linear map of the decoder's layers to W + scale·B·A, with W as it stands in
 the base. Much else that PEFT can do does not (it changes W when it begins, scales rows, trains
@@ -78,82 +77,10 @@ ALLOWED: dict[str, tuple] = {
     ),
     UNSET,
 )
-# Keys of a recipe that end in the same places, and what they may hold.
-RECIPE_ALLOWED: dict[str, tuple] = {
-    "adapter": (None, "lora", "qlora"),
-    "peft_init_lora_weights": BEGINNINGS,
-    "peft_use_rslora": (None, False, True),
-} | dict.fromkeys(
-    (
-        "lora_alpha_pattern",
-        "lora_fan_in_fan_out",
-        "lora_model_dir",
-        "lora_modules_to_save",
-        "lora_rank_pattern",
-        "lora_target_linear",
-        "lora_target_parameters",
-        "peft",
-        "peft_ensure_weight_tying",
-        "peft_layer_replication",
-        "peft_layers_pattern",
-        "peft_layers_to_transform",
-        "peft_trainable_token_indices",
-        "peft_use_dora",
-        "relora",
-    ),
-    UNSET,
-)
 
 
 class MergeError(AetherError):
     """Files that cannot be merged, or whose merge cannot be judged."""
-
-
-def _refused(values: Mapping[str, Any], allowed: Mapping[str, tuple]) -> list[tuple[str, str]]:
-    """(key, sentence) for each value that is not one of those allowed for its key."""
-    found = []
-    for key, value in values.items():
-        if key in allowed and value not in allowed[key]:
-            found.append((key, f"{value!r}: {ONLY_PLAIN}"))
-    return found
-
-
-def unmergeable(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What in a recipe would train an adapter that the merge refuses: (key, sentence) each, empty
-    when nothing does.
-    """
-    if not recipe.get("adapter"):
-        return []
-    found = _refused(recipe, RECIPE_ALLOWED)
-    pattern = recipe.get("lora_target_modules")
-    if not isinstance(pattern, str):
-        found.append(("lora_target_modules", "give one pattern over whole names of modules"))
-        return found
-    try:
-        other = [name for name in OTHER_MODULES if re.fullmatch(pattern, name)]
-    except re.error as error:
-        return [*found, ("lora_target_modules", f"not a regular expression ({error})")]
-    if other:
-        sentence = f"matches {other[0]}; only the decoder's linear maps can be merged with proof"
-        found.append(("lora_target_modules", sentence))
-    return found
-
-
-# One module of each kind that an adapter may not touch, as the pattern of a recipe sees them.
-OTHER_MODULES = (
-    "lm_head",
-    "model.language_model.embed_tokens",
-    "model.language_model.norm",
-    "model.language_model.layers.0.input_layernorm",
-    "model.language_model.layers.0.post_attention_layernorm",
-    "model.multi_modal_projector.linear_1",
-    "model.multi_modal_projector.linear_2",
-    "model.vision_tower.patch_conv",
-    "model.vision_tower.transformer.layers.0.attention.q_proj",
-    "model.vision_tower.transformer.layers.0.attention.o_proj",
-    "model.vision_tower.transformer.layers.0.feed_forward.gate_proj",
-    "model.vision_tower.transformer.layers.0.feed_forward.down_proj",
-)
 
 
 @dataclass(frozen=True)
@@ -207,8 +134,8 @@ def load_config(folder: Path) -> dict[str, Any]:
     for key in config:
         if key not in known:
             raise MergeError(f"{shown(path)}: {key}: unknown here; {ONLY_PLAIN}")
-    for key, sentence in _refused(config, ALLOWED):
-        raise MergeError(f"{shown(path)}: {key}: {sentence}")
+        if key in ALLOWED and config[key] not in ALLOWED[key]:
+            raise MergeError(f"{shown(path)}: {key}: {config[key]!r}; {ONLY_PLAIN}")
     if config.get("peft_type") is None:
         raise MergeError(f"{shown(path)}: peft_type: missing; {ONLY_PLAIN}")
     for key in numbers:

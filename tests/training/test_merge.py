@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from common.errors import command
 from common.files import FileError, only_writer
 from training import verify_merge
-from training.adapter import MergeError, load_adapter, unmergeable
+from training.adapter import MergeError, load_adapter
 from training.merge import merge, prove
 from training.same_logits import compare
 from training.verify_merge import verify
@@ -295,8 +295,6 @@ def test_adapters_on_other_modules_are_refused(tiny, tmp_path, target, named):
     adapter = adapted(load(tiny, torch.float32), tmp_path / "adapter", target_modules=target)
     with pytest.raises(MergeError, match=rf"{named}.*no LoRA matrix of a decoder's linear map"):
         merge(tiny, adapter, tmp_path / "merged")
-    (found,) = unmergeable({"adapter": "lora", "lora_target_modules": target})
-    assert found[0] == "lora_target_modules" and named in found[1]
 
 
 def test_an_adapter_that_lost_a_module_is_refused(trained, tmp_path):
@@ -352,29 +350,6 @@ def test_two_merges_at_once_are_one_line(trained, tmp_path):
         holder.kill()
     with only_writer(out):
         assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("keys", "named"),
-    [
-        ({"peft_use_dora": True}, "peft_use_dora"),
-        ({"peft_init_lora_weights": "pissa"}, "peft_init_lora_weights"),
-        ({"peft": {"loftq_config": {"loftq_bits": 4}}}, "peft"),
-        ({"lora_modules_to_save": ["lm_head"]}, "lora_modules_to_save"),
-        ({"lora_rank_pattern": {"q_proj": 4}}, "lora_rank_pattern"),
-        ({"peft_trainable_token_indices": [3]}, "peft_trainable_token_indices"),
-        ({"lora_target_linear": True}, "lora_target_linear"),
-        ({"adapter": "llama-adapter"}, "adapter"),
-        ({"lora_target_modules": ["q_proj"]}, "lora_target_modules"),
-        ({"lora_target_modules": "("}, "lora_target_modules"),
-    ],
-)
-def test_a_recipe_that_could_not_be_merged_is_told_before(keys, named):
-    plain = {"adapter": "qlora", "lora_target_modules": TARGETS, "peft_use_rslora": True}
-    assert unmergeable(plain) == []
-    found = unmergeable(plain | keys)
-    assert [key for key, _ in found] == [named]
-    assert unmergeable({"peft_use_dora": True}) == []  # no adapter: nothing to merge
 
 
 def test_axolotls_default_merge_is_caught(trained, tmp_path):
