@@ -180,6 +180,8 @@ def _adapt(root: nn.Module, folder: Path, tensors: dict[str, torch.Tensor], numb
             own[name] = tensor
     if not own:
         return
+    dtype = next(root.parameters()).dtype
+    root.float()  # in no finer type do some initialisations work
     try:
         inject_adapter_in_model(config, root)
         unexpected = set_peft_model_state_dict(root, own).unexpected_keys
@@ -187,9 +189,7 @@ def _adapt(root: nn.Module, folder: Path, tensors: dict[str, torch.Tensor], numb
         raise MergeError(f"{folder}: PEFT cannot load this adapter: {error}") from error
     if unexpected:
         raise MergeError(f"{folder}: PEFT has no place for {unexpected[0]}")
-    for module in root.modules():
-        if hasattr(module, "lora_A"):
-            module.to(next(root.parameters()).device, next(root.parameters()).dtype)
+    root.to(dtype)
 
 
 def _rms(tensor: torch.Tensor) -> float:
