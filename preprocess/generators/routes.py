@@ -1,0 +1,181 @@
+"""Requests whose right member of the Triad follows from what can be inferred of them.
+
+Privacy, length and one need (stakes, freshness, speed, a place beside the sensor) are drawn, and
+the member is computed from the table in triad.yaml. The words are two files of a folder:
+`scenarios.yaml` and `texts.yaml`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import product
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from preprocess.generators.slots import Renderer
+from preprocess.rows import Conversation, Turn
+from preprocess.source import Context, Generated, Part, load
+
+NEEDS = ("stakes", "fresh", "speed", "sensor")
+SELF = "self"  # the target of a reply that stays
+
+
+class Config(Generated):
+    """Where the words and the table of members are, relative to the dataset's folder."""
+
+    kind: Literal["routes"]
+    path: str = "routes"
+    triad: str = "triad.yaml"
+
+
+class Member(BaseModel):
+    """What routing knows of a member; the table says more."""
+
+    name: str = ""
+    outside: bool = False
+    gives: list[str] = []
+    context: int  # tokens
+
+
+class Triad(Part):
+    """This model, and the others in the order in which they are asked."""
+
+    itself: Member = Field(alias=SELF)
+    members: dict[str, Member]
+
+    def target(self, private: bool, tokens: int, need: str) -> str | None:
+        """The id of the member for such a request, SELF, or None where nobody can take it."""
+        able = {
+            name: member
+            for name, member in self.members.items()
+            if member.context >= tokens and not (private and member.outside)
+        }
+        for name, member in able.items():
+            if need in member.gives:
+                return name
+        if need == "sensor":
+            return None
+        return SELF if tokens <= self.itself.context else next(iter(able), None)
+
+
+class Scenario(Part):
+    """What a request is about."""
+
+    domain: str
+    thing: str
+    private: str = ""
+    public: str = ""
+    unit: str
+    each: int = Field(gt=0)  # tokens
+    few: tuple[int, int, int]
+    many: tuple[int, int, int]
+    tasks: list[str]
+    stakes: str = ""
+    fresh: str = ""
+    speed: str = ""
+    sensor: str = ""
+
+
+class Texts(Part):
+    """The words of requests and replies, by what they are about."""
+
+    user: list[str]
+    size: dict[str, list[str]]
+    privacy: dict[str, list[str]]
+    need: dict[str, list[str]]
+    verdict: dict[str, list[str]]
+    answer: dict[str, list[str]]
+
+
+def conversations(config: Config, context: Context) -> Iterator[Conversation]:
+    """Requests spread evenly over the scenarios and what can be asked of them."""
+    triad = load(context.path(config.triad), Triad)
+    scenarios = load(context.path(config.path) / "scenarios.yaml", list[Scenario])
+    texts = load(context.path(config.path) / "texts.yaml", Texts)
+    cases = []
+    for scenario in scenarios:
+        needs = [need for need in NEEDS if getattr(scenario, need)]
+        for size, need in product(("few", "many"), ["none", *needs]):
+            if size == "few":
+                # Few scenarios know them, and each of them is the whole work of one member.
+                rare = need == "sensor" or need == "stakes" and scenario.public
+                cases += [(scenario, size, need)] * (4 if rare else 2)
+            elif need == "none" or scenario.private and need != "sensor":
+                cases.append((scenario, size, need))
+    random.Random(f"routes {context.seed}").shuffle(cases)
+    for number in range(config.wanted(context.heldout)):
+        rng = random.Random(f"routes {context.seed} {config.category} {number}")
+        scenario, size, need = cases[number % len(cases)]
+        low, high, step = getattr(scenario, size)
+        count = rng.randrange(low, high + 1, step)
+        target = triad.target(bool(scenario.private), count * scenario.each, need)
+        if target is None:
+            continue
+        yield Conversation(
+            id=f"route-{config.category}-{number:05d}",
+            category=config.category,
+            origin="procedural",
+            turns=(_told(triad, scenario, texts, need, count, target, rng),),
+            tags=(f"target:{target}", f"domain:{scenario.domain}", f"needs:{need}"),
+            group=f"routes {scenario.domain}",
+        )
+
+
+def _told(
+    triad: Triad,
+    scenario: Scenario,
+    texts: Texts,
+    need: str,
+    count: int,
+    target: str,
+    rng: random.Random,
+) -> Turn:
+    """The request, and a reply that hands over to the target or stays."""
+    tokens = count * scenario.each
+    long = tokens > triad.itself.context
+    member = triad.itself if target == SELF else triad.members[target]
+    # Who would take it if it might leave the house.
+    other = triad.target(False, tokens, need)
+    reason = need
+    if need not in member.gives:
+        withheld = other not in (target, SELF)
+        reason = {
+            (False, False): "kept",
+            (False, True): "kept_private",
+            (True, False): "length",
+            (True, True): "long_private",
+        }[long, withheld]
+    values = {
+        "n": Fraction(rng.randint(2, 19)),
+        "count": Fraction(count),
+        "each": Fraction(scenario.each),
+        "tokens": Fraction(tokens),
+        "context": Fraction(triad.itself.context),
+        "member_context": Fraction(member.context),
+    }
+    words = {
+        "unit": scenario.unit,
+        "task": rng.choice(scenario.tasks),
+        "why": scenario.private or scenario.public,
+        "hint": "",
+        "member": member.name,
+        "other": triad.members[other].name if other in triad.members else "",
+    }
+    render = Renderer(values, {}, words, {}, rng)
+    words["thing"] = render(scenario.thing)
+    hint = getattr(scenario, need, "")
+    words["hint"] = f" {hint}" if hint else ""
+    user = render.question(rng.choice(texts.user))
+    words["hint"] = hint
+    reasoning = [
+        render.one_of(texts.size["large" if long else "small"]),
+        render.one_of(texts.privacy["private" if scenario.private else "public"]),
+        render.one_of(texts.need[need]),
+    ]
+    rng.shuffle(reasoning)
+    reasoning.append(render.one_of(texts.verdict[reason]))
+    answer = render.one_of(texts.answer[reason])
+    return Turn(" ".join(user.split()), "\n\n".join(reasoning), answer)

@@ -1,0 +1,100 @@
+"""Routing: the member follows from the table, and the reply names that one and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from common.files import ROOT
+from preprocess.diversity import alike_share, fingerprint, recurring_share
+from preprocess.generators import routes
+from preprocess.source import Context, load
+
+DATASET = ROOT / "datasets" / "aether"
+CONTEXT = Context(7, DATASET, None, False, lambda texts: None)
+TRIAD = load(DATASET / "triad.yaml", routes.Triad)
+SCENARIOS = {s.domain: s for s in load(DATASET / "routes/scenarios.yaml", list[routes.Scenario])}
+OUTSIDE = {"claude-sonnet-4.5", "grok-4-fast"}
+
+
+@pytest.fixture(scope="module")
+def told():
+    config = routes.Config(kind="routes", category="routing", system="s.md", count=300)
+    return list(routes.conversations(config, CONTEXT))
+
+
+@pytest.mark.parametrize(
+    ("private", "tokens", "need", "target"),
+    [
+        (False, 5_000, "none", "self"),
+        (True, 5_000, "none", "self"),
+        (False, 5_000, "stakes", "claude-sonnet-4.5"),
+        (True, 5_000, "stakes", "self"),
+        (False, 5_000, "fresh", "grok-4-fast"),
+        (False, 5_000, "speed", "grok-4-fast"),
+        (True, 5_000, "speed", "self"),
+        (True, 5_000, "sensor", "edge"),
+        (True, 50_000, "sensor", None),
+        (False, 32_768, "none", "self"),
+        (False, 32_769, "none", "long-context"),
+        (True, 100_000, "stakes", "long-context"),
+        (False, 100_000, "stakes", "claude-sonnet-4.5"),
+        (False, 300_000, "stakes", "long-context"),
+        (True, 1_000_001, "none", None),
+    ],
+)
+def test_the_table_decides(private, tokens, need, target):
+    assert TRIAD.target(private, tokens, need) == target
+
+
+def inferred(conversation) -> str:
+    """The member, by a second way: from the words of the request alone."""
+    tags = dict(tag.split(":", 1) for tag in conversation.tags)
+    scenario, user = SCENARIOS[tags["domain"]], conversation.turns[0].user
+    count = max(int(n.replace(",", "")) for n in re.findall(rf"(\d[\d,]*) {scenario.unit}", user))
+    tokens = count * scenario.each
+    needs = [n for n in routes.NEEDS if getattr(scenario, n) and getattr(scenario, n) in user]
+    if "sensor" in needs:
+        return "edge"
+    if not scenario.private:
+        if "stakes" in needs and tokens <= 200_000:
+            return "claude-sonnet-4.5"
+        if needs and "stakes" not in needs:
+            return "grok-4-fast"
+    return "self" if tokens <= 32_768 else "long-context"
+
+
+def test_the_target_can_be_inferred_and_is_named(told):
+    seen = Counter()
+    for conversation in told:
+        target = next(t.split(":")[1] for t in conversation.tags if t.startswith("target:"))
+        seen[target] += 1
+        (turn,) = conversation.turns
+        assert inferred(conversation) == target, turn.user
+        assert not re.search(r"[{}]|\[\[|\]\]|  ", turn.user + turn.reasoning + turn.answer)
+        bold = re.findall(r"\*\*(.+?)\*\*", turn.answer)
+        if target == "self":
+            assert not bold, turn.answer
+        else:
+            assert [name.lower() for name in bold] == [TRIAD.members[target].name.lower()]
+        for name in routes.NEEDS:
+            assert f"{name}:" not in turn.user  # never said in so many words
+    assert set(seen) == {"self", *TRIAD.members} and min(seen.values()) >= 20, seen
+
+
+def test_nothing_private_is_sent_outside(told):
+    for conversation in told:
+        tags = dict(tag.split(":", 1) for tag in conversation.tags)
+        assert not (SCENARIOS[tags["domain"]].private and tags["target"] in OUTSIDE)
+
+
+def test_a_scenario_says_one_of_both():
+    for scenario in SCENARIOS.values():
+        assert bool(scenario.private) != bool(scenario.public), scenario.domain
+
+
+def test_requests_and_replies_differ(told):
+    rows = [fingerprint(f"{t.reasoning}\n{t.answer}") for c in told for t in c.turns]
+    assert recurring_share(rows) < 0.25 and alike_share(rows) < 0.15
