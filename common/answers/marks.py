@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from common.answers.numbers import LONGEST
 
 READ = 20_000  # characters of a reply's end in which a result is looked for
-_ANSWER_LINE = re.compile(
-    r"[\s>#*_`|•-]*(?:(?:so|thus|therefore|hence),?\s)?(?:(?:the|my|our)\s)?(?:(?:final|correct|short)\s)?"
-    r"answer[\s*_`]*[:=：](?P<rest>.*)$",
-    re.IGNORECASE,
+_DRESS = r"[\s>#*_`|•-]*"
+_ANSWER_LINES = (  # the first form that any line has counts
+    re.compile(_DRESS + r"(?:final\s)?answer[\s*_`]*[:=：](?P<rest>.*)$", re.IGNORECASE),
+    re.compile(
+        _DRESS + r"(?:(?:so|thus|therefore|hence),?\s)?(?:(?:the|my|our)\s)?"
+        r"(?:(?:final|correct|short)\s)?answer[\s*_`]*[:=：](?P<rest>.*)$",
+        re.IGNORECASE,
+    ),
 )
 _ANSWER_HEADING = re.compile(r"\s*(?:#+|\*\*|__)\s*(?:final\s)?answer[\s*_#]*$", re.IGNORECASE)
 _ANSWER_WORDS = re.compile(
@@ -23,8 +27,13 @@ _ANSWER_WORDS = re.compile(
 _BOLD = re.compile(r"(?<!\*)\*\*(?!\*)([^*\n]{1,400})\*\*|(?<![\w_])__([^_\n]{1,400})__(?!\w)")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])[*_`\"')\]]*\s+|\n")
 _EXPLANATION = re.compile(
-    r"[\s,;:-]*\b(?:because|since|which|where|so that|due to|given that|as (?:the|it|there))\b.*",
+    r"[\s,;:-]*\b(?:because|since|which|where|so that|due to|given that|as (?:the|it|there))\b.*"
+    r"|\s+-\s+(?!(?:or|to|and|maybe|perhaps|plus|minus|times|x)\b)[A-Za-z].*",
     re.IGNORECASE | re.DOTALL,
+)
+_TAKEN_BACK = re.compile(
+    r"(?:or|maybe|perhaps|alternatively|actually|no|wait|rather|correction|but)\b.*\w",
+    re.IGNORECASE,
 )
 
 
@@ -47,21 +56,23 @@ def boxed(text: str) -> str | None:
 
 
 def answer_line(text: str) -> str | None:
-    """What stands after the last line that begins with `Answer:`, or on the line after it. None
-    where there is no such line.
+    """What stands after the last line that begins with `Answer:`, or on the line after it.
+
+    Where no line begins so, one that begins with "The answer:". None where there is neither.
     """
     lines = [line for line in text[-READ:].splitlines() if line.strip()]
-    for at, line in reversed([*enumerate(lines)]):
-        if len(line) > LONGEST:
-            continue
-        found = _ANSWER_LINE.match(line)
-        if not found and not _ANSWER_HEADING.match(line):
-            continue
-        rest = found["rest"] if found else ""
-        if rest.strip("*_`$ "):
-            return rest.strip()
-        below = lines[at + 1 : at + 2]
-        return below[0].strip() if below and len(below[0]) <= LONGEST else ""
+    for form in _ANSWER_LINES:
+        for at, line in reversed([*enumerate(lines)]):
+            if len(line) > LONGEST:
+                continue
+            found = form.match(line)
+            if not found and not _ANSWER_HEADING.match(line):
+                continue
+            rest = found["rest"] if found else ""
+            if rest.strip("*_`$ "):
+                return rest.strip()
+            below = lines[at + 1 : at + 2]
+            return below[0].strip() if below and len(below[0]) <= LONGEST else ""
     return None
 
 
@@ -101,6 +112,13 @@ def sentences(text: str) -> list[str]:
 
 
 def statement(text: str) -> str:
-    """The first sentence of what is marked, without the explanation that follows a value."""
-    first = next(iter(sentences(text[:LONGEST])), "")
-    return _EXPLANATION.sub("", first).strip()
+    """The first sentence of what is marked, without the explanation that follows a value.
+
+    Where the second takes the first back or adds to it ("... or 43"), both.
+    """
+    parts = sentences(text[:LONGEST])
+    if not parts:
+        return ""
+    if len(parts) > 1 and _TAKEN_BACK.match(parts[1]):
+        return " ".join(parts[:2])
+    return _EXPLANATION.sub("", parts[0]).strip()

@@ -59,6 +59,9 @@ _REPLACED = [  # in this order: LaTeX and markdown to plain text
     (re.compile(r"[*`]|(?<!\w)_+|_+(?!\w)"), ""),
     (re.compile(r"\\[()\[\]]"), " "),
     (re.compile(r"\b(?:approx|ca)\."), "about"),
+    (re.compile(r"\s*\^\s*(?=[-+(\d])"), "^"),
+    (re.compile(r"[-=]>|→|⇒|\\(?:to|[rR]ightarrow)(?![a-zA-Z])"), "="),
+    (re.compile(r",?\s(?:which )?round(?:s|ed|ing)(?: (?:up|down|off))?,? to\s"), " ≈ "),
 ]
 _SHORT_ARGUMENT = r"(?:\{\s*(-?\d+(?:\.\d+)?)\s*\}|\s?(\d))"
 _FRACTION = re.compile(r"(\d?)\s?\\[dtc]?frac\s?" + 2 * _SHORT_ARGUMENT)
@@ -79,7 +82,7 @@ def normalised(text: str) -> str:
     text = _FRACTION.sub(_plain_fraction, text)
     for pattern, plain in _REPLACED:
         text = pattern.sub(plain, text)
-    return text
+    return re.sub(r"  +", " ", text)
 
 
 def _plain_sign(sign: str) -> str:
@@ -127,14 +130,16 @@ _BOUND_BEFORE = re.compile(
 )
 _BOUND_AFTER = re.compile(
     r"\+(?!\s?\d)|(?:st|nd|rd|th)\b|:\d|\s?[\\^π√]|\s?/\s?\d"
-    r"|\s(?:or (?:more|less|fewer|so|above|below)|at (?:most|least)|and (?:a half|more|above))\b",
+    r"|\s(?:or (?:more|less|fewer|above|below)|at (?:most|least)|and (?:a half|more|above))\b",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
     r"(?:\b(?:not|never|instead of|rather than)|n't)\s(?:the |an? )?$", re.IGNORECASE
 )
 _PART_OF_A_NAME = re.compile(r"(?:^|[^\w.])[A-Za-z_][\w.]*-?$|[A-Za-z]\^[-(]*$")
-_SIGN_APART = re.compile(r"-\s?[($]$|(?:^|[\s(=:])-\s?[A-Za-z]{1,4}\s?$|[-/√]$|\\[A-Za-z]+[\s{(]*$")
+_SIGN_APART = re.compile(
+    r"-\s?[($]$|±\s?$|(?:^|[\s(=:])-\s?[A-Za-z]{1,4}\s?$|[-/√]$|\\[A-Za-z]+[\s{(]*$"
+)
 
 
 def literals(text: str) -> Iterator[Literal]:

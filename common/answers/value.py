@@ -12,7 +12,7 @@ from common.answers.numbers import LONGEST, Literal, NotRead, literals, normalis
 NOTHING = NotRead("no number")
 SEVERAL = NotRead("several numbers")
 UNCLEAR = NotRead("a number with more than one reading")
-_PARENTHESIS = re.compile(r"(?<=\S)\s?\(([^()]*)\)")
+_PARENTHESIS = re.compile(r"(?<=\S)\s?[(\[]([^()\[\]]*)[)\]]")
 _ALTERNATIVE = re.compile(r"\s*(?:or|to|and|maybe|perhaps|±|-)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"[+×÷*^±/-]|(?<=\d)\s?x\s?(?=\d)|\b[xX]\b")
 _LABEL = re.compile(
@@ -91,11 +91,12 @@ def read_number(text: str) -> Fraction | NotRead:
         main = box
     if _WRONG.search(main) and any(literals(main)):
         return UNCLEAR
-    outside = _PARENTHESIS.sub(" ", main)
+    end = max(main.rfind("="), main.rfind("≈")) + 1  # a parenthesis before it is part of a formula
+    outside = main[:end] + _PARENTHESIS.sub(" ", main[end:])
     if not any(literals(outside)):
         return _one(main)
     found = _one(outside)
-    for inside in _PARENTHESIS.findall(main):
+    for inside in _PARENTHESIS.findall(main[end:]):
         if _ALTERNATIVE.match(inside) or not _agrees(found, inside):
             return SEVERAL
     return found
