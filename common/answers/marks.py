@@ -4,6 +4,7 @@ words. Pure, linear, never raises.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ _ANSWER_LINES = (  # the first form that any line has counts
     ),
 )
 _ANSWER_HEADING = re.compile(r"\s*(?:#+|\*\*|__)\s*(?:final\s)?answer[\s*_#]*$", re.IGNORECASE)
+_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
 _ANSWER_WORDS = re.compile(
     r"\banswer[\s*_`]*(?:(?:is|would be|comes? (?:out )?(?:to|at)|=|:)[\s*_`]*[:=]?)(?P<rest>.*)",
     re.IGNORECASE,
@@ -71,9 +73,18 @@ def answer_line(text: str) -> str | None:
             rest = found["rest"] if found else ""
             if rest.strip("*_`$ "):
                 return rest.strip()
-            below = lines[at + 1 : at + 2]
-            return below[0].strip() if below and len(below[0]) <= LONGEST else ""
+            return _below(lines[at + 1 :])
     return None
+
+
+def _below(lines: list[str]) -> str:
+    """The line below an `Answer:` that stands alone; a list is one line, its items with commas
+    between.
+    """
+    items = [*itertools.takewhile(_ITEM.match, lines)]
+    if len(items) > 1:
+        return ", ".join(_ITEM.sub("", item).strip() for item in items)[: LONGEST + 1]
+    return lines[0].strip() if lines and len(lines[0]) <= LONGEST else ""
 
 
 def answer_words(text: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ class Literal:
     value: Fraction | None
 
 
+HYPHENS = str.maketrans(dict.fromkeys("‐‑‒", "-"))
 _DASHES = str.maketrans(dict.fromkeys("−﹣-‐‑‒–", "-") | {"—": ";", "―": ";"})
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")

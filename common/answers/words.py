@@ -7,22 +7,30 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from common.answers import marks
-from common.answers.numbers import LONGEST, NotRead, normalised
+from common.answers.numbers import HYPHENS, LONGEST, NotRead, normalised
 from common.answers.value import read_number
 
 NONE_OF_THEM = NotRead("none of the choices")
 SEVERAL = NotRead("several of the choices")
+JOINING = ("and", "then", "the", "first", "next", "finally", "lastly")
 _DRESS = " \t*_`$\"'“”‘’.!,;:"
 _LETTER = re.compile(
+    r"(?:(?:so|thus|therefore|hence)[\s,]+)?"
+    r"(?:(?:it(?:'s| is)|that(?:'s| is)|i (?:choose|pick|think|say)|correct(?: is)?)[\s:,]+)?"
     r"(?:(?:the\s)?(?:correct\s)?(?:option|choice|letter|answer)(?:\sis)?[\s:]*)?"
     r"(?P<open>[(\[{<]?)\s?(?P<letter>[A-Za-z])\s?(?P<close>[)\]}>]?)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _AFTER_A_LETTER = re.compile(
-    r"\s*(?:[-–—:.,;)]|\b(?:is|because|since|as)\b)\s*(?P<text>.*)", re.DOTALL
+    r"\s*(?:[-–—:.,;)]|\b(?:is|because|since|as|rather|instead|not)\b)\s*(?P<text>.*)", re.DOTALL
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|instead of|rather than)|n't|n’t)\s(?:in |the |an? )*$", re.I
+    r"(?:\b(?:not|never|neither|nor|instead of|(?:rather )?than)|n't|n’t)\s(?:in |the |an? )*$",
+    re.I,
+)
+_TAKEN_BACK = re.compile(
+    r"(?:is )?(?:wrong|incorrect|false)\b|is not\b|no\b|not (?:that|this)\b|or\b|and\b",
+    re.IGNORECASE,
 )
 _LATEX_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|mathbf)\{([^{}]*)\}")
 
@@ -76,27 +84,30 @@ def _names_another(text: str, letter: str, options: Sequence[str]) -> bool:
     """
     if _with_text(text, options) not in (None, letter):
         return True
-    if re.match(
-        r"(?:wrong|incorrect|false|no\b|not\b|or\b|and\b|is (?:wrong|not|false|incorrect))",
-        text,
-        re.I,
-    ):
+    if _TAKEN_BACK.match(text):
         return True
     last = chr(ord("A") + len(options) - 1)
-    lettered = re.findall(rf"(?<![\w'’])\(?([A-{last}])(?![\w'’])\)?(?!\s[a-z]+\s[a-z])", text)
-    return any(other != letter for other in lettered)
+    lettered = re.finditer(rf"(?<![\w'’])\(?([A-{last}])(?![\w'’])\)?(?!\s[a-z]+\s[a-z])", text)
+    return any(
+        other[1] != letter and not _DENIED.search(text[: other.start()]) for other in lettered
+    )
 
 
 def _with_text(part: str, options: Sequence[str]) -> str | None:
     """The letter of the only option with this text, or with this number."""
-    wanted = words(part)
-    same = [at for at, option in enumerate(options) if wanted and words(option) == wanted]
+    wanted = _without_article(words(part))
+    texts = [_without_article(words(option)) for option in options]
+    same = [at for at, text in enumerate(texts) if wanted and text == wanted]
     if not same:
         number = read_number(part)
         values = [read_number(option) for option in options]
         if isinstance(number, Fraction) and all(isinstance(value, Fraction) for value in values):
             same = [at for at, value in enumerate(values) if value == number]
     return chr(ord("A") + same[0]) if len(same) == 1 else None
+
+
+def _without_article(found: list[str]) -> list[str]:
+    return found[1:] if len(found) > 1 and found[0] in ("a", "an") else found
 
 
 def stated_choice(text: str, choices: Sequence[str]) -> str | NotRead:
@@ -107,6 +118,7 @@ def stated_choice(text: str, choices: Sequence[str]) -> str | NotRead:
     queue") is not given; `yes` and `no` count where they begin or stand alone, since "no timeout"
     is not the answer no.
     """
+    text = re.sub(r"[-=]>|→|⇒", ", ", text.translate(HYPHENS))
     finder = _finder(tuple(choices))
     mark = marks.marked(text)
     unmarked = [*marks.answer_words(text), *marks.bold(text), text[-marks.READ :]]
@@ -146,7 +158,7 @@ def _answers(before: str, after: str) -> bool:
     """Whether a yes or no is an answer: it begins a sentence or ends one."""
     begins = re.search(r"(?:^|[.:!?\n]|\banswer is)[\s*_`\"'(]*$", before)
     goes_on = re.match(
-        r"[*_`\"')]*\s*(?:[,:—–-]|(?:because|since|as|it|and|or|but|yes|no)\b)", after
+        r"[*_`\"')]*\s*(?:[,:/—–-]|(?:because|since|as|it|and|or|but|yes|no)\b)", after
     )
     ends = re.match(r"[*_`\"')]*\s*(?:$|[.!;\n])", after)
     return bool(ends or (begins and goes_on))
@@ -156,9 +168,8 @@ def words(text: str) -> list[str]:
     """The words of a text in lower case, without what only joins them; names keep their inner
     points, slashes and hyphens.
     """
-    plain = re.sub(r"->|=>|→|⇒|\\(?:to|rightarrow)\b", " ", normalised(text).lower())
-    found = [word.strip("./-") for word in re.findall(r"[\w./-]+", plain)]
-    return [word for word in found if word and word not in ("and", "then", "the")]
+    found = [word.strip("./-") for word in re.findall(r"[\w./-]+", normalised(text).lower())]
+    return [word for word in found if word and word not in JOINING]
 
 
 def states_text(text: str, value: str) -> bool:
@@ -168,7 +179,9 @@ def states_text(text: str, value: str) -> bool:
     wanted = words(value)
     mark = marks.marked(text)
     if mark is not None:
-        return words(mark) == wanted or words(marks.statement(mark)) == wanted
+        stated = marks.statement(mark)
+        readings = (mark, stated, re.sub(r"\s\([^()]*\)\W*$", "", stated))
+        return any(words(reading) == wanted for reading in readings)
     if any(words(marks.statement(part)) == wanted for part in marks.answer_words(text)):
         return True
     found = [words(part) for part in (*marks.bold(text), *marks.sentences(text))]
