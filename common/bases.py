@@ -89,8 +89,7 @@ def is_hub_id(name: str) -> bool:
 def base_of(recipe: Recipe, override: str | None = None, root: Path = ROOT) -> Base:
     """The base model of a recipe, or the folder `override` (BASE=) in its place.
 
-    Raises BaseError for a hub model without `revision_of_model`, and for a folder that is not there
-    and that nothing here would make.
+    Raises BaseError for a hub model without `revision_of_model`. A folder may be missing yet.
     """
     if override:
         return _local(override, root)

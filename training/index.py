@@ -69,11 +69,18 @@ def index(path: Path, renderer: Renderer) -> Index:
                 return Index(path, **{name: saved[name] for name in COLUMNS})
     measured = measure(path, renderer)
     arrays = {name: np.array(values) for name, values in zip(COLUMNS, measured, strict=True)}
+    try:
+        _keep(cache, key, arrays)
+    except OSError as error:  # a dataset's folder may be read-only
+        print(f"note: {cache.parent} cannot be written ({error.strerror})", file=sys.stderr)
+    return Index(path, **arrays)
+
+
+def _keep(cache: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
     cache.parent.mkdir(exist_ok=True)
     aside = cache.with_suffix(f".{os.getpid()}.npz")
     np.savez(aside, key=key, **arrays)
     aside.replace(cache)
-    return Index(path, **arrays)
 
 
 def measure(path: Path, renderer: Renderer) -> list[tuple]:

@@ -8,11 +8,13 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 from typing import Any
 
 from common.bases import Base
 from common.files import ROOT, sha256_of
 from common.processes import git_state
+from training.memory import L40S_GIB
 
 PACKAGES = (
     "axolotl",
@@ -26,16 +28,39 @@ PACKAGES = (
     "liger-kernel",
     "wandb",
 )
+CUDA_CONTEXT_GIB = 0.5
 LOCK = ROOT / "locks" / "train.lock"
+
+
+def gpu() -> tuple[str, float] | None:
+    """(name, GiB of memory) of the first GPU that this process may use, None where there is none.
+
+    The driver is asked and not torch, which would take memory of the GPU for this process.
+    """
+    words = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        words += ["-i", visible.split(",")[0]]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    if done.returncode or not done.stdout.strip():
+        return None
+    name, _, mebibytes = done.stdout.splitlines()[0].rpartition(",")
+    return name.strip(), float(mebibytes) / 1024
+
+
+def gpu_gib() -> float:
+    """GiB that a training may use here: the GPU's less the CUDA context; the L40S's without one."""
+    found = gpu()
+    return found[1] - CUDA_CONTEXT_GIB if found else L40S_GIB
 
 
 def device() -> str:
     """The GPU's name, or what the CPU is."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
+    found = gpu()
+    return found[0] if found else f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
 
 
 def surroundings(base: Base) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.files import ROOT
+from common.errors import AetherError
+from common.files import ROOT, shown
 from training.render import Renderer
 
 
@@ -18,13 +19,19 @@ def renderer_of(folder: Path | None) -> Renderer:
     """The renderer of the model in `folder`; Pixtral's vocabulary under our copy of the template
     where there is none.
 
-    Raises RenderError for a tokenizer that cannot be exact.
+    Raises AetherError for files that cannot be read, or a tokenizer that cannot be exact.
     """
     if folder is None:
         return Renderer(pixtral_tokenizer())
     from transformers import AutoProcessor
 
-    return renderer_for(AutoProcessor.from_pretrained(folder))
+    try:
+        return renderer_for(AutoProcessor.from_pretrained(folder))
+    except AetherError:
+        raise
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise AetherError(f"{shown(folder)}: no Pixtral processor and tokenizer ({text})") from None
 
 
 def pixtral_tokenizer():

@@ -28,6 +28,7 @@ from common.files import ROOT, only_writer, shown
 from common.processes import end_with_parent
 from common.recipes import Recipe, RecipeError, find
 from common.runs import RunError
+from training import checkpoints
 from training.check_recipe import problems
 from training.environment import quiet_environment
 from training.prerequisites import ensure_base, ensure_data
@@ -69,30 +70,28 @@ def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
     ensure_base(base)
     if base.folder is not None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to ask a hub for
-    from training import checkpoints, mirror  # heavy: torch
+    from training import mirror, provenance  # heavy: torch
     from training.check import check
-    from training.provenance import surroundings
 
-    refuse(check(recipe, override)["errors"])
+    refuse(check(recipe, override, provenance.gpu_gib())["errors"])
     folder = recipe.output
     with only_writer(folder, "being trained"):
-        if not fresh:
-            mirror.fetch(folder, recipe.id)
         identity = runs.identity_of(recipe, data, base)
-        now = surroundings(base)
         if fresh:
+            require_own(folder, recipe.id)
             mirror.forget(recipe.id)
             remove(folder, recipe.id)
-        resume = checkpoints.newest(folder) if may_resume(folder, recipe.id, identity) else None
-        record = opened(folder, identity, now, checkpoints.step_of(resume.name) if resume else 0)
-        if record is None:
+        else:
+            mirror.fetch(folder, recipe.id)
+        resume = to_resume(folder, recipe.id, identity)
+        if is_finished(folder):
             print(f"{recipe.id} is finished: {shown(folder)}. FRESH=1 starts over.")
             return 0
-        if resume:
-            print(f"continuing from {shown(resume)}", flush=True)
-        runs.write(folder, record)
+        runs.write(folder, opened(folder, identity, provenance.surroundings(base), resume))
         shutil.copyfile(recipe.path, folder / "recipe.yaml")
         shutil.copyfile(data / "manifest.json", folder / "data.json")
+        if resume:
+            print(f"continuing from {shown(resume)}", flush=True)
         return supervise(worker(folder, resume))
 
 
@@ -102,40 +101,42 @@ def refuse(errors: list[str]) -> None:
         raise RecipeError("\nerror: ".join(errors))
 
 
-def may_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> bool:
-    """Whether the folder holds this very run, finished or not; a run of ours that never came to a
-    checkpoint is removed.
+def to_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> Path | None:
+    """The checkpoint to continue from; None for a run that begins, and for one that is finished.
 
-    Raises RunError where something else lies there.
+    A run of ours that never came to a checkpoint is removed where it was another one. Raises
+    RunError where the folder holds something else.
     """
     found = runs.read(folder)
     if found is None:
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"{shown(folder)} holds files but no {runs.FILE}; move them away")
-        return False
-    if found["identity"].get("recipe") != recipe_id:
-        raise RunError(
-            f"{shown(folder)} holds a run of {found['identity'].get('recipe')}; move it away"
-        )
+        return None
+    owner = found["identity"].get("recipe")
+    if owner != recipe_id:
+        raise RunError(f"{shown(folder)} holds a run of {owner}; move it away")
     differing = runs.differences(found["identity"], identity)
     if not differing:
-        return True
+        return None if is_finished(folder) else checkpoints.newest(folder)
     if any([*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]):
         raise RunError(
-            f"{shown(folder)} holds another run (other {', '.join(differing)}); move it away, or "
-            "FRESH=1 to delete it"
+            f"{shown(folder)} holds another run (other {', '.join(differing)}); move it away, "
+            "or FRESH=1 to delete it"
         )
     remove(folder, recipe_id)  # nothing to lose
-    return False
+    return None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder's run came to its end."""
+    found = runs.read(folder)
+    return found is not None and found.get("status") == "finished"
 
 
 def opened(
-    folder: Path, identity: dict[str, Any], now: dict[str, Any], step: int
-) -> dict[str, Any] | None:
-    """The record to run with, or None when this very run is finished already.
-
-    `step` is where it continues.
-    """
+    folder: Path, identity: dict[str, Any], now: dict[str, Any], resume: Path | None
+) -> dict[str, Any]:
+    """The record to run with: a new one, or the one that is there with what changed since."""
     found = runs.read(folder)
     if found is None:
         return {
@@ -145,25 +146,28 @@ def opened(
             "status": "running",
             "wandb_id": uuid.uuid4().hex[:8],
         }
-    if found.get("status") == "finished":
-        return None
-    again = {"status": "running", "resumed": found.get("resumed", 0) + 1}
     found.pop("ended_by", None)
-    return runs.with_changes(found, now, step) | again
+    step = checkpoints.step_of(resume.name) if resume else 0
+    again = {"status": "running", "resumed": found.get("resumed", 0) + 1}
+    return runs.with_changes(found, now, step or 0) | again
 
 
-def remove(folder: Path, recipe_id: str) -> None:
-    """Empty a run's folder; its run.json goes last, so that what a kill leaves is still known as
-    its own.
-
-    Raises RunError where the folder's own run.json does not name this recipe.
-    """
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not runs.is_of(folder, recipe_id):
+def require_own(folder: Path, recipe_id: str) -> None:
+    """Raise RunError unless the folder is empty, or its own run.json names this recipe."""
+    if folder.exists() and any(folder.iterdir()) and not runs.is_of(folder, recipe_id):
         raise RunError(
             f"{shown(folder)} has no {runs.FILE} of {recipe_id}, so it is not deleted; move it away"
         )
+
+
+def remove(folder: Path, recipe_id: str) -> None:
+    """Empty a run's folder; run.json goes last: what a kill leaves is still known as its own.
+
+    Raises RunError where the folder's own run.json does not name this recipe.
+    """
+    require_own(folder, recipe_id)
+    if not folder.exists():
+        return
     for path in sorted(folder.iterdir(), key=_is_record):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
