@@ -76,11 +76,13 @@ def records(
     datasets.load_dataset. Raises HubError.
     """
     about = SETS[name]
-    where = folder / name / f"{split}.jsonl" if folder else about.repository
+    where = about.repository
     try:
         if folder:
-            for number, _, line in rows.lines(where):
-                where = f"{folder / name / split}.jsonl:{number}: not a JSON object"
+            path = folder / name / f"{split}.jsonl"
+            where = str(path)
+            for number, _, line in rows.lines(path):
+                where = f"{path}:{number}: not a JSON object"
                 yield {**json.loads(line)}
             return
         revision = pinned(name)

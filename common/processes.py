@@ -27,13 +27,11 @@ def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
         commit, _, dirty = os.environ["AETHER_COMMIT"].partition("-")
         checked = subprocess.run(["sha256sum", "--check", "--status", ".commit.sha256"], cwd=root)
         return {"commit": commit, "dirty": bool(dirty) or checked.returncode != 0}
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
         return {"commit": None, "dirty": None}
-    return {
-        "commit": commit,
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
-    }
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": head, "dirty": bool(changed)}
 
 
 def _git(root: Path, *words: str) -> str | None:

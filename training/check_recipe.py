@@ -51,6 +51,42 @@ KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
 NOT_QUANTISED = ("model.vision_tower", "lm_head")
 
 
+def _in_layers(prefix: str, layers: int, blocks: dict[str, tuple[str, ...]]) -> list[str]:
+    """The names of modules in numbered layers: prefix.<number>.<block>.<name>."""
+    return [
+        f"{prefix}.{layer}.{block}.{name}".rstrip(".")
+        for layer in range(layers)
+        for block, names in blocks.items()
+        for name in names
+    ]
+
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+DECODER = "model.language_model.layers"
+TOWER = "model.vision_tower.transformer.layers"
+# The modules on which an adapter may sit, and those of the same model on which none may.
+MAPS = _in_layers(DECODER, APRIEL_15B.layers, {"self_attn": ATTENTION, "mlp": FEED_FORWARD})
+PARTS = ("mlp", "self_attn", "input_layernorm", "post_attention_layernorm")
+OTHERS = [
+    "lm_head",
+    "language_model.lm_head",
+    "model.language_model.lm_head",
+    "model.language_model.embed_tokens",
+    "model.language_model.norm",
+    "model.multi_modal_projector.linear_1",
+    "model.multi_modal_projector.linear_2",
+    "model.vision_tower.patch_conv",
+    *_in_layers(DECODER, APRIEL_15B.layers, {part: ("",) for part in PARTS}),
+    *_in_layers(
+        TOWER, APRIEL_15B.vision_layers, {"attention": ATTENTION, "feed_forward": FEED_FORWARD}
+    ),
+]
+
+KeyPath = tuple[str, ...]
+Problem = tuple[KeyPath, str]
+
+
 def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
     """What is wrong with a recipe, one line each, as `file:line: key: what; what to do`.
 
@@ -60,7 +96,7 @@ def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
         data = recipe.data
     except AetherError as error:
         return [str(error)]
-    node = yaml.compose(recipe.text, yaml.CSafeLoader)
+    node: yaml.Node = yaml.compose(recipe.text, yaml.CSafeLoader) or yaml.ScalarNode("", "")
     lines = dict(_lines(node))
     found = [*_odd_numbers(node), *_wrong_values(data)]
     if not found:
@@ -73,10 +109,6 @@ def problems(recipe: Recipe, root: Path = ROOT) -> list[str]:
             "version instead"
         )
     return sentences
-
-
-KeyPath = tuple[str, ...]
-Problem = tuple[KeyPath, str]
 
 
 def _lines(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
@@ -115,7 +147,9 @@ def _odd_numbers(node: yaml.Node, path: KeyPath = ()) -> Iterator[Problem]:
 
 def _wrong_values(data: dict[str, Any]) -> list[Problem]:
     """What the schema says against the keys and their values."""
-    blank = [((key,), "blank; give a value or remove the key") for key in data if data[key] is None]
+    blank: list[Problem] = [
+        ((key,), "blank; give a value or remove the key") for key in data if data[key] is None
+    ]
     given = {key: value for key, value in data.items() if value is not None}
     try:
         RecipeKeys.model_validate(given)
@@ -227,12 +261,6 @@ def _pattern(data: dict[str, Any]) -> Iterator[Problem]:
     except re.error as error:
         yield key, f"{pattern!r} is no pattern ({error})"
         return
-    maps = [
-        f"model.language_model.layers.{layer}.{block}.{name}"
-        for layer in range(APRIEL_15B.layers)
-        for block, names in DECODER.items()
-        for name in names
-    ]
     wrong = next((name for name in OTHERS if wanted.fullmatch(name)), None)
     if wrong:
         yield (
@@ -240,32 +268,8 @@ def _pattern(data: dict[str, Any]) -> Iterator[Problem]:
             f"hits {wrong} too; give one pattern restricted to the maps of "
             "model.language_model.layers",
         )
-    elif not any(wanted.fullmatch(name) for name in maps):
-        yield key, "hits no map of the decoder; their names are as " + maps[0]
-
-
-DECODER = {
-    "self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "mlp": ("gate_proj", "up_proj", "down_proj"),
-}
-# Modules of the same model on which no adapter may sit.
-OTHERS = (
-    "lm_head",
-    "language_model.lm_head",
-    "model.language_model.lm_head",
-    "model.language_model.embed_tokens",
-    "model.language_model.norm",
-    "model.language_model.layers.0",
-    "model.language_model.layers.0.mlp",
-    "model.language_model.layers.0.self_attn",
-    "model.language_model.layers.0.input_layernorm",
-    "model.language_model.layers.0.post_attention_layernorm",
-    "model.multi_modal_projector.linear_1",
-    "model.multi_modal_projector.linear_2",
-    "model.vision_tower.patch_conv",
-    *(f"model.vision_tower.transformer.layers.0.attention.{name}" for name in DECODER["self_attn"]),
-    *(f"model.vision_tower.transformer.layers.0.feed_forward.{name}" for name in DECODER["mlp"]),
-)
+    elif not any(wanted.fullmatch(name) for name in MAPS):
+        yield key, "hits no map of the decoder; their names are as " + MAPS[0]
 
 
 def _one_id(recipe: Recipe, root: Path) -> Iterator[Problem]:

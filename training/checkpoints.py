@@ -86,9 +86,12 @@ def all_of(folder: Path) -> list[Path]:
 
     Folders of other names are none of ours.
     """
-    found = {path: step_of(path.name) for path in folder.glob("checkpoint-*") if path.is_dir()}
-    ours = [path for path, step in found.items() if step is not None]
-    return sorted(ours, key=lambda path: found[path], reverse=True)
+    steps = {}
+    for path in folder.glob("checkpoint-*"):
+        step = step_of(path.name)
+        if step is not None and path.is_dir():
+            steps[step] = path
+    return [steps[step] for step in sorted(steps, reverse=True)]
 
 
 def newest(folder: Path) -> Path | None:

@@ -40,8 +40,8 @@ class Mirror:
 
     def checkpoints(self) -> list[str]:
         """The names of its checkpoints, newest first."""
-        ours = [name for name in self.names() if step_of(name) is not None]
-        return sorted(ours, key=step_of, reverse=True)
+        steps = {step_of(name): name for name in self.names()}
+        return [steps[step] for step in sorted((s for s in steps if s is not None), reverse=True)]
 
     def record(self) -> dict[str, Any] | None:
         """Its run.json, None where there is none or half of one."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
+from transformers import TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
 from training import checkpoints, mirror
@@ -26,6 +27,7 @@ class AetherTrainer(AxolotlTrainer):
     """The loss is averaged over trained tokens, in training and in evaluation."""
 
     stop_request: StopRequest | None = None
+    control: TrainerControl
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -39,8 +41,9 @@ class AetherTrainer(AxolotlTrainer):
         self.stop_request = stop_request
 
     @property
-    def told_to_stop(self) -> bool:
-        return self.stop_request is not None and self.stop_request.signal is not None
+    def told_to_stop(self) -> int | None:
+        """The signal that asks for the end of the training, None while there is none."""
+        return self.stop_request.signal if self.stop_request else None
 
     def train(self, *args, **kwargs):
         if self.stop_request:
@@ -134,12 +137,13 @@ class AetherTrainer(AxolotlTrainer):
         return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
 
     def _stop_if_told(self) -> None:
-        if not self.told_to_stop:
+        number = self.told_to_stop
+        if number is None:
             return
         step = self.state.global_step
         saved = f"{self._checkpoint().name} is saved" if step else "nothing to save yet"
         where = f"at step {step} of {self.state.max_steps}, {saved}"
-        raise Interrupted(self.stop_request.signal, where)
+        raise Interrupted(number, where)
 
     def _leave_evaluation(self) -> None:
         """Save this step, unless it is saved and its evaluation is being made up, and stop."""

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from common import runs
+from common.errors import FAILED
 from common.files import ROOT, shown
 from common.recipes import RecipeError
 from training.environment import quiet_environment
@@ -43,9 +44,9 @@ def main() -> int:
         return finish(folder, record, options.resume, stop_request)
     except (Exception, Interrupted) as error:
         line = explain(error, shown(folder))
-        interrupted = isinstance(error, Interrupted)
+        code = 128 + error.signal if isinstance(error, Interrupted) else FAILED
         ended = {
-            "status": "stopped" if interrupted else "failed",
+            "status": "failed" if code == FAILED else "stopped",
             "ended_by": line or repr(error)[:300],
         }
         with contextlib.suppress(OSError):  # a full disk keeps the record it had
@@ -53,7 +54,7 @@ def main() -> int:
         if line is None:
             raise
         print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
-        return 128 + error.signal if interrupted else 1
+        return code
 
 
 def finish(folder: Path, record: dict, resume: str | None, stop_request: StopRequest) -> int:

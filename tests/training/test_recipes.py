@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -13,6 +16,7 @@ from common.recipes import Recipe, RecipeError, all_recipes, find
 from training import memory, pins
 from training.check import check, validate
 from training.check_base import compare
+from training.check_data import measured
 from training.check_recipe import problems
 from training.recipe_schema import SECTIONS
 from training.renderers import renderer_of
@@ -93,6 +97,222 @@ def test_a_broken_recipe_is_told_where_and_what(tmp_path, change, line, said):
     assert any(
         said in f and re.search(rf"v1\.yaml:{number + (said == 'given twice')}: ", f) for f in found
     ), found
+
+
+def broken(tmp_path, *changes, name="tiny"):
+    """What is said about a copy of a recipe in which each (old, new) was replaced."""
+    path = tmp_path / "recipes" / name / "v1.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = find(name).text
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    return problems(Recipe(path), tmp_path)
+
+
+def with_keys(*lines):
+    """A change that adds lines to the optimisation section."""
+    return "seed: 42\n", "\n".join(["seed: 42", *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("sequence_len: 2048", 'sequence_len: "2048"', "sequence_len: '2048' is text to YAML"),
+        ("sequence_len: 2048", "sequence_len: 2_048", "YAML reads 2_048 as 2048"),
+        ("sequence_len: 2048", "sequence_len: 0", "sequence_len: 0: it should be greater"),
+        ("sequence_len: 2048", "sequence_len: 2048.0", "sequence_len: 2048.0: "),
+        ("lora_r: 64", 'lora_r: "64"', "lora_r: '64' is text to YAML"),
+        ("lora_r: 64", "lora_r: 064", "lora_r: YAML reads 064 as 52"),
+        ("lora_r: 64", "lora_r: 0x40", "lora_r: YAML reads 0x40 as 64"),
+        ("lora_r: 64", "lora_r: true", "lora_r: True: it should be a valid integer"),
+        ("learning_rate: 0.0015", "learning_rate: -0.0015", "should be greater than 0"),
+        ("learning_rate: 0.0015", "learning_rate: 15", "should be less than or equal to 0.1"),
+        ("learning_rate: 0.0015", "learning_rate: 1e-4", "'1e-4' is text to YAML"),
+        ("learning_rate: 0.0015", "learning_rate: .nan", "learning_rate: YAML reads .nan"),
+        ("num_epochs: 2", "num_epochs: 0", "num_epochs: 0: it should be greater than 0"),
+        ("num_epochs: 2", "num_epochs: 1:30", "YAML reads 1:30 as 90"),
+        ("micro_batch_size: 1", "micro_batch_size: -1", "micro_batch_size: -1: "),
+        ("optimizer: adamw_torch", "optimizer: adamw", "optimizer: 'adamw'; must be"),
+        ("optimizer: adamw_torch", "optimizer: paged_adamw_8bit", "needs a GPU, and bf16 is false"),
+        ("lr_scheduler: cosine", "lr_scheduler: rex", "lr_scheduler: 'rex'; must be"),
+        ("bf16: false", 'bf16: "false"', "bf16: 'false': it should be a valid boolean"),
+        ("bf16: false", "bf16: auto", "bf16: 'auto': it should be a valid boolean"),
+        *(
+            ("attn_implementation: sdpa", f"attn_implementation: {name}", "must be 'sdpa'")
+            for name in ("eager", "flex_attention", "flash_attention_2", "xformers")
+        ),
+        ("attn_implementation: sdpa", "flash_attention: true", "attn_implementation: missing"),
+        ("lora_mlp_kernel: false", "lora_mlp_kernel: true", "lora_mlp_kernel: True; must be False"),
+        ("lora_dropout: 0.0", "lora_dropout: 1.0", "lora_dropout: 1.0: it should be less than 1"),
+        ("save_total_limit: 2", "save_total_limit: 0", "save_total_limit: 0: "),
+        ("eval_strategy: epoch\n", "", "eval_strategy: give eval_steps, or eval_strategy: epoch"),
+        ("eval_strategy: epoch", "eval_steps: 5\neval_strategy: epoch", "keep one"),
+        ("warmup_steps: 10", "warmup_steps: 10\nwarmup_ratio: 0.1", "keep one"),
+        ("num_workers: 1", "num_workers: 0", "there is no worker to prefetch"),
+        ("gradient_checkpointing: false", "gradient_checkpointing: true", "use_reentrant"),
+        ("gradient_checkpointing: false", "gradient_checkpointing: offload", "valid boolean"),
+        ("load_in_4bit: true", "load_in_4bit: false", "must be true with adapter: qlora"),
+        ("adapter: qlora", "adapter: lora", "must be false with adapter: lora"),
+        ("adapter: qlora\n", "", "without effect where no adapter is given"),
+        ("[model.vision_tower, ", "[", "must name model.vision_tower and lm_head"),
+        ("  path: datasets", "  pathh: datasets", "rows.pathh: not a key"),
+        ("seed: 42", "seed: 42", None),
+    ],
+)
+def test_a_value_that_is_not_honoured_is_refused_with_its_line(tmp_path, old, new, said):
+    found = broken(tmp_path, (old, new))
+    if said is None:
+        assert found == []
+        return
+    assert any(said in line for line in found), found
+    assert all(re.search(r"v1\.yaml:\d+: \w", line) and "\n" not in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("peft_use_dora: true", "the merge proves plain LoRA and rsLoRA alone"),
+        ("peft_init_lora_weights: olora", "changes the base that the adapter is merged into"),
+        ("lora_modules_to_save: [lm_head]", "the merge proves plain LoRA"),
+        ("lora_target_linear: true", "give lora_target_modules"),
+        ("train_on_inputs: true", "`weight`"),
+        ("roles_to_train: [assistant]", "`weight`"),
+        ("group_by_length: true", "planned by length already"),
+        ("excess_length_strategy: truncate", "is dropped, counted and named"),
+        ("image_size: 512", "images keep their shape"),
+        ("eval_batch_size: 8", "one row at a time"),
+        *(
+            (f"{name}: true", "give attn_implementation: sdpa")
+            for name in (
+                "flash_attention",
+                "eager_attention",
+                "flex_attention",
+                "xformers_attention",
+            )
+        ),
+        ("loraplus_lr_ratio: 16", "not a key that this repository honours"),
+        ("load_in_8bit: true", "did you mean load_in_4bit?"),
+        ("outptu_dir: x", "did you mean output_dir?"),
+    ],
+)
+def test_a_key_that_is_not_honoured_is_refused(tmp_path, line, said):
+    found = broken(tmp_path, with_keys(line))
+    assert len(found) == 1 and said in found[0] and line.split(":")[0] in found[0], found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("lm_head", "hits lm_head too"),
+        (".*", "hits lm_head too"),
+        (".*(q|k|v|o)_proj", "hits model.vision_tower.transformer.layers.0.attention.q_proj too"),
+        (r".*layers\.13\..*_proj", "hits model.vision_tower.transformer.layers.13.attention"),
+        (r"model\.language_model\.(embed_tokens|layers\..*_proj)", "embed_tokens too"),
+        ("q_proj", "hits no map of the decoder"),
+        ("all-linear", "hits no map of the decoder"),
+        ("model.language_model.(", "is no pattern"),
+        (r"model\.language_model\.layers\.\d+\.self_attn\.(q|v)_proj", None),
+    ],
+)
+def test_an_adapter_sits_on_the_decoders_maps_alone(tmp_path, pattern, said):
+    text = find("tiny").text
+    line = next(line for line in text.splitlines() if line.startswith("lora_target_modules"))
+    found = broken(tmp_path, (line, f"lora_target_modules: '{pattern}'"))
+    assert (found == []) if said is None else (len(found) == 1 and said in found[0]), found
+
+
+def test_a_micro_batch_that_the_rows_do_not_fill_is_found_before_training(dataset, tiny_renderer):
+    data = find("tiny").data | {"rows": {"path": str(dataset)}, "micro_batch_size": 64}
+    recipe = SimpleNamespace(path=find("tiny").path, data=data)
+    with pytest.raises(RecipeError, match="micro_batch_size: 40 rows cannot fill 64 bins"):
+        measured(recipe, dataset, tiny_renderer)
+    figures, _ = measured(
+        SimpleNamespace(path=recipe.path, data=data | {"micro_batch_size": 1}),
+        dataset,
+        tiny_renderer,
+    )
+    assert len(figures["train"]["bins"]) == 2 and figures["train"]["rows"] == 40
+
+
+def test_a_prompt_that_ends_before_what_is_trained_is_refused(tiny, tmp_path):
+    """The generation prompt without the line break that stands before every trained reply."""
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    path = folder / "chat_template.jinja"
+    head, mark, tail = path.read_text().rpartition("add_generation_prompt")
+    assert mark and "<|assistant|>\\n" in tail
+    path.write_text(head + mark + tail.replace("<|assistant|>\\n", "<|assistant|>", 1))
+    differs = compare(folder, renderer_of(folder)).differs
+    assert len(differs) == 1 and "a reply begins where the generation prompt ends" in differs[0]
+
+
+def test_markers_that_are_special_tokens_are_refused(tiny, tmp_path):
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<|end|>", "[BEGIN FINAL RESPONSE]"]}
+    )
+    tokenizer.save_pretrained(folder)
+    differs = compare(folder, renderer_of(folder)).differs
+    assert [line.split(" is plain text")[0] for line in differs if "plain text" in line] == [
+        "<|end|>",
+        "[BEGIN FINAL RESPONSE]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# caf\xe9\nbase_model: x\n", "is not UTF-8; save the file as UTF-8"),
+        (b"base_model: [x\n", r"v1.yaml:\d+: "),
+        (b"- a\n- b\n", "a list where a mapping is wanted"),
+        (b"", "a NoneType where a mapping is wanted"),
+        (b"base_model: x\nbase_model: y\n", "v1.yaml:2: base_model: given twice"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_line(tmp_path, content, said):
+    path = tmp_path / "mine" / "v1.yaml"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    found = problems(Recipe(path))
+    assert len(found) == 1 and re.search(said, found[0]) and "\n" not in found[0], found
+
+
+@pytest.mark.parametrize("module", ["run", "check"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no recipe given; RECIPE= one of: .*tiny/v1"),
+        (["tniy"], "did you mean tiny"),
+        (["{typo}"], r"v1\.yaml:\d+: outptu_dir: .*did you mean output_dir\?"),
+        (["tiny", "--base", "outputs/no_such_folder"], "outputs/no_such_folder: no such folder"),
+    ],
+)
+def test_a_command_says_it_in_lines(tmp_path, module, words, said):
+    """train and check say the same; no traceback, and no Axolotl for what the text alone tells."""
+    path = tmp_path / "mine" / "v1.yaml"
+    path.parent.mkdir()
+    path.write_text(find("tiny").text.replace("output_dir:", "outptu_dir:"))
+    words = [word.format(typo=path) for word in words]
+    if module == "run" and "--base" in words and not (ROOT / "datasets/tiny/build").exists():
+        pytest.skip("train would build the dataset first")
+    command = [sys.executable, "-m", f"training.{module}", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.search(said, "\n".join(errors)) and "Traceback" not in done.stderr, done.stderr
+
+
+def test_recipes_of_other_names_are_none_of_ours(tmp_path):
+    for name in ("v1.yaml", "v2.yaml", "v10.yaml", "v1-old.yaml", "v01.yaml", "draft.yaml"):
+        path = tmp_path / "recipes" / "tiny" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("base_model: x\n")
+    assert [recipe.id for recipe in all_recipes(tmp_path)] == ["tiny/v1", "tiny/v2", "tiny/v10"]
+    assert find("tiny", tmp_path).id == "tiny/v10"
 
 
 def test_a_measured_recipe_is_frozen(tmp_path):
