@@ -45,7 +45,7 @@ compare: .venvs/train/.ready ## what differs between RUNS="a b", and what came o
 	$(TRAIN) -m training.compare $(RUNS) $(if $(JSON),--json)
 
 data: .venvs/light/.ready ## build DATASET=<folder under datasets/>
-	$(LIGHT) -m preprocess "$(DATASET)"
+	$(LIGHT) -m preprocess "$(DATASET)" && $(LIGHT) -m training.tracking "$(DATASET)"
 
 expand: .venvs/light/.ready ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
 	$(LIGHT) -m preprocess.teacher "$(DATASET)" $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
