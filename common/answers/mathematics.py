@@ -37,11 +37,18 @@ _LOOKS = [  # in this order: the ways LaTeX has of saying the same
     (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])"), ""),
     (re.compile(r"(?:\{,\}|,\\!|\\!,|(?<=\d)\\,)(?=\d{3})"), ""),
     (re.compile(r"\{,\}"), "."),
-    (re.compile(r"\\[!;:]|\\q?quad(?![a-zA-Z])|\\,|\\ |~"), " "),
+    (re.compile(r"(?<!\\)\\[!;:, ]|\\q?quad(?![a-zA-Z])|~"), " "),
+    (re.compile(r"\\begin\{array\}\{[clr]*\}"), r"\\begin{pmatrix}"),
+    (re.compile(r"\\end\{array\}"), r"\\end{pmatrix}"),
+    (re.compile(r"\(\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*\)", re.DOTALL), r"\1"),
+    (re.compile(r"([_^])\s?(\w)"), r"\1{\2}"),
     (re.compile(r"\\\$|(?<!\\)\$|\\?%|\^\s?\{?\\circ\}?|°|\\degree"), ""),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
     (
-        re.compile(r"(?<=\d)\s*\\(?:text|mathrm|mbox)\{(?!\s*(?:or|and)\b)[^{}]*[A-Za-z][^{}]*\}"),
+        re.compile(
+            r"(?<=\d)\s*\\(?:text|mathrm|mbox)\{(?!\s*(?:or|and)\b)[^{}]*[A-Za-z][^{}]*\}"
+            r"(?:\^\{\d\})?"
+        ),
         "",
     ),
     (re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf|textit|operatorname)\{([^{}]*)\}"), r"\1"),

@@ -17,6 +17,7 @@ from common.answers import (
     states_text,
 )
 from common.answers.mathematics import same_mathematics
+from common.files import ROOT, load_yaml
 
 NUMBERS = [  # what is said, what it states
     ("Answer: −3/4", "-3/4"),
@@ -288,6 +289,7 @@ def test_a_sequence_is_in_order(text, right):
     assert states_text(text, "a-1, b, c.d") is right
 
 
+PAIRS = load_yaml(ROOT / "tests" / "common" / "mathematics.yaml")
 SAME = [
     ("90°", "90"),
     (r"90^\circ", "90"),
@@ -332,14 +334,14 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
+@pytest.mark.parametrize(("one", "other"), [*SAME, *PAIRS["same"]])
 def test_the_same_mathematics(one, other):
     pytest.importorskip("math_verify")
     assert same_mathematics(one, other)
     assert same_mathematics(other, one)
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+@pytest.mark.parametrize(("one", "other"), [*DIFFERENT, *PAIRS["different"]])
 def test_other_mathematics(one, other):
     pytest.importorskip("math_verify")
     assert not same_mathematics(one, other)

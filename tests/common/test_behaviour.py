@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from common import behaviour
+from common.behaviour import SELF
 
 SEEDS = Path(__file__).resolve().parents[2] / "datasets" / "aether" / "seeds"
 ANSWERED = {
@@ -40,6 +41,16 @@ def test_every_hand_written_route_names_its_target(seed):
         ("What is actually waiting?", "without leaving a breadcrumb"),
         ("Threads that wait cost memory. What waits??", None),
         ("A `?` in a URL starts the query. What waits", "asks 0 questions"),
+        ("See https://example.org/a?b=c for the trace. What waits there?", None),
+        ("Look at the trace; what waits?", None),
+        ("The lock is taken twice — who lets it go?", None),
+        ("Hmm. What waits?", "without leaving a breadcrumb"),
+        ("Well, good question. What waits?", "without leaving a breadcrumb"),
+        ("Look here.\n~~~\nx = 1\n~~~\nWhat waits?", "in code or in steps"),
+        ("The answer is 42. Do you see why?", "says what the answer is"),
+        ("The answer is in the second line. What waits there?", None),
+        ("Step 1: open it. Step 2: read it. Does it work?", "in code or in steps"),
+        ("First open it. Then read it. Finally close it. Does it work?", "in code or in steps"),
     ],
 )
 def test_nudges(answer, why):
@@ -50,13 +61,27 @@ def test_nudges(answer, why):
 @pytest.mark.parametrize(
     ("answer", "target"),
     [
-        ("", "self"),
-        ("This stays here.", "self"),
-        ("Send it to GROK-4-FAST: the answer is worth nothing in two seconds.", "grok-4-fast"),
-        ("Claude Sonnet 4.5 should review it.", "claude-sonnet-4.5"),
-        ("The long-context member reads the log, the edge member samples.", None),
-        ("```\nrouter = 'grok-4-fast'\n``` This stays with me.", "self"),
+        ("", SELF),
+        ("This stays here.", SELF),
+        ("Claude Sonnet 4.5 should review it.", SELF),
+        ("Not to the edge model.\n\nRoute: long-context", "long-context"),
+        ("It is fresh.\n\nRoute: grok-4-fast\n", "grok-4-fast"),
+        ("It is fresh.\n\n**Route: grok-4-fast**", "grok-4-fast"),
+        ("It is fresh.\nRoute: Grok-4-Fast.", "grok-4-fast"),
+        ("Route: self", SELF),
+        ("Route: somebody", None),
+        ("Route: edge\nbecause of latency", SELF),
+        ("I would write Route: edge", SELF),
+        ("Route: edge or long-context", SELF),
+        ("```\nRoute: edge\n```", SELF),
+        ("Route:", SELF),
     ],
 )
-def test_routes(answer, target):
-    assert behaviour.routed(answer) == target
+def test_a_route_is_read_from_the_last_line_alone(answer, target):
+    members = ("grok-4-fast", "claude-sonnet-4.5", "long-context", "edge")
+    assert behaviour.route_of(answer, members) == target
+
+
+def test_the_members_are_those_of_the_list():
+    assert behaviour.route_of("Route: lab-7", ["lab-7"]) == "lab-7"
+    assert behaviour.route_of("Route: edge", ["lab-7"]) is None
