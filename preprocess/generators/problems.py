@@ -15,26 +15,31 @@ from preprocess.generators.exact import TextError, evaluate, fraction, plain
 from preprocess.generators.problem_families import Family, Framing, families
 from preprocess.generators.slots import Renderer
 from preprocess.rows import Conversation, Turn
-from preprocess.source import Context, Generated, MixError
+from preprocess.source import Context, Generated, MixError, load
 
 # Shares of replies.
 LONG = 0.67
 BACKTRACKS = 0.19  # of the long ones
-SIGNED = 0.5
+SIGNED = 0.35
 SIGNED_IN_ANSWER = 0.3  # of the signed ones
 NUMBERED = 0.35  # of the long ones
-ADVISED_TWICE = 0.6
-# Words of reasoning below which another check of the result is added.
-LONG_WORDS = 130
-SHORT_WORDS = 36
+# How often a reply has so many pieces of advice, and long reasoning so many checks of its result.
+ADVICE = {0: 5, 1: 4, 2: 1}
+CHECKS = {0: 3, 1: 4, 2: 2, 3: 1}
 TRIES_APART = 100  # draws before a problem is told twice
 
 
+# How often a problem ends in which wish.
+WISHES = {"": 12, "short": 3, "steps": 3}
+
+
 class Config(Generated):
-    """A folder of problem families (see problem_families), relative to the dataset's."""
+    """A folder of problem families (see problem_families) and a file of wishes that a problem may
+    end in, both relative to the dataset's folder."""
 
     kind: Literal["problems"]
     path: str = "problems"
+    wishes: str = "framings/wishes.yaml"
 
 
 def recompute(answer: dict, config: Config, context: Context) -> int | float:
@@ -60,6 +65,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         for family in families(folder).values()
         if heldout or not family.evaluation_only
     ]
+    wishes = load(context.path(config.wishes), dict[str, list[str]])
     told: set[tuple] = set()
     for number in range(config.wanted(heldout)):
         family, framings = tellable[number % len(tellable)]
@@ -72,7 +78,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
                 if problem not in told:
                     break
             told.add(problem)
-            turn, answer, tags = _told(family, framing, parameters, rng)
+            turn, answer, tags = _told(family, framing, parameters, wishes, rng)
             expected = _computed(answer, families(folder))
             if expected != answer["value"]:
                 raise TextError(
@@ -100,23 +106,35 @@ def _framings(family: Family, heldout: bool) -> list[tuple[Framing, dict]]:
 
 
 def _told(
-    family: Family, framing: Framing, parameters: dict, rng: random.Random
+    family: Family, framing: Framing, parameters: dict, wishes: dict, rng: random.Random
 ) -> tuple[Turn, dict, tuple[str, ...]]:
     """The exchange, what a program can check of it, and its tags."""
     values = family.values(parameters)
     render = Renderer(values, family.let, framing.words, family.digits, rng)
-    long = rng.random() < LONG
-    backtracks = long and rng.random() < BACKTRACKS
+    (wish,) = rng.choices(list(WISHES), list(WISHES.values()))
     question = render.question(framing.user)
+    if wish:
+        end = "." if question[-1].isalnum() else ""
+        gap = "\n\n" if "\n" in question else " "
+        question = f"{question}{end}{gap}{rng.choice(wishes[wish])}"
+    long = wish != "steps" and rng.random() < LONG
+    backtracks = long and rng.random() < BACKTRACKS
     reasoning = _reasoning(family, framing, render, long, backtracks)
     reply = [render.one_of(framing.answer)]
-    advice = [render(text) for text in rng.sample(family.advice, 2)]
-    reply.append("- " + "\n- ".join(advice) if rng.random() < ADVISED_TWICE else advice[0])
-    if rng.random() < SIGNED:
-        if rng.random() < SIGNED_IN_ANSWER:
-            reply.append(render.one_of(family.signature["answer"]))
-        else:
-            reasoning.insert(1, render.one_of(family.signature["reasoning"]))
+    if wish == "short":
+        unit = render(family.answer.unit)
+        reply = [render(f"**{{{family.answer.of}}} {unit}**")]
+    elif wish == "steps":
+        steps = [render.one_of(phrasings) for phrasings in family.steps]
+        reply += [f"{number}. {step}" for number, step in enumerate(steps, 1)]
+    else:
+        advice = [render(text) for text in _some(family.advice, ADVICE, rng)]
+        reply += ["- " + "\n- ".join(advice)] if len(advice) > 1 else advice
+        if rng.random() < SIGNED:
+            if rng.random() < SIGNED_IN_ANSWER:
+                reply.append(render.one_of(family.signature["answer"]))
+            else:
+                reasoning.insert(1, render.one_of(family.signature["reasoning"]))
     answer = {
         "kind": "number",
         "value": plain(values[family.answer.of]),
@@ -135,16 +153,20 @@ def _told(
 def _reasoning(
     family: Family, framing: Framing, render: Renderer, long: bool, backtracks: bool
 ) -> list[str]:
-    """The paragraphs of the reasoning, with checks of the result until it has its length."""
+    """The paragraphs of the reasoning."""
     paragraphs = [render.one_of(framing.opening)]
     if long:
         paragraphs += _steps(family, render, backtracks)
+        paragraphs += [render(check) for check in _some(family.checks, CHECKS, render.rng)]
     else:
         paragraphs.append(render.one_of(family.brief))
-    for check in render.rng.sample(family.checks, len(family.checks)):
-        if len(" ".join(paragraphs).split()) < (LONG_WORDS if long else SHORT_WORDS):
-            paragraphs.append(render(check))
     return paragraphs
+
+
+def _some(texts: list[str], often: dict[int, int], rng: random.Random) -> list[str]:
+    """So many of the texts as is drawn: `often` is the weight of each number."""
+    (count,) = rng.choices(list(often), list(often.values()))
+    return rng.sample(texts, count)
 
 
 def _steps(family: Family, render: Renderer, backtracks: bool) -> list[str]:

@@ -5,6 +5,7 @@ what is held out, variety.
 import math
 import random
 import re
+import statistics
 from collections import Counter, defaultdict
 from fractions import Fraction
 
@@ -16,12 +17,13 @@ from preprocess.generators import problems
 from preprocess.generators.exact import TextError, evaluate
 from preprocess.generators.problem_families import families
 from preprocess.generators.slots import Renderer, figure
-from preprocess.source import Context, MixError
+from preprocess.source import Context, MixError, load
 
 DATASET = ROOT / "datasets" / "aether"
 FOLDER = DATASET / "problems"
 
 TRAINING, EVALUATION_ONLY = 24, 6
+LENGTHS = ((40, 60), (70, 100), (115, 150))  # words of reasoning, about the three quartiles
 SIGNATURES = (
     "What are we actually trying to achieve",
     "The fundamental constraint here",
@@ -256,10 +258,11 @@ def test_reasoning_has_the_planned_shares(trained):
         return sum(map(of, trained)) / len(trained)
 
     turns = {row.id: row.turns[0] for row in trained}
-    assert 0.60 <= share(lambda row: len(turns[row.id].reasoning.split()) >= 120) <= 0.70
     lengths = [len(turn.reasoning.split()) for turn in turns.values()]
-    assert not [length for length in lengths if length < 30 or 110 < length < 120]
-    assert 0.10 <= share(lambda row: bool(STEP_BACK.search(turns[row.id].reasoning))) <= 0.15
+    quartiles = statistics.quantiles(lengths)
+    assert min(lengths) >= 20
+    assert all(low <= words <= high for words, (low, high) in zip(quartiles, LENGTHS, strict=True))
+    assert 0.07 <= share(lambda row: bool(STEP_BACK.search(turns[row.id].reasoning))) <= 0.13
     assert all(
         ("backtracks" in row.tags) == bool(STEP_BACK.search(turns[row.id].reasoning))
         for row in trained
@@ -268,7 +271,25 @@ def test_reasoning_has_the_planned_shares(trained):
         sum((turn.reasoning + turn.answer).count(phrase) for phrase in SIGNATURES)
         for turn in turns.values()
     ]
-    assert max(signed) == 1 and 0.45 <= sum(signed) / len(signed) <= 0.55
+    assert max(signed) == 1 and 0.18 <= sum(signed) / len(signed) <= 0.28
+
+
+def test_what_the_user_asks_of_the_reply_is_done(trained):
+    wishes = load(DATASET / "framings" / "wishes.yaml", dict[str, list[str]])
+    seen = Counter()
+    for row in trained:
+        (turn,) = row.turns
+        steps = re.findall(r"(?m)^\d+\. ", turn.answer)
+        if turn.user.endswith(tuple(wishes["short"])):
+            seen["short"] += 1
+            assert re.fullmatch(r"\*\*[^*]+\*\*", turn.answer), turn.answer
+            assert len(turn.answer.split()) <= 7, turn.answer
+        elif turn.user.endswith(tuple(wishes["steps"])):
+            seen["steps"] += 1
+            family = by_name()[row.answer["family"]]
+            assert len(steps) >= len(family.steps), turn.answer
+            assert not set(turn.answer.split("\n\n")[1:]) & set(turn.reasoning.split("\n\n"))
+    assert all(300 <= seen[wish] <= 500 for wish in wishes), seen
 
 
 @pytest.mark.parametrize(
