@@ -108,7 +108,8 @@ def _make(tasks: list[Task]) -> dict:
     _check_ids(candidates, tasks)
     skipped = _counted(results)
     distinct = selection.distinct(candidates, heldout, [task.name for task in tasks], plan, skipped)
-    chosen = selection.select(distinct, plan, skipped)
+    different = selection.apart(distinct, plan, skipped)
+    chosen = selection.select(different, plan, skipped)
     splits = _split(chosen, plan)
     _write(tasks, splits)
     if heldout:
@@ -170,6 +171,7 @@ def _measured(plan: mix.Mix, chosen: list[Candidate]) -> dict:
         "verified_answers": sum(candidate.verified for candidate in chosen),
         "tokens": sum(candidate.tokens for candidate in chosen),
         "rows_by_tokens": {f"<{2**size}": count for size, count in sorted(bits.items())},
+        "diversity": selection.diversity(chosen),
         "targets": {
             name: {"measured": round(measured[name], 4), "wanted": target.share}
             for name, target in plan.targets.items()

@@ -23,6 +23,7 @@ from common import behaviour, chat, rows
 from common.files import read_text
 from preprocess import gates, sources
 from preprocess.benchmarks import Benchmark
+from preprocess.diversity import Fingerprint, fingerprint
 from preprocess.duplicates import look, minhash
 from preprocess.mix import Mix, Target
 from preprocess.rows import Conversation, Note, Skip, restored, to_rows
@@ -47,6 +48,7 @@ class Candidate:
     looks: bytes  # of its pictures, in order
     images: tuple[str, ...]
     verified: bool
+    fingerprint: Fingerprint | None = None  # of the reply, where the mix measures diversity
     hashes: bytes = b""  # the MinHashes of the user's turn and of the reasoning
     task: int = 0
     offset: int = 0  # bytes
@@ -209,6 +211,8 @@ class _Run:
             images=names,
             verified="answer" in row,
         )
+        if self.task.mix.diversity:
+            candidate.fingerprint = fingerprint(f"{reply.reasoning}\n{reply.answer}")
         if self.task.mix.gates:
             gates.check(row, candidate.tokens, self.task.mix.gates)
             self._check_answer(row)

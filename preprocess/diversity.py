@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +22,16 @@ _SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the measures need of one reply. `sentences` are (hash, words), in order."""
+    """What the measures need of one reply, as hashes in about a kilobyte."""
 
-    sentences: tuple[tuple[int, int], ...]
-    runs: frozenset[int]
+    sentences: array[int]  # in order
+    lengths: array[int]  # words of each sentence
+    runs: array[int]  # each once
 
     @property
     def words(self) -> int:
-        return sum(words for _, words in self.sentences)
+        """Words of the whole reply."""
+        return sum(self.lengths)
 
 
 def fingerprint(text: str) -> Fingerprint:
@@ -38,10 +41,14 @@ def fingerprint(text: str) -> Fingerprint:
     for sentence in _SENTENCE_END.split(masked):
         words = _WORD.findall(sentence)
         if words:
-            sentences.append((_hash(words), len(words)))
+            sentences.append(words)
     words = _WORD.findall(masked)
     runs = {_hash(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))}
-    return Fingerprint(tuple(sentences), frozenset(runs))
+    return Fingerprint(
+        sentences=array("I", map(_hash, sentences)),
+        lengths=array("I", map(len, sentences)),
+        runs=array("I", sorted(runs)),
+    )
 
 
 def _hash(words: Sequence[str]) -> int:
@@ -50,11 +57,18 @@ def _hash(words: Sequence[str]) -> int:
 
 def recurring_share(rows: Sequence[Fingerprint]) -> float:
     """The share of words that stand in sentences which occur OFTEN times or more in the rows."""
-    times = Counter(sentence for row in rows for sentence, _ in row.sentences)
+    times = _times(rows)
     recurring = 0
     for row in rows:
-        recurring += sum(words for sentence, words in row.sentences if times[sentence] >= OFTEN)
+        for sentence, words in zip(row.sentences, row.lengths, strict=True):
+            if times[sentence] >= OFTEN:
+                recurring += words
     return recurring / max(1, sum(row.words for row in rows))
+
+
+def _times(rows: Sequence[Fingerprint]) -> Counter[int]:
+    """How often each sentence stands in the rows."""
+    return Counter(sentence for row in rows for sentence in row.sentences)
 
 
 def alike_share(rows: Sequence[Fingerprint]) -> float:
@@ -88,8 +102,10 @@ class Distant:
 
     def take(self, rows: Sequence[Fingerprint], always: bool = False) -> bool:
         """Take the rows of one conversation, all or none; `always` takes them as they are."""
-        times = Counter(sentence for row in rows for sentence, _ in row.sentences)
-        lengths = dict(pair for row in rows for pair in row.sentences)
+        times = _times(rows)
+        lengths: dict[int, int] = {}
+        for row in rows:
+            lengths |= zip(row.sentences, row.lengths, strict=True)
         words = self._words + sum(row.words for row in rows)
         recurring = self._recurring
         for sentence, more in times.items():

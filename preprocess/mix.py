@@ -36,6 +36,15 @@ class Gates(Part):
     questions: list[str] = []
 
 
+class Diversity(Part):
+    """The most that the replies of a category may repeat each other; see preprocess.diversity."""
+
+    # Share of words that stand in sentences which recur.
+    recurring: float = Field(gt=0, le=1)
+    # Share of rows that are alike to one other row; what people wrote may be, the rest never is.
+    alike: float = Field(ge=0, le=1)
+
+
 class Target(Part):
     """A quality share. A row counts when it meets every condition that is given; of the phrases any
     one."""
@@ -58,6 +67,7 @@ class Mix(Part):
     val_share: float = Field(gt=0, lt=1)
     licence: str
     gates: Gates | None = None
+    diversity: Diversity | None = None
     total: int | None = None
     quotas: dict[str, int] = {}  # rows wanted of each category; without them every row is taken
     caps: dict[str, int] = {}  # most rows of an origin

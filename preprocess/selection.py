@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocess.candidates import Candidate, draw
+from preprocess.diversity import Distant, Fingerprint, alike_share, recurring_share
 from preprocess.duplicates import PERMUTATIONS, SIZE, duplicates
 from preprocess.mix import Mix, Target
 
@@ -46,6 +47,50 @@ def distinct(
     for number, reason in reasons.items():
         skipped[f"{names[candidates[number].task]}: {reason}"] += 1
     return [candidate for number, candidate in enumerate(candidates) if number not in reasons]
+
+
+def apart(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Candidate]:
+    """The candidates whose replies stay apart within each category, whole conversations: those
+    written by hand as they are, then a teacher's, then the generated ones, shuffled.
+
+    What is left out is counted in `skipped`.
+    """
+    if not mix.diversity:
+        return candidates
+    conversations: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        conversations[candidate.conversation].append(candidate)
+    choosers = {c.category: Distant(mix.diversity.recurring) for c in candidates}
+
+    def rank(rows: list[Candidate]) -> tuple[int, float]:
+        origin = rows[0].origin
+        order = HAND_WRITTEN.index(origin) if origin in HAND_WRITTEN else 2 + (origin != "teacher")
+        return order, draw(mix.seed, f"apart {rows[0].conversation}")
+
+    taken = set()
+    for rows in sorted(conversations.values(), key=rank):
+        first = rows[0]
+        prints = [row.fingerprint for row in rows if row.fingerprint]
+        if choosers[first.category].take(prints, always=first.origin in HAND_WRITTEN):
+            taken.add(first.conversation)
+        else:
+            skipped[f"{first.category}: says what other rows say"] += len(rows)
+    return [candidate for candidate in candidates if candidate.conversation in taken]
+
+
+def diversity(candidates: list[Candidate]) -> dict[str, dict[str, float]]:
+    """Both measures of preprocess.diversity, by category."""
+    categories: dict[str, list[Fingerprint]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.fingerprint:
+            categories[candidate.category].append(candidate.fingerprint)
+    return {
+        name: {
+            "recurring": round(recurring_share(prints), 4),
+            "alike": round(alike_share(prints), 4),
+        }
+        for name, prints in sorted(categories.items())
+    }
 
 
 def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str, float]:
