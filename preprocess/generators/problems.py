@@ -34,12 +34,12 @@ WISHES = {"": 12, "short": 3, "steps": 3}
 
 
 class Config(Generated):
-    """A folder of problem families (see problem_families) and a file of wishes that a problem may
-    end in, both relative to the dataset's folder."""
+    """A folder of problem families (see problem_families), and where there is one a file of wishes
+    that a problem may end in, both relative to the dataset's folder."""
 
     kind: Literal["problems"]
     path: str = "problems"
-    wishes: str = "framings/wishes.yaml"
+    wishes: str = ""
 
 
 def recompute(answer: dict, config: Config, context: Context) -> int | float:
@@ -65,7 +65,9 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         for family in families(folder).values()
         if heldout or not family.evaluation_only
     ]
-    wishes = load(context.path(config.wishes), dict[str, list[str]])
+    wishes = {}
+    if config.wishes:
+        wishes = load(context.path(config.wishes), dict[str, list[str]])
     told: set[tuple] = set()
     for number in range(config.wanted(heldout)):
         family, framings = tellable[number % len(tellable)]
@@ -111,7 +113,7 @@ def _told(
     """The exchange, what a program can check of it, and its tags."""
     values = family.values(parameters)
     render = Renderer(values, family.let, framing.words, family.digits, rng)
-    (wish,) = rng.choices(list(WISHES), list(WISHES.values()))
+    (wish,) = rng.choices(list(WISHES), list(WISHES.values())) if wishes else ("",)
     question = render.question(framing.user)
     if wish:
         end = "." if question[-1].isalnum() else ""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from preprocess import selection
+from preprocess.candidates import Candidate
 from preprocess.diversity import Distant, alike_share, fingerprint, recurring_share
+from preprocess.mix import Mix
 
 SAME = "The queue has 12 places left today."  # seven words
 
@@ -66,3 +71,54 @@ def test_a_conversation_is_taken_whole_or_not_at_all():
     fresh = fingerprint("A sentence of nine words that nobody said before.")
     assert not chooser.take([fresh, *[fingerprint(SAME)] * 5])
     assert chooser.take([fresh])
+
+
+def candidate(number: int, text: str, origin: str = "procedural", talk: str = "") -> Candidate:
+    name = f"row-{number}"
+    return Candidate(
+        id=name,
+        conversation=talk or name,
+        group=name,
+        category="async",
+        origin=origin,
+        tokens=10,
+        reasoning_words=5,
+        met=(),
+        looks=b"",
+        images=(),
+        verified=False,
+        fingerprint=fingerprint(text),
+    )
+
+
+def plan(**more) -> Mix:
+    return Mix(seed=1, val_share=0.1, licence="MIT", sources=[], **more)
+
+
+def test_the_selection_leaves_out_what_other_rows_say_and_counts_it():
+    alike = (
+        "The number of orders in the gateway grows with the time that each of them waits for it."
+    )
+    own = "Nobody expects that a printer remembers which of the drawers held the yellow paper last."
+    written = [candidate(n, alike, "seed") for n in range(3)]
+    made = [candidate(3, alike), candidate(4, own), candidate(5, own, talk="t")]
+    made.append(
+        candidate(6, "A third thing is said by nobody but this one row of the set.", talk="t")
+    )
+    skipped: Counter[str] = Counter()
+    limits = {"recurring": 0.25, "alike": 0.1}
+    kept = selection.apart(made + written, plan(diversity=limits), skipped)
+    names = {c.id for c in kept}
+    assert {"row-0", "row-1", "row-2"} <= names and "row-3" not in names
+    # One of the two that say the same; the conversation whole or not at all.
+    assert names & {"row-4", "row-5", "row-6"} in ({"row-4"}, {"row-5", "row-6"})
+    left_out = 7 - len(names)
+    assert skipped == {"async: says what other rows say": left_out}
+    assert [c.id for c in kept] == [c.id for c in made + written if c.id in names]
+    assert selection.apart(made, plan(), skipped) == made
+
+
+def test_the_manifest_measures_each_category():
+    rows = [candidate(n, SAME) for n in range(5)]
+    assert selection.diversity(rows) == {"async": {"recurring": 1.0, "alike": 1.0}}
+    assert selection.diversity([]) == {}

@@ -73,6 +73,7 @@ BY_HAND = {
 
 def config(count: int, folder=FOLDER) -> problems.Config:
     more = {"count": count, "heldout": count, "path": str(folder)}
+    more["wishes"] = "framings/wishes.yaml"
     return problems.Config(kind="problems", category="async", system="s.md", **more)
 
 
