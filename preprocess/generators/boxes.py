@@ -4,6 +4,7 @@ row to row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preprocess.generators.canvas import Canvas, Sheet, Style
@@ -43,7 +44,7 @@ class Box:
 Arrow = tuple[str, str, str]  # from, to, label or nothing
 
 
-def tree(rows: list[list[Box | None]], arrows: list[Arrow], sheet: Sheet) -> Canvas:
+def tree(rows: Sequence[Sequence[Box | None]], arrows: list[Arrow], sheet: Sheet) -> Canvas:
     """Rows of boxes from top to bottom or from left to right; None keeps a place of a row empty.
 
     An arrow goes from one row to the next, so it meets no third box.
@@ -89,7 +90,7 @@ def tree(rows: list[list[Box | None]], arrows: list[Arrow], sheet: Sheet) -> Can
         end = list(places[target])
         start[axis] += sizes[source][axis] / 2 + 3
         end[axis] -= sizes[target][axis] / 2 + 4
-        canvas.line([tuple(start), tuple(end)], head=True)
+        canvas.line([(start[0], start[1]), (end[0], end[1])], head=True)
         if words:
             canvas.plate((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, words)
     return canvas

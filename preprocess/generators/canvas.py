@@ -75,7 +75,7 @@ class Canvas:
     def __init__(self, style: Style, width: float, height: float, title: str, note: str):
         px = style.px
         self.style = style
-        self.top = MARGIN
+        self.top: float = MARGIN
         if title:
             self.top = MARGIN + 2.2 * px
         below = 1.8 * px if note else 0

@@ -19,6 +19,7 @@ from functools import cache
 from itertools import cycle
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from preprocess.generators.canvas import NoRoom
 from preprocess.rows import Conversation, Turn
@@ -69,8 +70,8 @@ def named(items: list[dict], name: str) -> dict:
 
 
 @cache
-def wording(folder: Path, name: str) -> list | dict:
-    """A file of the folder of wordings. Raises MixError or FileError."""
+def wording(folder: Path, name: str) -> Any:
+    """A file of the folder of wordings, a list or a dict. Raises MixError or FileError."""
     return load(folder / f"{name}.yaml", list | dict)
 
 

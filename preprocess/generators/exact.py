@@ -41,8 +41,9 @@ def _compiled(expression: str) -> CodeType:
         raise TextError(f"{expression!r} is no expression") from None
 
 
-def evaluate(expression: str, names: Mapping[str, Fraction]) -> Fraction | bool:
-    """The exact value of an expression of + - * / **, a comparison, ceil, min and max over `names`.
+def evaluate(expression: str, names: Mapping[str, Fraction]) -> Fraction:
+    """The exact value of an expression of + - * / **, ceil, min and max over `names`, or whether a
+    comparison holds.
 
     Raises TextError for anything else, and ZeroDivisionError.
     """

@@ -76,7 +76,7 @@ class Renderer:
 
     values: Mapping[str, Fraction]
     formulas: Mapping[str, str]
-    words: Mapping[str, str]
+    words: dict[str, str]
     digits: Mapping[str, int]  # significant digits of a rounded value, where not SIGNIFICANT
     rng: random.Random
 

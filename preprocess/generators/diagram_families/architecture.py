@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 
 from preprocess.generators.boxes import Box, tree
@@ -22,7 +23,7 @@ def invent(draw: Draw) -> dict:
         share = 100
         percent[name] = 100.0
         if parent:
-            shares = (50, 80, 100, 100)
+            shares: tuple[int, ...] = (50, 80, 100, 100)
             if name in names[2:]:
                 shares = (10, 20, 25, 40, 50, 80, 100)
             share = rng.choice(shares)
@@ -74,7 +75,7 @@ def layout(spec: dict, sheet: Sheet) -> Canvas:
         boxes.append(Box(part["name"], [f"{part['count']} x {part['each']} req/s"], "box"))
         if part["from"]:
             arrows.append((part["from"], part["name"], f"{part['share']} %"))
-    rows = [boxes[:1], boxes[1:2], boxes[2:5]]
+    rows: list[Sequence[Box | None]] = [boxes[:1], boxes[1:2], boxes[2:5]]
     if len(boxes) > 5:
         rows.append([boxes[5], None, None])
     return tree(rows, arrows, sheet)

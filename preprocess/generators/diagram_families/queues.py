@@ -13,7 +13,7 @@ from preprocess.generators.drawn import Draw, Solution
 def invent(draw: Draw) -> dict:
     """One to three producers, one to three queues; the workers of one queue cannot keep up."""
     rng = draw.rng
-    producers = []
+    producers: list[dict] = []
     for name in draw.services(rng.randint(1, 3)):
         producers.append({"name": name, "rate": draw.number(60, 240, 10)})
     names = draw.pick("queues", rng.choice((1, 2, 2, 2, 3)))
