@@ -67,8 +67,8 @@ def test_every_reply_is_a_nudge_and_keeps_the_cause_to_itself(told):
         (turn,) = conversation.turns
         assert not_a_nudge(turn.answer) is None, turn.answer
         assert len(turn.answer.split()) <= 90
-        truth = fingerprint(turn.reasoning.partition("\n\n")[0]).runs
-        assert not truth & fingerprint(turn.answer).runs, turn.answer
+        truth = set(fingerprint(turn.reasoning.partition("\n\n")[0]).runs)
+        assert not truth & set(fingerprint(turn.answer).runs), turn.answer
 
 
 def test_nudges_differ(told):
