@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from common import facts
-from common.bases import Base, BaseError, base_of
+from common.bases import Base, BaseError, base_of, is_hub_id
 from common.errors import AetherError, command
 from common.facts import Shape
 from common.files import ROOT, load_json, shown
@@ -148,7 +148,12 @@ def _data(recipe: Recipe, folder: Path | None, report: dict[str, Any]) -> float:
 def _memory(
     recipe: Recipe, folder: Path | None, share: float, gpu_gib: float, report: dict[str, Any]
 ) -> None:
-    shape = Shape.from_config(load_json(folder / "config.json")) if folder else facts.APRIEL_15B
+    if folder is not None:
+        shape = Shape.from_config(load_json(folder / "config.json"))
+    elif is_hub_id(recipe.data["base_model"]):
+        shape = facts.APRIEL_15B
+    else:
+        return  # a base that is still to be made has no shape yet
     parts = memory.estimate(recipe.data, shape, share)
     total = sum(parts.values())
     report["memory"] = {"parts_gib": parts, "total_gib": total, "gpu_gib": gpu_gib}

@@ -184,12 +184,17 @@ def _sentence(details: Any) -> str:
 def _together(data: dict[str, Any]) -> Iterator[Problem]:
     """What keys must not say together."""
     base = data["base_model"]
-    for key, value in data.items():
-        if isinstance(value, str) and value.startswith(("/", "~")):
+    paths = {
+        ("base_model",): base,
+        ("rows", "path"): data["rows"]["path"],
+        ("output_dir",): data["output_dir"],
+    }
+    for key, value in paths.items():
+        if value.startswith(("/", "~")):
             yield (
-                (key,),
-                f"{value!r} is a path of one machine; use one relative to the repository, or BASE= "
-                "on the command line",
+                key,
+                f"{value!r} is a path of one machine; use one relative to the repository"
+                f"{', or BASE= on the command line' if value == base else ''}",
             )
     if "revision_of_model" in data and not is_hub_id(base):
         yield ("revision_of_model",), f"{base} is a folder, not a model of the hub; remove it"

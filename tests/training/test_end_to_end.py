@@ -67,6 +67,7 @@ def edited(tree, old, new):
 
 
 def test_train_kill_resume_merge_serve(tree):
+    before = {path.name for path in tree.iterdir()}
     done = make(tree, "train", "RECIPE=tiny")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "tiny_base/v1: finished" in done.stdout and "tiny/v1: finished" in done.stdout
@@ -81,6 +82,12 @@ def test_train_kill_resume_merge_serve(tree):
     held_out = [log["eval_loss"] for log in state["log_history"] if "eval_loss" in log]
     assert len(held_out) >= 2 and held_out[-1] < held_out[0]
     assert list((out / "wandb").glob("offline-run-*/*.wandb"))
+    # Every log is in the run's own history, and nothing lies beside outputs/.
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    logged = [(log["step"], log.get("loss"), log.get("eval_loss")) for log in state["log_history"]]
+    kept = [(log["step"], log.get("loss"), log.get("eval_loss")) for log in history]
+    assert kept[: len(logged)] == logged and len(logged) > 4
+    assert {path.name for path in tree.iterdir()} - before == {"outputs"}
     unkilled = load_file(out / "adapter_model.safetensors")
     again = make(tree, "train", "RECIPE=tiny")
     assert again.returncode == 0 and "is finished" in again.stdout

@@ -13,6 +13,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -22,6 +23,7 @@ from common import runs
 from common.files import only_writer
 from common.runs import RunError
 from training import checkpoints, failures, mirror
+from training.history import HistoryWriter
 from training.signals import Interrupted
 
 
@@ -224,6 +226,87 @@ def test_a_signal_while_training_waits_for_the_step():
         130,
         "\nSIGINT: saving a checkpoint, then stopping\nstopped by SIGINT at step 4\n",
     )
+
+
+def test_a_closed_terminal_saves_as_sigterm_does():
+    """SIGHUP to the whole group, whose terminal fails every print from then on."""
+    body = "stop.defer(); time.sleep(1); print('still here'); raise Interrupted(stop.signal)"
+    code, said, _ = supervised(body, lambda parent, _: parent.send_signal(signal.SIGHUP))
+    assert (code, said) == (129, "")
+
+
+def test_a_hangup_that_is_to_be_ignored_is_ignored():
+    """As nohup starts a command."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        found = supervised("time.sleep(1)", lambda parent, _: parent.send_signal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert found[:2] == (7, "")
+
+
+SLOW = "import sys; from common.errors import command; {take}; sys.argv.append('tiny'); sys.exit(command(m.main))"
+
+
+@pytest.mark.parametrize(
+    ("take", "said"),
+    [
+        ("from training import run as m; m.run = slow", "error: stopped by SIGINT before training"),
+        ("from training import check as m; m.check = slow", "stopped by Ctrl-C"),
+    ],
+)
+def test_ctrl_c_is_one_line(take, said):
+    """Before the training, where checks and imports take most of the time."""
+    code = "import time\nslow = lambda *_: print('begun', flush=True) or time.sleep(30)\n"
+    words = [sys.executable, "-c", code + SLOW.format(take=take)]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.strip().startswith(said) and told.strip().count("\n") == 0
+
+
+def test_a_copied_checkpoint_is_none_of_ours(tmp_path):
+    whole = checkpoint(tmp_path, 122)
+    for name in ("checkpoint-122-backup", "checkpoint-", "checkpoint-12x", "checkpoint-7.old"):
+        (tmp_path / name).mkdir()
+    assert checkpoints.all_of(tmp_path) == [whole] == [checkpoints.newest(tmp_path)]
+    assert (tmp_path / "checkpoint-122-backup").is_dir()
+
+
+def test_a_netrc_that_knows_another_host_means_offline(tmp_path):
+    code = "import os; from training.environment import quiet_environment as q; q(); print(os.environ.get('WANDB_MODE'))"
+    for host, home, wanted in (
+        ("github.com", True, "offline"),
+        ("api.wandb.ai", True, "None"),
+        ("api.wandb.ai", False, "offline"),
+    ):
+        (tmp_path / ".netrc").write_text(f"machine {host}\n login user\n password {'k' * 40}\n")
+        (tmp_path / ".netrc").chmod(0o600)
+        names = ("HOME", "WANDB_MODE", "WANDB_API_KEY", "NETRC")
+        bare = {key: value for key, value in os.environ.items() if key not in names}
+        where = {"HOME": str(tmp_path)} if home else {}
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, cwd=ROOT, env=bare | where, capture_output=True, text=True)
+        assert done.stdout.strip() == wanted, (host, done.stderr)
+
+
+def test_what_was_logged_is_kept_line_by_line(tmp_path):
+    """Also after a kill in the midst of a line."""
+    writer = HistoryWriter(tmp_path)
+    state = SimpleNamespace(is_world_process_zero=True, global_step=5)
+    writer.on_log(None, state, None, logs={"loss": 1.5})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"step": 10, "lo')
+    writer.on_log(None, SimpleNamespace(is_world_process_zero=False, global_step=9), None, {"x": 1})
+    state.global_step = 10
+    writer.on_log(None, state, None, logs={"eval_loss": np.float64(1.25)})
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [lines[0], lines[2]] == ['{"step": 5, "loss": 1.5}', '{"step": 10, "eval_loss": 1.25}']
+    assert len(lines) == 3
 
 
 def test_killed_for_want_of_memory_is_said():
