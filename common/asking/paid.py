@@ -27,7 +27,7 @@ from inspect_ai.model import (
     ResponseSchema,
 )
 from inspect_ai.util import json_schema
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.asking.client import COMPATIBLE, Client
 from common.asking.ledger import NOTHING, Charge, Ledger
@@ -38,29 +38,23 @@ TEMPLATE_TOKENS = 1_000  # at most, that a chat template adds to a prompt
 IMAGE_TOKENS = 5_000  # at most, of one image
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What a reply costs and what form it has.
+class PricedModel(BaseModel):
+    """A model, what it costs in dollars a million tokens, and the form of its replies."""
 
-    Args:
-        dollars_in: A million tokens of prompt.
-        dollars_out: A million tokens of reply.
-        max_tokens: Of a reply.
-        structured: The reply format that the endpoint can be held to.
-        parameters: Sent as they are: temperature, reasoning_effort, ...
-    """
+    model_config = ConfigDict(extra="forbid")
 
-    dollars_in: float
-    dollars_out: float
-    max_tokens: int
-    structured: Literal["json_schema", "json_object", "none"]
-    parameters: dict
+    model: str  # its id at the endpoint
+    dollars_in: float = Field(ge=0)
+    dollars_out: float = Field(ge=0)
+    max_tokens: int = Field(gt=0)  # of a reply
+    # The reply format that the endpoint can be held to.
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    parameters: dict = {}  # sent as they are: temperature, reasoning_effort, ...
 
     def price(self, tokens_in: float, tokens_out: float) -> float:
         """Picodollars, at whole picodollars a token."""
-        return tokens_in * round(self.dollars_in * 10**6) + tokens_out * round(
-            self.dollars_out * 10**6
-        )
+        prompt = tokens_in * round(self.dollars_in * 10**6)
+        return prompt + tokens_out * round(self.dollars_out * 10**6)
 
 
 @dataclass(frozen=True)
@@ -83,26 +77,24 @@ class Request:
 
 
 class PaidClient:
-    """A client with its terms, its store and its bill.
+    """A client with its prices, its store and its bill.
 
     Args:
         client: None where nothing may be asked: then what is not in the store raises NoReply.
-        model: The model's id, as the client has it.
+        priced: The model that the client asks, and what it costs.
         role: What the bill calls it.
     """
 
     def __init__(
         self,
         client: Client | None,
-        model: str,
-        terms: Terms,
+        priced: PricedModel,
         role: str,
         replies: Replies,
         ledger: Ledger,
     ):
         self.client = client
-        self.model = model
-        self.terms = terms
+        self.priced = priced
         self.role = role
         self.replies = replies
         self.ledger = ledger
@@ -138,15 +130,15 @@ class PaidClient:
         Its bytes are the reply's key: another form would pay for everything again.
         """
         body: dict = {
-            "model": self.model,
+            "model": self.priced.model,
             "messages": request.messages,
-            "max_tokens": self.terms.max_tokens * (2 if request.longer else 1),
+            "max_tokens": self.priced.max_tokens * (2 if request.longer else 1),
         }
-        if request.schema and self.terms.structured != "none":
-            body["response_format"] = {"type": self.terms.structured}
-            if self.terms.structured == "json_schema":
+        if request.schema and self.priced.structured != "none":
+            body["response_format"] = {"type": self.priced.structured}
+            if self.priced.structured == "json_schema":
                 body["response_format"]["json_schema"] = _openai_schema(request.schema)
-        return body | self.terms.parameters
+        return body | self.priced.parameters
 
     def _worst(self, body: dict, size: int) -> Charge:
         """What a request of so many bytes can cost at most."""
@@ -159,7 +151,7 @@ class PaidClient:
         ]
         prompt = size - sum(map(len, urls)) + TEMPLATE_TOKENS + IMAGE_TOKENS * len(urls)
         reply = body["max_tokens"] * body.get("n", 1)
-        return Charge(round(self.terms.price(prompt, reply)), prompt + reply)
+        return Charge(round(self.priced.price(prompt, reply)), prompt + reply)
 
     async def _pay(
         self, client: Client, request: Request, key: bytes, body: dict, size: int
@@ -183,7 +175,7 @@ class PaidClient:
             usage = usage_of(text)
             exact = None
             if usage is not None:
-                exact = Charge(round(self.terms.price(*usage)), sum(usage))
+                exact = Charge(round(self.priced.price(*usage)), sum(usage))
             self.replies.keep(key, call, text)
             await self.ledger.settle(call, "reply", exact)
             return text
@@ -205,11 +197,11 @@ class PaidClient:
             rest = {name: value for name, value in body.items() if name not in own}
             return config(extra_body=rest or None)
         schema = None
-        if request.schema and self.terms.structured == "json_schema":
+        if request.schema and self.priced.structured == "json_schema":
             schema = ResponseSchema(
                 name=request.schema.__name__, json_schema=json_schema(request.schema), strict=True
             )
-        return config(response_schema=schema, **self.terms.parameters)
+        return config(response_schema=schema, **self.priced.parameters)
 
 
 def _message(message: dict) -> ChatMessage:

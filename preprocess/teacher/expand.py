@@ -68,9 +68,7 @@ class Run:
         self.verdicts = Verdicts(self.database)
         kept = Replies(self.database)
         self.clients = {
-            role: PaidClient(
-                clients.get(role), endpoint.model, endpoint.terms, role, kept, self.ledger
-            )
+            role: PaidClient(clients.get(role), endpoint, role, kept, self.ledger)
             for role, endpoint in teaching.endpoints.items()
         }
         self.writer = Writer(teaching, system, rules, self.clients, self.verdicts)

@@ -12,26 +12,19 @@ from inspect_ai.model import GenerateConfig
 from pydantic import Field, ValidationError, model_validator
 
 from common.asking.client import COMPATIBLE, Provider
-from common.asking.paid import Terms
+from common.asking.paid import PricedModel
 from preprocess.source import MixError, Part, load
 
 JUDGE = "judge"
 
 
-class Endpoint(Part):
-    """A model that can be asked, and its prices in dollars a million tokens."""
+class Endpoint(PricedModel):
+    """A model that can be asked, and where."""
 
     name: str  # who answers, as the dataset's card will say it
     url: str = ""  # ends in /v1; left out for a provider's own address
-    model: str
     provider: Provider = COMPATIBLE
     key_env: str | None = None  # the environment variable that holds the key
-    dollars_in: float = Field(ge=0)
-    dollars_out: float = Field(ge=0)
-    max_tokens: int = Field(gt=0)
-    # The reply format that the endpoint can be held to.
-    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    parameters: dict = {}  # sent as they are: temperature, reasoning_effort, ...
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Endpoint:
@@ -46,13 +39,6 @@ class Endpoint(Part):
         except ValidationError as error:
             raise ValueError(f"parameters: {error.errors()[0]['msg']}") from None
         return self
-
-    @property
-    def terms(self) -> Terms:
-        """What a reply of it costs and what form it has."""
-        return Terms(
-            self.dollars_in, self.dollars_out, self.max_tokens, self.structured, self.parameters
-        )
 
 
 class Settings(Part):

@@ -90,7 +90,7 @@ class Estimate:
         self.requests += rows
         self.tokens_in += rows * tokens_in
         self.tokens_out += rows * tokens_out
-        self.dollars += rows * client.terms.price(tokens_in, tokens_out) / PICODOLLARS
+        self.dollars += rows * client.priced.price(tokens_in, tokens_out) / PICODOLLARS
         self.minutes += rows * tokens_out * SECONDS_A_TOKEN / concurrency / 60
 
 

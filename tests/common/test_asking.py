@@ -20,7 +20,7 @@ from common.asking import ledger, replies, retries
 from common.asking.client import Address, AskingError, Client, Reply, key_of
 from common.asking.database import Database, StoreError
 from common.asking.ledger import Charge, Ledger
-from common.asking.paid import PaidClient, Request, Terms
+from common.asking.paid import PaidClient, PricedModel, Request
 from common.asking.replies import Replies, body_of, completion_of, usage_of
 from common.asking.retries import NoReply, Stop, seconds_of
 
@@ -36,7 +36,9 @@ GOOD = {
     ],
     "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 150},
 }
-TERMS = Terms(0.4, 1.7, 500, "json_schema", {"temperature": 0.5})
+PRICED = PricedModel(
+    model="m", dollars_in=0.4, dollars_out=1.7, max_tokens=500, parameters={"temperature": 0.5}
+)
 EXACT = Charge(100 * 400_000 + 50 * 1_700_000, 150)  # the total has 30 tokens of reasoning more
 
 
@@ -93,7 +95,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def paid(database: Database, url: str | None, cap: float = 1.0) -> PaidClient:
     bill = Ledger(database, cap, 10**9, "here.yaml")
     asked = client(url) if url else None
-    return PaidClient(asked, "m", TERMS, "teacher", Replies(database), bill)
+    return PaidClient(asked, PRICED, "teacher", Replies(database), bill)
 
 
 def asked_of(database: Database, *answers: object) -> tuple[str | Exception, PaidClient, list]:

@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
         "cap_dollars": 50.0,
         "cap_tokens": 10**9,
         "concurrency": CONCURRENCY,
-        "timeout_seconds": 1.5,
+        "timeout_seconds": 6,  # a machine that is busy may be slow to read what has come
         "backoff_seconds": 0.02,
     }
     settings |= {
@@ -271,6 +271,7 @@ def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was
     with opened(folder) as bill:
         assert set(whole) - stored_keys(bill) <= lost
         charged = bill.spent
+        outcomes = bill.outcomes()
     assert charged >= sum(map(picodollars, requests))
     assert set(line["did"] for line in requests) > {
         "429",
@@ -284,7 +285,7 @@ def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was
     sent = sum(not line["whole"] for line in requests)
     billed = sum(map(picodollars, requests)) / PICODOLLARS
     print(f"{sent} requests, {KILLS} kills, in flight at them {in_flight_then}")
-    print(f"{len(lost)} whole replies lost with them")
+    print(f"{len(lost)} whole replies lost with them; calls: {outcomes}")
     print(f"charged {charged / PICODOLLARS:.4f}, billed {billed:.4f}\n{out}")
 
 
