@@ -42,8 +42,12 @@ class Database:
         self._committed: asyncio.Future | None = None  # of the transaction that is being filled
         try:
             self.connection = sqlite3.connect(path, timeout=OPEN_SECONDS, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreError(f"{shown(path)}: {error}") from None
+        try:
             self.connection.executescript(_PRAGMAS + schema)
         except sqlite3.Error as error:
+            self.connection.close()
             raise StoreError(f"{shown(path)}: {_remedy(error)}") from None
 
     def close(self) -> None:
