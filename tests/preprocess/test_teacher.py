@@ -203,7 +203,8 @@ def server(folder: Path, *options: str):
 
 def finished(folder: Path, *options: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command, for a dataset outside of the repository."""
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = command(partial(main, [folder.name, *options], folder.parents[1]))
     return code, out.getvalue(), err.getvalue()
@@ -238,10 +239,13 @@ def picodollars(line: dict) -> int:
 
 
 def test_storm_every_paid_reply_is_stored_once_and_a_kill_loses_at_most_what_was_in_flight(folder):
-    rng, in_flight_then, lost = random.Random(5), [], set()
+    rng = random.Random(5)
+    in_flight_then: list[int] = []  # calls at each kill
+    lost: set[str] = set()  # replies that went out whole, and were in flight at a kill
     with server(folder):
         for _ in range(KILLS):
-            seen, process = len(log(folder)), started(folder)
+            seen = len(log(folder))
+            process = started(folder)
             wanted = seen + rng.randint(5, APART)
             while len(log(folder)) < wanted and process.is_alive():
                 time.sleep(0.003)
