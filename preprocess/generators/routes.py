@@ -136,38 +136,35 @@ def _told(
     """The request, and a reply that hands over to the target or stays."""
     tokens = count * scenario.each
     long = tokens > triad.itself.context
-    member = triad.itself if target == SELF else triad.members[target]
+    member = triad.members.get(target, triad.itself)
     # Who would take it if it might leave the house.
-    other = triad.target(False, tokens, need)
+    other = triad.target(False, tokens, need) or SELF
     reason = need
     if need not in member.gives:
         withheld = other not in (target, SELF)
-        reason = {
-            (False, False): "kept",
-            (False, True): "kept_private",
-            (True, False): "length",
-            (True, True): "long_private",
-        }[long, withheld]
+        reason = ("long_private" if long else "kept_private") if withheld else "kept"
+        if long and not withheld:
+            reason = "length"
     values = {
-        "n": Fraction(rng.randint(2, 19)),
-        "count": Fraction(count),
-        "each": Fraction(scenario.each),
-        "tokens": Fraction(tokens),
-        "context": Fraction(triad.itself.context),
-        "member_context": Fraction(member.context),
+        "n": rng.randint(2, 19),
+        "count": count,
+        "each": scenario.each,
+        "tokens": tokens,
+        "context": triad.itself.context,
+        "member_context": member.context,
     }
+    numbers = {name: Fraction(number) for name, number in values.items()}
+    hint = getattr(scenario, need, "")
     words = {
         "unit": scenario.unit,
         "task": rng.choice(scenario.tasks),
         "why": scenario.private or scenario.public,
-        "hint": "",
+        "hint": f" {hint}" if hint else "",
         "member": member.name,
-        "other": triad.members[other].name if other in triad.members else "",
+        "other": triad.members.get(other, triad.itself).name,
     }
-    render = Renderer(values, {}, words, {}, rng)
+    render = Renderer(numbers, {}, words, {}, rng)
     words["thing"] = render(scenario.thing)
-    hint = getattr(scenario, need, "")
-    words["hint"] = f" {hint}" if hint else ""
     user = render.question(rng.choice(texts.user))
     words["hint"] = hint
     reasoning = [
@@ -177,5 +174,4 @@ def _told(
     ]
     rng.shuffle(reasoning)
     reasoning.append(render.one_of(texts.verdict[reason]))
-    answer = render.one_of(texts.answer[reason])
-    return Turn(" ".join(user.split()), "\n\n".join(reasoning), answer)
+    return Turn(" ".join(user.split()), "\n\n".join(reasoning), render.one_of(texts.answer[reason]))

@@ -12,6 +12,7 @@ import pytest
 from common.files import ROOT
 from preprocess.diversity import alike_share, fingerprint, recurring_share
 from preprocess.generators import chains
+from preprocess.generators.chain_turns import Talk
 from preprocess.generators.problem_families import families
 from preprocess.rows import restored, to_rows
 from preprocess.source import Context, load
@@ -96,7 +97,7 @@ def test_a_chain_has_four_to_six_turns_and_the_first_is_not_trained(told):
 
 
 def test_all_training_families_are_talked_about():
-    talks = load(DATASET / "chains" / "families.yaml", dict[str, chains.Talk])
+    talks = load(DATASET / "chains" / "families.yaml", dict[str, Talk])
     known = families(DATASET / "problems")
     trained = {name for name, family in known.items() if not family.evaluation_only}
     assert set(talks) == trained
