@@ -33,11 +33,12 @@ class Replies:
         return row[0] if row else None
 
     def keep(self, key: bytes, call: int, body: str) -> None:
-        """Write a reply in the transaction that is being filled.
+        """Write a reply in the transaction that is being filled; of two alike the first stays.
 
-        Follow it with Ledger.settle, before any await.
+        Where it is paid for, follow it with Ledger.settle before any await.
         """
-        self.database.write("INSERT INTO replies VALUES (?, ?, ?)", (key, call, body))
+        sql = "INSERT OR IGNORE INTO replies VALUES (?, ?, ?)"
+        self.database.write(sql, (key, call, body))
 
 
 class NoCompletion(ValueError):
@@ -87,7 +88,7 @@ def usage_of(body: str) -> tuple[int, int] | None:
 
 def body_of(reply: Reply) -> str:
     """The body as it came, or Inspect's reading of it as an OpenAI chat completion."""
-    if reply.body or reply.output is None:
+    if reply.output is None or (reply.body and reply.status == 200):
         return reply.body
     output = reply.output
     reasoning, text = parts_of(output)

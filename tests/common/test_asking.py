@@ -65,6 +65,8 @@ async def server(*answers: object):
             await asyncio.sleep(30)
         if answer == "lost":
             request.transport.close()
+        if isinstance(answer, tuple):
+            return web.json_response(answer[1], status=answer[0])
         if isinstance(answer, int):
             return web.Response(status=answer, text=f"no, {KEY}", headers={"Retry-After": "0.01"})
         text = json.dumps(answer) if isinstance(answer, dict) else str(answer)
@@ -261,6 +263,30 @@ def test_a_body_that_no_sdk_shows_is_written_as_a_completion():
     assert usage_of(body) == (18, 7), (
         "what a cache served is billed, and so is what the total has more"
     )
+
+
+def test_a_prompt_that_is_too_long_is_a_reply_that_was_cut_off_for_who_does_not_pay():
+    async def run():
+        async with server((400, {"error": {"code": "context_length_exceeded"}})) as (url, _):
+            asking = client(url)
+            reply = await asking.ask([ChatMessageUser(content="Why?")], GenerateConfig())
+            await asking.close()
+            return reply
+
+    reply = asyncio.run(run())
+    assert reply.status == 400 and completion_of(body_of(reply)).ended == "length"
+
+
+def test_of_two_replies_to_one_request_the_first_stays(database):
+    kept = Replies(database)
+
+    async def run():
+        kept.keep(b"key", 1, "first")
+        kept.keep(b"key", 2, "second")
+        await database.written()
+
+    asyncio.run(run())
+    assert kept.body(b"key") == "first"
 
 
 OLD_STORE = """
