@@ -1,4 +1,6 @@
-"""What may go wrong in words: one base class, and the one place that turns it into a line and an exit code."""
+"""What may go wrong in words: one base class, and the one place that turns it into a line and an
+exit code.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,16 @@ INTERRUPTED = 130
 
 
 class AetherError(ValueError):
-    """Something a person can mend. The text names the file, the line or key, what is wrong and what to do."""
+    """Something a person can mend. The text names the file, the line or key, what is wrong and what
+    to do.
+    """
 
 
 def command(main: Callable[[], int | None], failed: int = FAILED) -> int:
     """Run a command's `main` and return its exit code.
 
-    An AetherError becomes one line on stderr and the code `failed`; Ctrl-C becomes one line and 130; a closed pipe
-    ends in silence. Anything else is a fault of ours and keeps its traceback.
+    An AetherError becomes one line on stderr and the code `failed`; Ctrl-C becomes one line and
+    130; a closed pipe ends in silence. Anything else is a fault of ours and keeps its traceback.
     """
     try:
         return main() or 0

@@ -14,14 +14,17 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Ask the kernel to send this process `number` when its parent ends. For preexec_fn, pool initialisers and forks."""
+    """Ask the kernel to send this process `number` when its parent ends. For preexec_fn, pool
+    initialisers and forks.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
     """{"commit", "dirty"}: the commit, and whether tracked files differ from it; None outside git.
 
-    The image holds no git but the commit in AETHER_COMMIT and the hashes of its files in .commit.sha256.
+    The image holds no git but the commit in AETHER_COMMIT and the hashes of its files in
+    .commit.sha256.
     """
     if not (root / ".git").exists() and os.environ.get("AETHER_COMMIT"):
         commit, _, dirty = os.environ["AETHER_COMMIT"].partition("-")

@@ -66,14 +66,18 @@ def version_of(name: str) -> int | None:
 
 
 def all_recipes(root: Path = ROOT) -> list[Recipe]:
-    """Every recipe of the repository, versions of one name in their order. Files of other names are none of ours."""
+    """Every recipe of the repository, versions of one name in their order. Files of other names are
+    none of ours.
+    """
     paths = [path for path in root.glob("recipes/*/v*.yaml") if version_of(path.stem)]
     paths.sort(key=lambda path: (path.parent.name, version_of(path.stem)))
     return [Recipe(path) for path in paths]
 
 
 def find(name: str, root: Path = ROOT) -> Recipe:
-    """The recipe of `name`, `name/v2` or a path to a YAML file; a bare name is its newest version. Raises RecipeError."""
+    """The recipe of `name`, `name/v2` or a path to a YAML file; a bare name is its newest version.
+    Raises RecipeError.
+    """
     known = all_recipes(root)
     ids = [recipe.id for recipe in known]
     if not name:

@@ -52,7 +52,7 @@ def lock(name: str, uv: str) -> int:
 
 
 def sbom(cyclonedx: str) -> int:
-    """Write sbom/<environment>.cdx.json, what each lock installs; the first exit code that is not 0."""
+    """Write what each lock installs to sbom/<environment>.cdx.json; the first code not 0."""
     folder = ROOT / "sbom"
     folder.mkdir(exist_ok=True)
     for path in sorted(LOCKS.glob("*.lock")):

@@ -9,7 +9,9 @@ from urllib.parse import urlparse
 
 
 def has_key() -> bool:
-    """Whether this machine holds a key for W&B's server: in WANDB_API_KEY, or in ~/.netrc for that very host."""
+    """Whether this machine holds a key for W&B's server: in WANDB_API_KEY, or in ~/.netrc for that
+    very host.
+    """
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
@@ -24,7 +26,9 @@ def has_key() -> bool:
 
 
 def quiet_environment() -> None:
-    """W&B silent, and offline where there is no key. Set before `wandb` is imported; what a user set stays."""
+    """W&B silent, and offline where there is no key. Set before `wandb` is imported; what a user
+    set stays.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")
     if not has_key():
         os.environ.setdefault("WANDB_MODE", "offline")

@@ -1,1 +1,1 @@
-"""What Axolotl leaves open: the loss mask, packing, the tiny base, the checks, the merge and its proof, run provenance."""
+"""What Axolotl leaves open: the loss mask, packing, checks, the merge and its proof."""

@@ -53,9 +53,9 @@ def docstring_lines(tree: ast.Module) -> set[int]:
     """The lines on which docstrings begin."""
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                found.add(node.body[0].lineno)
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            found.add(node.body[0].lineno)
     return found
 
 
