@@ -1,8 +1,8 @@
-"""Asking a model through Inspect AI: every reply is kept as it comes, so that a killed run asks
-nothing twice.
+"""Asking a model: every reply is kept as it comes, so that a killed run asks nothing twice.
 
-A reply is one line of a `replies/*.jsonl`, found again by a hash over everything that could change
-it: the model's weights, the sampling, the messages, the images. Transcripts are Inspect's own logs.
+A reply lies in a `replies/*.sqlite` (common.asking), found again by a hash over everything that
+could change it: the model's weights, the sampling, the messages, the images. Transcripts are
+Inspect's own logs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("INSPECT_EVAL_LOG_LEVEL", "error")
@@ -28,17 +28,17 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageUser,
     ContentImage,
-    ContentReasoning,
     ContentText,
     GenerateConfig,
-    Model,
     ModelOutput,
-    get_model,
 )
 from inspect_ai.scorer import Score, Scorer, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from common import chat
+from common.asking import replies as stored
+from common.asking.client import Address, Client
+from common.asking.database import Database
 from common.errors import AetherError
 from common.servers import Endpoint
 from evaluation import scorers
@@ -87,43 +87,55 @@ class Cell:
         return [*messages, ChatMessageUser(content=content)]
 
 
-@dataclass
 class Replies:
-    """The replies of one model, in a file. `found` holds them by key."""
+    """The replies of one model, in a file."""
 
-    path: Path
-    found: dict[str, dict] = field(default_factory=dict)
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = Database(path, stored.SCHEMA)
+        self._store = stored.Replies(self._database)
 
-    def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self._read()
-        self.file = self.path.open("a", encoding="utf-8")
+    def reply(self, key: str) -> dict | None:
+        """A kept reply, `text`, `stop` and `tokens`; None where there is none."""
+        body = self._store.body(bytes.fromhex(key))
+        return None if body is None else reply_of(body)
 
-    def _read(self) -> None:
-        """Read what is whole, and leave only that in the file: a kill or a full disk may have cut a
-        line.
-        """
-        whole = b""
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if line.endswith(b"\n"):
-                self.found[record["key"]] = record
-                whole += line
-        self.path.write_bytes(whole)
+    def count(self) -> int:
+        """How many are kept."""
+        return self._database.read("SELECT count(*) FROM replies").fetchone()[0]
 
-    def add(self, record: dict) -> None:
-        """Keep a reply, at once."""
-        self.file.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
-        self.file.flush()
-        self.found[record["key"]] = record
+    async def keep(self, key: str, body: str) -> None:
+        """Keep a reply; it is on disk when this returns."""
+        self._store.keep(bytes.fromhex(key), 0, body)
+        await self._database.written()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def reply_of(body: str) -> dict:
+    """What stands in the body of a chat completion: `text`, `stop` and `tokens`.
+
+    The text is the reply as the model wrote it: where a server took the reasoning out, it is put
+    back.
+    """
+    found = stored.completion_of(body)
+    usage = stored.usage_of(body)
+    text = found.reasoning + found.text
+    if found.reasoning and found.text.strip() and chat.BEGIN_FINAL not in found.text:
+        end = f"\n{chat.END_FINAL}" if found.ended == "stop" else ""
+        begin = f"{chat.REASONING}\n{found.reasoning.strip()}\n{chat.BEGIN_FINAL}"
+        text = f"{begin}\n{found.text.strip()}{end}"
+    return {
+        "text": text,
+        "stop": "max_tokens" if found.ended == stored.CUT_OFF else found.ended,
+        "tokens": usage[1] if usage else None,
+    }
 
 
 def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str:
-    """The key of a reply: a hash over everything that could change it."""
+    """The key of a reply, in hex: a hash over everything that could change it."""
     pictures = [hashlib.sha256(path.read_bytes()).hexdigest() for path in question.images]
     asked = [
         identity,
@@ -162,17 +174,14 @@ def ask(
     """
     progress = Progress(note, sum(len(cell.questions) for cell in cells))
     found: dict[tuple[str, str], Measured] = {(cell.suite, cell.prompt): {} for cell in cells}
-    tasks = [
-        _task(cell, identity, sampling, replies, progress, found[cell.suite, cell.prompt])
-        for cell in cells
-        if cell.questions
-    ]
+    asking = _Asking(endpoint, identity, sampling, replies, progress)
+    tasks = [asking.task(cell, found[cell.suite, cell.prompt]) for cell in cells if cell.questions]
     shutil.rmtree(logs, ignore_errors=True)
     if not tasks:
         return found
     done = inspect_eval(
         tasks,
-        model=_model(endpoint, sampling),
+        model="none/none",  # the client asks
         log_dir=str(logs),
         display="none",
         max_tasks=TASKS,
@@ -191,67 +200,79 @@ def ask(
             message = log.error.message if log.error else log.status
             raise AskError(
                 f"{endpoint.url}: {note}: {' '.join(str(message).split())[:300]}; "
-                f"{len(replies.found)} replies are kept, run again to go on"
+                f"{replies.count()} replies are kept, run again to go on"
             )
     return found
 
 
-def _model(endpoint: Endpoint, sampling: dict) -> Model:
-    extra = endpoint.extra(sampling)
-    config = GenerateConfig(
-        **sampling,
-        extra_body=extra,
-        max_connections=endpoint.concurrency,
-        max_retries=scorers.settings()["retries"],
-    )
-    return get_model(
-        f"openai-api/served/{endpoint.model}",
-        base_url=endpoint.url,
-        api_key=os.environ.get(endpoint.key_variable) or "none",
-        config=config,
-        client_timeout=REPLY_HOURS * 3600,
-    )
+class _Asking:
+    """What all suites that are asked of one model share."""
 
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        identity: str,
+        sampling: dict,
+        replies: Replies,
+        progress: Progress,
+    ):
+        self.identity = identity
+        self.sampling = sampling
+        self.replies = replies
+        self.progress = progress
+        self.extra = endpoint.extra(sampling)
+        key = os.environ.get(endpoint.key_variable) or "none"
+        self.client = Client(
+            Address(endpoint.url, endpoint.model, key),
+            "its log, or ENDPOINT= and MODEL=",
+            concurrency=endpoint.concurrency,
+            timeout_seconds=REPLY_HOURS * 3600,
+            backoff_seconds=scorers.settings()["backoff_seconds"],
+        )
 
-def _task(
-    cell: Cell,
-    identity: str,
-    sampling: dict,
-    replies: Replies,
-    progress: Progress,
-    found: Measured,
-) -> Task:
-    samples = []
-    for question in cell.questions:
-        key = key_of(cell, question, identity, sampling)
-        metadata = {"key": key, "score": cell.score, "expect": question.expect}
-        samples.append(Sample(id=question.id, input=cell.messages(question), metadata=metadata))
-    return Task(
-        MemoryDataset(samples),
-        solver=_reply(replies, progress, sampling["seed"]),
-        scorer=_measured(found),
-        config=GenerateConfig(max_tokens=cell.max_tokens),
-        name=f"{cell.suite}-{cell.prompt}",
-        version=scorers.VERSION[cell.score],
-    )
+    def task(self, cell: Cell, found: Measured) -> Task:
+        """Inspect's task of a cell; what is measured goes into `found`."""
+        samples = []
+        for question in cell.questions:
+            key = key_of(cell, question, self.identity, self.sampling)
+            metadata = {"key": key, "score": cell.score, "expect": question.expect}
+            messages = cell.messages(question)
+            samples.append(Sample(id=question.id, input=messages, metadata=metadata))
+        return Task(
+            MemoryDataset(samples),
+            solver=_reply(self, cell.max_tokens),
+            scorer=_measured(found),
+            name=f"{cell.suite}-{cell.prompt}",
+            version=scorers.VERSION[cell.score],
+        )
+
+    async def ask(self, state: TaskState, max_tokens: int) -> dict:
+        """The kept reply of a question, or a new one, which is then kept."""
+        key = state.metadata["key"]
+        kept = self.replies.reply(key)
+        if kept is None:
+            config = GenerateConfig(
+                temperature=self.sampling["temperature"],
+                seed=_seed_of(str(state.sample_id)) + self.sampling["seed"],
+                max_tokens=max_tokens,
+                extra_body=self.extra,
+            )
+            reply = await self.client.ask(state.messages, config)
+            body = stored.body_of(reply)
+            await self.replies.keep(key, body)
+            self.progress.tick(asked=True)
+            return reply_of(body)
+        self.progress.tick(asked=False)
+        return kept
 
 
 @solver
-def _reply(replies: Replies, progress: Progress, seed: int) -> Solver:
-    """The kept reply of a question, or a new one, which is then kept."""
-
+def _reply(asking: _Asking, max_tokens: int) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        record = replies.found.get(state.metadata["key"])
-        progress.tick(asked=record is None)
-        if record is None:
-            state = await generate(state, seed=_seed_of(str(state.sample_id)) + seed)
-            record = _record(state)
-            replies.add(record)
-        else:
-            name = str(state.model)
-            state.output = ModelOutput.from_content(name, record["text"], record["stop"])
-            state.messages.append(state.output.message)
-        state.metadata["reply"] = {key: record[key] for key in ("text", "stop", "tokens")}
+        reply = await asking.ask(state, max_tokens)
+        state.output = ModelOutput.from_content("served", reply["text"])
+        state.messages.append(state.output.message)
+        state.metadata["reply"] = reply
         return state
 
     return solve
@@ -260,34 +281,6 @@ def _reply(replies: Replies, progress: Progress, seed: int) -> Solver:
 def _seed_of(id_: str) -> int:
     """The same seed for both models, another for each question."""
     return int(hashlib.sha256(id_.encode()).hexdigest()[:7], 16)
-
-
-def _record(state: TaskState) -> dict:
-    usage = state.output.usage
-    return {
-        "key": state.metadata["key"],
-        "id": str(state.sample_id),
-        "stop": state.output.stop_reason,
-        "text": text_of(state.output),
-        "tokens": usage.output_tokens if usage else None,
-    }
-
-
-def text_of(output: ModelOutput) -> str:
-    """The reply as the model wrote it: where a server took the reasoning out, it is put back."""
-    if output.empty:
-        return ""
-    content = output.message.content
-    reasoning = ""
-    if isinstance(content, list):
-        reasoning = "".join(
-            part.reasoning for part in content if isinstance(part, ContentReasoning)
-        )
-    text = output.message.text
-    if reasoning and text.strip() and chat.BEGIN_FINAL not in text:
-        end = f"\n{chat.END_FINAL}" if output.stop_reason == "stop" else ""
-        return f"{chat.REASONING}\n{reasoning.strip()}\n{chat.BEGIN_FINAL}\n{text.strip()}{end}"
-    return reasoning + text
 
 
 @scorer(metrics=[mean()])

@@ -4,6 +4,7 @@ hand-labelled items.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from common import chat
@@ -91,9 +92,10 @@ def _verdicts(
         Cell("judge", name, "label", tuple(questions), None, "", MAX_TOKENS)
         for name, questions in asked.items()
     ]
-    replies = Replies(folder / "replies" / "judge.jsonl")
     identity = f"judge {options.judge_model}"
-    found = ask(cells, endpoint, identity, SAMPLING, replies, folder / "logs" / "judge", "judge")
+    logs = folder / "logs" / "judge"
+    with contextlib.closing(Replies(folder / "replies" / "judge.sqlite")) as replies:
+        found = ask(cells, endpoint, identity, SAMPLING, replies, logs, "judge")
     return {
         name: {id_: about["verdict"] for id_, about in found[("judge", name)].items()}
         for name in asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,23 +175,27 @@ def answers(
     which: str, cells: list[Cell], model: Model, sampling: dict, folder: Path
 ) -> dict[tuple[str, str], Measured]:
     """What `ask` gives; a server is started only when a reply is missing."""
-    replies = Replies(folder / "replies" / f"{which}.jsonl")
     logs = folder / "logs" / which
+    with contextlib.closing(Replies(folder / "replies" / f"{which}.sqlite")) as replies:
 
-    def asked(endpoint: Endpoint) -> dict[tuple[str, str], Measured]:
-        return ask(cells, endpoint, model.identity, sampling, replies, logs, which)
+        def asked(endpoint: Endpoint) -> dict[tuple[str, str], Measured]:
+            return ask(cells, endpoint, model.identity, sampling, replies, logs, which)
 
-    if model.endpoint is not None:
-        return asked(model.endpoint)
-    keys = [
-        key_of(cell, question, model.identity, sampling)
-        for cell in cells
-        for question in cell.questions
-    ]
-    if all(key in replies.found for key in keys):
-        return asked(KEPT)
-    assert model.served is not None
-    print(f"{which}: starting a server of {model.name} ({model.kind})", file=sys.stderr, flush=True)
-    with serving(model.served, folder / "logs" / f"{which}-server.log") as endpoint:
-        many = scorers.settings()["concurrency"][model.kind]
-        return asked(Endpoint(endpoint.url, endpoint.model, endpoint.kind, many))
+        if model.endpoint is not None:
+            return asked(model.endpoint)
+        keys = [
+            key_of(cell, question, model.identity, sampling)
+            for cell in cells
+            for question in cell.questions
+        ]
+        if all(replies.reply(key) is not None for key in keys):
+            return asked(KEPT)
+        assert model.served is not None
+        print(
+            f"{which}: starting a server of {model.name} ({model.kind})",
+            file=sys.stderr,
+            flush=True,
+        )
+        with serving(model.served, folder / "logs" / f"{which}-server.log") as endpoint:
+            many = scorers.settings()["concurrency"][model.kind]
+            return asked(Endpoint(endpoint.url, endpoint.model, endpoint.kind, many))

@@ -348,6 +348,7 @@ def test_other_mathematics(one, other):
     assert not same_mathematics(other, one)
 
 
+@pytest.mark.slow
 def test_a_result_that_never_ends_holds_up_nothing():
     pytest.importorskip("math_verify")
     started = time.monotonic()

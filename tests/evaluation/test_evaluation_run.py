@@ -1,5 +1,6 @@
 """The whole command against a server with canned replies: real Inspect, real files, known scores."""
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from canned import final, serve
 from common.files import ROOT
 from common.recipes import Recipe, RecipeError, find
 from common.servers import merged_of
+from evaluation.ask import Replies, reply_of
 
 GSM = 10
 QUESTIONS = {
@@ -95,7 +97,9 @@ def tree(tmp_path_factory):
     for name, text in QUESTIONS.items():
         (tree / "evaluation" / "questions" / f"{name}.yaml").write_text(text)
     settings = tree / "evaluation" / "suites.yaml"
-    settings.write_text(settings.read_text().replace("retries: 4", "retries: 0"))
+    settings.write_text(
+        settings.read_text().replace("backoff_seconds: 1.0", "backoff_seconds: 0.01")
+    )
     for name, text in PROGRAM.items():
         path = tree / "tests" / "programs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +177,7 @@ def evaluate(tree):
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree, evaluate):
     out = tree / "outputs" / "tiny" / "v1" / "eval"
     with serve(reply, ["base", "tuned", "judge"], delay=0.1) as server:
@@ -184,11 +189,13 @@ def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree,
         deadline = time.monotonic() + 60
         while len(server.asked) < 12 and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(0.15)
+        time.sleep(1)
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
-        kept = (out / "replies" / "base.jsonl").read_text().count("\n")
-        (out / "replies" / "base.jsonl").open("a").write('{"key": "half a li')
+        kept = 0
+        for path in (out / "replies").glob("*.sqlite"):
+            with contextlib.closing(Replies(path)) as replies:
+                kept += replies.count()
         before = len(server.asked)
         code, said, wrong = evaluate(command(server, *judge))
         assert code == 1, wrong
@@ -394,3 +401,19 @@ def test_an_adapter_is_merged_before_it_is_served(tmp_path):
     assert (
         out / "merged" / "config.json"
     ).read_text() == f"-m training.merge {recipe.path} --base folder\n"
+
+
+def test_a_reply_is_read_as_the_model_wrote_it():
+    def body(message, reason="stop"):
+        usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+        choices = [{"message": message, "finish_reason": reason}]
+        return json.dumps({"model": "m", "choices": choices, "usage": usage})
+
+    whole = final("Answer: 1")
+    assert reply_of(body({"content": whole})) == {"text": whole, "stop": "stop", "tokens": 4}
+    assert reply_of(body({"content": "Answer: 1", "reasoning_content": "I think."}))["text"] == (
+        final("Answer: 1", "I think.")
+    )
+    cut = reply_of(body({"content": "", "reasoning_content": "I thi"}, "length"))
+    assert cut == {"text": "I thi", "stop": "max_tokens", "tokens": 4}
+    assert reply_of(body({"content": None}))["text"] == ""

@@ -130,6 +130,7 @@ def test_one_number_in_many_spellings(spelling):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "right"),
     [
@@ -154,7 +155,7 @@ BAD = "def twice(x):\n    result = x + x + x  # much longer\n    return result"
     "text",
     [
         f"```python\n{TWICE}\n```\nUse it:\n```python\n{USE}\n```\n```bash\nls\n```",
-        f"1. So:\n   ```python\n   def twice(x):\n       return 2 * x\n   ```\n2. Done.",
+        "1. So:\n   ```python\n   def twice(x):\n       return 2 * x\n   ```\n2. Done.",
         f"~~~python\n{TWICE}\n~~~",
         f"````python\n{TWICE}\n````",
         f"``` python3.11\n{TWICE}\n```",

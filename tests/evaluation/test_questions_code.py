@@ -96,6 +96,7 @@ def test_the_prompt_names_everything_that_the_tests_use(problem):
     assert used & defined - own <= named, used & defined - own - named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", SOLUTIONS, ids=" ".join)
 def test_the_reference_passes_and_near_misses_do_not(key, outcomes):
     outcome, seconds = outcomes[key]

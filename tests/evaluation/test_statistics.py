@@ -69,6 +69,7 @@ DRAWS = {  # values of one model, the mean they are drawn around
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 12, 40])
 @pytest.mark.parametrize("name", DRAWS)
 def test_the_interval_of_a_mean_covers_what_it_says(name, n):
@@ -80,6 +81,7 @@ def test_the_interval_of_a_mean_covers_what_it_says(name, n):
     assert hits / runs > 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 40])
 @pytest.mark.parametrize(("base", "tuned"), [(0.5, 0.5), (0.9, 0.95), (0.2, 0.6)])
 def test_the_intervals_of_shares_cover_what_they_say(base, tuned, n):
@@ -92,7 +94,7 @@ def test_the_intervals_of_shares_cover_what_they_say(base, tuned, n):
         low, high = found["base"]["interval"]
         alone += low <= base <= high
     assert hits / runs > 0.93
-    assert alone / runs > 0.92
+    assert alone / runs > 0.9  # Wilson's at ten is 0.93 where the share is 0.9
 
 
 def test_different_questions_on_the_two_sides_are_an_error():
