@@ -87,8 +87,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
 def _made(
     family: Family, talk: Talk, texts: Texts, rng: random.Random, heldout: bool, folder: Path
 ) -> tuple[list[Turn], Framing]:
-    grids = [(framing, family.grids(framing, heldout)) for framing in family.framings]
-    usable = [(framing, grid) for framing, grid in grids if all(grid.values())]
+    usable = family.tellable(heldout)
     for _ in range(TRIES):
         framing, grid = rng.choice(usable)
         parameters = family.parameters(framing, grid, rng)

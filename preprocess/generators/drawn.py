@@ -104,7 +104,7 @@ def told(
         reasoning.append(written(wording["reads"]))
     if wish == "plain" and rng.random() < SIGNED:
         reasoning.append(written(wording["signature"]))
-    if rng.random() < SLIPS:  # a wrong start that corrects itself
+    if wish != "colleague" and rng.random() < SLIPS:  # a wrong start that corrects itself
         reasoning.append(written(templates["slip"]))
     reasoning.append(written([first_work]))
     if wish == "plain" and rng.random() < FURTHER:  # what follows from the answer

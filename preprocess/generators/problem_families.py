@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,7 @@ class Framing(Part):
 
     id: str
     domain: str
+    held_out: bool = False  # told for evaluation only
     words: dict[str, str] = {}
     draw: dict[str, tuple[float, float, float]] = {}
     require: list[str] = []
@@ -78,6 +80,19 @@ class Family(Part):
     advice: list[str] = Field(min_length=3)
     signature: dict[Literal["reasoning", "answer"], list[str]]
     framings: list[Framing] = Field(min_length=6)
+
+    def tellable(self, heldout: bool) -> list[tuple[Framing, dict[str, list[Fraction]]]]:
+        """The framings, in the order in which they are told, that know values for every parameter.
+
+        For evaluation every second one is held out, or all are where the family is.
+        """
+        known = [(framing, self.grids(framing, heldout)) for framing in self.framings]
+        usable = [pair for pair in known if all(pair[1].values())]
+        seen = [pair for pair in usable if not pair[0].held_out]
+        unseen = [pair for pair in usable if pair[0].held_out]
+        if not heldout or not unseen:
+            return seen
+        return [pair for both in zip(cycle(unseen), seen, strict=False) for pair in both]
 
     def grids(self, framing: Framing, heldout: bool) -> dict[str, list[Fraction]]:
         """The values each parameter may take: of a held-out one those inside its range, or those

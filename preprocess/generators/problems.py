@@ -61,7 +61,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
     heldout = context.heldout
     folder = context.path(config.path)
     tellable = [
-        (family, _framings(family, heldout))
+        (family, family.tellable(heldout))
         for family in families(folder).values()
         if heldout or not family.evaluation_only
     ]
@@ -90,21 +90,19 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         except ValueError as error:
             file = shown(folder / f"{family.name}.yaml")
             raise MixError(f"{file}: {framing.id}: {error}") from None
+        if heldout:
+            tags += ("held-out",)
+            if family.evaluation_only or framing.held_out:  # no trained row has its like
+                tags += ("unseen",)
         yield Conversation(
             id=f"problem-{'heldout-' if heldout else ''}{config.category}-{number:05d}",
             category=config.category,
             origin="procedural",
             turns=(turn,),
-            tags=(*tags, "held-out") if heldout else tags,
+            tags=tags,
             answer=answer,
             group=f"{family.name} {framing.id}",
         )
-
-
-def _framings(family: Family, heldout: bool) -> list[tuple[Framing, dict]]:
-    """The framings that know values for every parameter, with those values."""
-    grids = [(framing, family.grids(framing, heldout)) for framing in family.framings]
-    return [(framing, values) for framing, values in grids if all(values.values())]
 
 
 def _told(

@@ -156,6 +156,19 @@ def test_held_out_ranges_and_families_never_reach_training(trained, held_out):
     }
 
 
+def test_held_out_framings_never_reach_training_and_are_half_of_the_evaluation(trained):
+    families = by_name()
+    told = {row.group for row in trained}
+    for family in families.values():
+        kept = [framing for framing in family.framings if framing.held_out]
+        assert len(kept) == (0 if family.evaluation_only else 1), family.name
+        assert not {f"{family.name} {framing.id}" for framing in kept} & told
+    rows = made(480, heldout=True)  # as many as the aether mix holds out
+    unseen = [row for row in rows if row.group not in told]
+    assert len(unseen) >= 250
+    assert unseen == [row for row in rows if "unseen" in row.tags]
+
+
 def test_same_seed_same_conversations_and_families_evenly_spread(trained):
     assert trained[:200] == made(200)
     assert trained[:50] != made(50, seed=8)
