@@ -27,6 +27,10 @@ setup: .venvs/train/.ready .venvs/light/.ready ## create the environments of tra
 $(UV): locks/bootstrap.lock
 	$(PYTHON) -m venv .venvs/uv && .venvs/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@
 
+# Questions of the evaluation that no training row holds.
+datasets/aether/heldout/manifest.json: | .venvs/light/.ready
+	$(LIGHT) -m preprocess aether --heldout
+
 # One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM).
 .venvs/%/.ready: locks/%.lock | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
@@ -50,7 +54,7 @@ data: .venvs/light/.ready ## build DATASET=<folder under datasets/>
 expand: .venvs/light/.ready ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
 	$(LIGHT) -m preprocess.teacher "$(DATASET)" $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
 
-eval: .venvs/light/.ready .venvs/train/.ready ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
+eval: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
 	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
 serve: .venvs/train/.ready ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import runs, sandbox
-from common.bases import base_of, model_hash
+from common.bases import base_of, is_hub_id, model_hash
 from common.files import ROOT, load_json
 from common.processes import git_state
 from common.recipes import Recipe
@@ -64,7 +64,7 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     dataset = ROOT / recipe.data["rows"]["path"]
     models = {which: model_of(which, recipe, options) for which in results.WHICH}
     small = any(model.kind == "cpu" for model in models.values())
-    cells, skipped = prepare(options, dataset, small)
+    cells, skipped = prepare(recipe, options, dataset, small)
     sampling = {"temperature": settings["temperature"], "seed": settings["seed"]}
     measured = {
         which: answers(which, cells, model, sampling, folder) for which, model in models.items()
@@ -122,10 +122,16 @@ def model_of(which: str, recipe: Recipe, options: Options) -> Model:
     return Model(kind_here(), served.name, identity, served=served)
 
 
-def prepare(options: Options, dataset: Path, small: bool) -> tuple[list[Cell], dict]:
+def prepare(
+    recipe: Recipe, options: Options, dataset: Path, small: bool
+) -> tuple[list[Cell], dict]:
     """(what to ask, {suite that is skipped: why}).
 
+    A public set that is not there leaves a hole in the result of a model of the hub. A model that
+    was trained from nothing here was never meant for one: it is measured by the rest.
+
     Args:
+        recipe: Whose models are asked.
         options: Which suites, how many questions.
         dataset: The recipe's built dataset.
         small: Whether a CPU serves: replies get its budget.
@@ -140,14 +146,19 @@ def prepare(options: Options, dataset: Path, small: bool) -> tuple[list[Cell], d
             _can_be_scored(suite["score"], options)
             found = suites.questions(suite, dataset, options.hub_dir, options.limit)
         except Absent as absent:
-            optional = bool(suite.get("optional")) or suite["score"] == "design"
-            skipped[name] = {"why": str(absent), "optional": optional}
+            skipped[name] = {"why": str(absent), "optional": _is_optional(suite, recipe)}
             continue
         cells += _cells(name, suite, tuple(found), small)
     if not cells:
         reasons = "; ".join(f"{name}: {about['why']}" for name, about in skipped.items())
         raise SuiteError(f"nothing to ask: {reasons}")
     return cells, skipped
+
+
+def _is_optional(suite: dict, recipe: Recipe) -> bool:
+    """Whether a result is complete without this suite."""
+    needs_the_hub = "set" in suite and not is_hub_id(str(recipe.data.get("base_model")))
+    return bool(suite.get("optional")) or suite["score"] == "design" or needs_the_hub
 
 
 def _can_be_scored(kind: str, options: Options) -> None:

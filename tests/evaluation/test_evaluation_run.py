@@ -20,6 +20,7 @@ from common.files import ROOT
 from common.recipes import Recipe, RecipeError, find
 from common.servers import merged_of
 from evaluation.ask import Replies, reply_of
+from evaluation.run import Options, prepare
 
 GSM = 10
 QUESTIONS = {
@@ -417,3 +418,19 @@ def test_a_reply_is_read_as_the_model_wrote_it():
     cut = reply_of(body({"content": "", "reasoning_content": "I thi"}, "length"))
     assert cut == {"text": "I thi", "stop": "max_tokens", "tokens": 4}
     assert reply_of(body({"content": None}))["text"] == ""
+
+
+def test_public_sets_are_wanted_of_a_model_of_the_hub_alone(tmp_path):
+    """Without them the result of a model that was trained from nothing is complete, that of the hub's is not."""
+    for base, optional in (("outputs/tiny_base/v1", True), ("owner/model", False)):
+        path = tmp_path / "recipes" / "x" / "v1.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"base_model: {base}\n")
+        options = Options("x", ("identity", "gsm_hard", "async_design"), hub_dir=tmp_path)
+        cells, skipped = prepare(Recipe(path), options, tmp_path, small=True)
+        assert {cell.suite for cell in cells} == {"identity"}
+        assert {name: about["optional"] for name, about in skipped.items()} == {
+            "gsm_hard": optional,
+            "async_design": True,
+        }
+        assert all(cell.max_tokens == 192 for cell in cells)
