@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from common import chat
+from common import behaviour, chat
 
 # What an answer holds besides what its value was derived from.
 _ANSWER = ("kind", "value", "unit", "tolerance")
+
+
+TARGET = "target:"  # begins the tag of the member that the last reply hands over to
 
 
 class Skip(ValueError):
@@ -46,7 +49,7 @@ class Conversation:
     where it is empty.
 
     The build fills in `category` and `system` from the mix where they are empty. `answer` is the
-    last turn's `check`.
+    last turn's `check`. A tag `target:<member>` says whom the last reply hands over to.
     """
 
     id: str
@@ -59,6 +62,17 @@ class Conversation:
     group: str = ""
 
 
+def _handed_over(conversation: Conversation) -> tuple[Turn, ...]:
+    """The turns, with the line `Route: <member>` at the end of a last reply that hands over."""
+    turns = list(conversation.turns)
+    for tag in conversation.tags:
+        member = tag.removeprefix(TARGET)
+        if turns and member not in (tag, behaviour.SELF):
+            answer = f"{turns[-1].answer.rstrip()}\n\nRoute: {member}"
+            turns[-1] = replace(turns[-1], answer=answer)
+    return tuple(turns)
+
+
 def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> list[dict]:
     """One row a trained turn; earlier turns hold only their final answers, as a serving client
     sends them back.
@@ -67,7 +81,7 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
     """
     history = [_message("system", conversation.system)]
     rows: list[dict] = []
-    for number, turn in enumerate(conversation.turns, 1):
+    for number, turn in enumerate(_handed_over(conversation), 1):
         reply = _reply(conversation.system, turn)
         images = [{"type": "image", "path": image_path(png)} for png in turn.images]
         history.append(_message("user", turn.user.strip(), images))

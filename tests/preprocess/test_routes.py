@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from common import behaviour, chat, rows
 from common.files import ROOT
 from preprocess.diversity import alike_share, fingerprint, recurring_share
 from preprocess.generators import routes
+from preprocess.rows import Conversation, Turn, to_rows
 from preprocess.source import Context, load
 
 DATASET = ROOT / "datasets" / "aether"
@@ -84,6 +87,22 @@ def test_the_target_can_be_inferred_and_is_named(told):
     assert set(seen) == {"self", *TRIAD.members} and min(seen.values()) >= 20, seen
 
 
+def test_a_reply_that_hands_over_ends_with_the_line_and_one_that_stays_has_none(told):
+    for conversation in told:
+        target = next(t.split(":")[1] for t in conversation.tags if t.startswith("target:"))
+        (row,) = to_rows(replace(conversation, system="S"), str)
+        answer = chat.split(rows.text_of(row["messages"][-1])).answer
+        assert behaviour.route_of(answer, list(TRIAD.members)) == target
+        assert answer.count("Route:") == (target != "self")
+
+
+def test_only_the_last_turn_hands_over():
+    turns = (Turn("a", "r", "First."), Turn("b", "r", "Second.\n"))
+    conversation = Conversation("x", "routing", "seed", "S", turns, ("target:edge",))
+    said = [rows.text_of(row["messages"][-1]) for row in to_rows(conversation, str)]
+    assert "Route:" not in said[0] and "Second.\n\nRoute: edge\n" in said[1]
+
+
 def test_nothing_private_is_sent_outside(told):
     for conversation in told:
         tags = dict(tag.split(":", 1) for tag in conversation.tags)
@@ -96,5 +115,5 @@ def test_a_scenario_says_one_of_both():
 
 
 def test_requests_and_replies_differ(told):
-    rows = [fingerprint(f"{t.reasoning}\n{t.answer}") for c in told for t in c.turns]
-    assert recurring_share(rows) < 0.25 and alike_share(rows) < 0.15
+    prints = [fingerprint(f"{t.reasoning}\n{t.answer}") for c in told for t in c.turns]
+    assert recurring_share(prints) < 0.25 and alike_share(prints) < 0.15
