@@ -23,24 +23,28 @@ from common.files import ROOT, load_json, shown
 from common.recipes import Recipe
 from training.recipe_schema import KEYS, SECTIONS, RecipeKeys
 
+ROWS = "our plugin reads `rows:`; remove it"
+WEIGHT = "rows say themselves which turns are trained (`weight`); remove it"
+SDPA = "give attn_implementation: sdpa, which keeps the rows of a bin apart"
+PLAIN_LORA = "the merge proves plain LoRA and rsLoRA alone; remove it"
 # Why some of Axolotl's keys are not honoured here, and what to do instead.
 INSTEAD = {
-    "datasets": "our plugin reads `rows:`; remove it",
-    "test_datasets": "our plugin reads `rows:`; remove it",
-    "train_on_inputs": "rows say themselves which turns are trained (`weight`); remove it",
-    "roles_to_train": "rows say themselves which turns are trained (`weight`); remove it",
+    "datasets": ROWS,
+    "test_datasets": ROWS,
+    "train_on_inputs": WEIGHT,
+    "roles_to_train": WEIGHT,
     "group_by_length": "bins are planned by length already; remove it",
     "excess_length_strategy": "a row over sequence_len is dropped, counted and named; remove it",
     "pad_to_sequence_len": "no token of a bin is padding; remove it",
     "image_size": "images keep their shape, within the processor's longest edge; remove it",
     "eval_batch_size": "an evaluation reads one row at a time; remove it",
-    "flash_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
-    "eager_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
-    "flex_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
-    "xformers_attention": "give attn_implementation: sdpa, which keeps the rows of a bin apart",
-    "peft_use_dora": "the merge proves plain LoRA and rsLoRA alone; remove it",
+    "flash_attention": SDPA,
+    "eager_attention": SDPA,
+    "flex_attention": SDPA,
+    "xformers_attention": SDPA,
+    "peft_use_dora": PLAIN_LORA,
     "peft_init_lora_weights": "it changes the base that the adapter is merged into; remove it",
-    "lora_modules_to_save": "the merge proves plain LoRA and rsLoRA alone; remove it",
+    "lora_modules_to_save": PLAIN_LORA,
     "lora_target_linear": "it also hits the vision tower and the head; give lora_target_modules",
 }
 PLAIN_INT = re.compile(r"[-+]?(0|[1-9]\d*)")
@@ -222,7 +226,8 @@ def _together(data: dict[str, Any]) -> Iterator[Problem]:
 def _cadence(data: dict[str, Any]) -> Iterator[Problem]:
     """When it evaluates and saves: every so many steps, or every epoch."""
     for kind in ("eval", "save"):
-        steps, strategy = f"{kind}_steps", f"{kind}_strategy"
+        steps = f"{kind}_steps"
+        strategy = f"{kind}_strategy"
         if data.get(strategy) == "epoch" and steps in data:
             yield (steps,), f"without effect where {strategy} is epoch; keep one"
         if data.get(strategy) != "epoch" and steps not in data:

@@ -7,12 +7,15 @@ recipes/qlora_r128/README.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 from common import facts
 from common.facts import Shape
 
 GIB = 2**30
 L40S_GIB = 44.4  # of the 48 GB on paper, what the driver reports (45,488 MiB) less the CUDA context
-BLOCK = 64  # weights that share one NF4 scale; scales are themselves 8-bit (double quantisation)
+# Half a byte, and a scale of 8 bits (double quantisation) for each 64 weights.
+NF4_BYTES = 0.5 + 1 / 64
 STATE_BYTES = {
     "paged_adamw_8bit": 2,
     "adamw_8bit": 2,
@@ -23,55 +26,71 @@ STATE_BYTES = {
 }
 
 
-def estimate(recipe: dict, shape: Shape, trained_share: float = 1.0) -> dict[str, float]:
+def estimate(recipe: dict[str, Any], shape: Shape, trained_share: float = 1.0) -> dict[str, float]:
     """GiB by part for a recipe on one device.
 
     `trained_share`: largest share of a bin's tokens that carries loss.
     """
-    half = 2 if recipe.get("bf16") else 4
+    half = 2 if recipe.get("bf16") else 4  # bytes of a value in the forward pass
     tokens = recipe["sequence_len"] * recipe["micro_batch_size"]
-    linear, vision = shape.decoder_linear_parameters, shape.vision_parameters
-    rest = shape.parameters - linear - vision
-    parts = {}
+    parts = {
+        **_weights(recipe, shape, half),
+        **_activations(recipe, shape, tokens, half),
+        "logits": _logits(shape, tokens * trained_share, half),
+        "one image": _image(shape, half),
+    }
+    return {name: size / GIB for name, size in parts.items()}
+
+
+def _weights(recipe: dict[str, Any], shape: Shape, half: int) -> dict[str, float]:
+    """Bytes of the base, of what is trained, of its gradients and the optimizer's state."""
+    linear = shape.decoder_linear_parameters
+    rest = shape.parameters - linear - shape.vision_parameters
     if recipe.get("load_in_4bit"):
         skipped = recipe.get("bnb_config_kwargs", {}).get("llm_int8_skip_modules", [])
-        vision_bytes = half if "model.vision_tower" in skipped else 0.5 + 1 / BLOCK
-        parts["weights"] = linear * (0.5 + 1 / BLOCK) + vision * vision_bytes + rest * half
-        trained = shape.lora_parameters(recipe["lora_r"])
+        vision_bytes = half if "model.vision_tower" in skipped else NF4_BYTES
+        base = linear * NF4_BYTES + shape.vision_parameters * vision_bytes + rest * half
     else:
-        parts["weights"] = shape.parameters * half
-        trained = shape.parameters
-    if recipe.get("adapter"):
-        parts["adapter"] = trained * 4  # PEFT keeps the trained matrices in float32
+        base = shape.parameters * half
+    adapter = shape.lora_parameters(recipe["lora_r"]) if recipe.get("adapter") else 0
+    trained = adapter or shape.parameters
+    parts = {"weights": base}
+    if adapter:
+        parts["adapter"] = adapter * 4  # PEFT keeps the trained matrices in float32
     parts["gradients"] = trained * 4
-    parts["optimizer"] = trained * STATE_BYTES.get(recipe["optimizer"], 8)
-    boundary = tokens * shape.hidden * half
-    inner = (
-        tokens
-        * half
-        * (4 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head_dim + 6 * shape.ffn)
-    )
+    parts["optimizer"] = trained * STATE_BYTES[recipe["optimizer"]]
+    return parts
+
+
+def _activations(recipe: dict[str, Any], shape: Shape, tokens: int, half: int) -> dict[str, float]:
+    """Bytes of what a layer keeps for the backward pass, and of what all layers keep."""
+    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
+    layer = tokens * half * (4 * shape.hidden + attention + 6 * shape.ffn)
     if recipe.get("adapter"):
-        inner += 7 * tokens * recipe["lora_r"] * 4 * 2
-    if recipe.get("gradient_checkpointing"):
-        offloaded = recipe.get("activation_offloading") == "hidden_states"
-        parts["activations kept"] = boundary * (2 if offloaded else shape.layers)
-        parts["activations of a layer"] = (
-            inner * 2
-        )  # values and their gradients, in the layer being recomputed
-    else:
-        parts["activations kept"] = inner * shape.layers
-        parts["activations of a layer"] = inner
-    parts["dequantised weights"] = (
-        max(i * o for i, o in shape.linears.values()) * half if recipe.get("load_in_4bit") else 0
+        layer += 7 * tokens * recipe["lora_r"] * 4 * 2
+    recomputed = recipe.get("gradient_checkpointing")
+    boundary = tokens * shape.hidden * half
+    largest_map = max(inputs * outputs for inputs, outputs in shape.linears.values())
+    return {
+        "activations kept": (boundary if recomputed else layer) * shape.layers,
+        # Values and their gradients, in the layer being recomputed.
+        "activations of a layer": layer * (2 if recomputed else 1),
+        "dequantised weights": largest_map * half if recipe.get("load_in_4bit") else 0,
+    }
+
+
+def _logits(shape: Shape, trained: float, half: int) -> float:
+    """Bytes of Liger's fused loss: one chunk of logits, and the gradient of the hidden states.
+
+    The chunk shrinks as the classes grow.
+    """
+    chunk = max(1, round(trained * shape.hidden / shape.vocab))
+    return chunk * shape.vocab * (half + 4) + trained * shape.hidden * half * 2
+
+
+def _image(shape: Shape, half: int) -> float:
+    """Bytes of the largest image in one layer of the tower."""
+    edge = facts.LONGEST_EDGE
+    return (
+        facts.image_tokens(edge, edge) * (4 * shape.vision_hidden + 3 * shape.vision_ffn) * half * 2
     )
-    # Liger's fused loss keeps one chunk of logits and the gradient of the hidden states; its chunk
-    # shrinks as classes grow.
-    chunk = max(1, round(tokens * trained_share * shape.hidden / shape.vocab))
-    parts["logits"] = (
-        chunk * shape.vocab * (half + 4) + tokens * trained_share * shape.hidden * half * 2
-    )
-    parts["one image"] = (
-        facts.image_tokens(1024, 1024) * (4 * shape.vision_hidden + 3 * shape.vision_ffn) * half * 2
-    )
-    return {name: size / GIB for name, size in parts.items()}

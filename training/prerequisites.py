@@ -4,21 +4,16 @@ recipe's or the tiny random one.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from common.bases import Base
-from common.errors import AetherError
 from common.files import ROOT, shown
 from common.recipes import Recipe, RecipeError
+from training.supervise import supervise
 
 RANDOM_BASE = "outputs/tiny_init"  # what training.tiny_base writes
 LIGHT = ROOT / ".venvs" / "light" / "bin" / "python"
-
-
-class Failed(AetherError):
-    """One of our commands failed; it has said itself what is wrong."""
 
 
 def maker_of(base: Base) -> list[str] | None:
@@ -65,8 +60,8 @@ def data_of(recipe: Recipe) -> Path:
 
 
 def ensure(*words: str) -> None:
-    """Run a command. Raises Failed where it fails."""
+    """Run a command. A failure has said itself what is wrong: only its exit code is passed on."""
     print(f"$ {' '.join(words).replace(f'{sys.executable} ', 'python ')}", flush=True)
-    code = subprocess.run(words, cwd=ROOT).returncode
+    code = supervise(list(words))
     if code:
-        raise Failed(f"{' '.join(words[1:])} ended with code {code}; what it said stands above")
+        sys.exit(code)

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
-import signal
-import subprocess
 import sys
 import uuid
 from datetime import UTC, datetime
@@ -25,16 +22,14 @@ from common import runs
 from common.bases import base_of
 from common.errors import command
 from common.files import ROOT, only_writer, shown
-from common.processes import end_with_parent
 from common.recipes import Recipe, RecipeError, find
 from common.runs import RunError
 from training import checkpoints
 from training.check_recipe import problems
 from training.environment import quiet_environment
 from training.prerequisites import ensure_base, ensure_data
-from training.signals import Interrupted, handled, leave_the_terminal, raise_when_told
-
-KIB_A_GIB = 2**20
+from training.signals import Interrupted, raise_when_told
+from training.supervise import supervise
 
 
 def main() -> int:
@@ -183,35 +178,6 @@ def worker(folder: Path, resume: Path | None) -> list[str]:
     """The command of one rank."""
     words = [sys.executable, "-m", "training.worker", str(folder.relative_to(ROOT))]
     return [*words, "--resume", resume.name] if resume else words
-
-
-def supervise(words: list[str]) -> int:
-    """Run a command, pass on signals and its exit code; say what ended it where it could not say so
-    itself.
-    """
-    # Killed with its parent: nothing trains on unseen.
-    with subprocess.Popen(words, cwd=ROOT, preexec_fn=end_with_parent) as child:
-
-        def pass_on(number: int, _frame) -> None:
-            if number == signal.SIGHUP:
-                leave_the_terminal()
-            child.send_signal(number)
-
-        for number in handled():
-            signal.signal(number, pass_on)
-        code = child.wait()
-    if code >= 0:
-        return code
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / KIB_A_GIB
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    hint = ", by the system for want of memory if nobody did" if -code == signal.SIGKILL else ""
-    print(
-        f"\nerror: killed by {signal.Signals(-code).name}{hint}, after a peak of {peak:.1f} of "
-        f"{total:.1f} GiB. "
-        "The same command continues from the last whole checkpoint.",
-        file=sys.stderr,
-    )
-    return 128 - code
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import typing
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from training.check import check, validate
 from training.check_base import compare
 from training.check_data import measured
 from training.check_recipe import problems
-from training.recipe_schema import SECTIONS
+from training.recipe_schema import SECTIONS, RecipeKeys
 from training.renderers import renderer_of
 
 IDS = [recipe.id for recipe in all_recipes()]
@@ -377,6 +378,11 @@ def test_check_names_the_fact_that_differs(tiny, tmp_path, keys, value, said):
 def test_the_tiny_model_agrees_in_every_point(tiny, tiny_renderer):
     points = compare(tiny, tiny_renderer)
     assert points.differs == [] and len(points.same) > 20
+
+
+def test_every_optimizer_that_a_recipe_may_name_has_its_memory_known():
+    allowed = typing.get_args(RecipeKeys.model_fields["optimizer"].annotation)
+    assert set(allowed) == set(memory.STATE_BYTES)
 
 
 def test_the_estimate_follows_the_recipe():

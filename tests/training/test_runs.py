@@ -186,7 +186,7 @@ except Interrupted as error:
     sys.exit(128 + error.signal)
 sys.exit(7)
 """
-PARENT = "import sys; from training.run import supervise; sys.exit(supervise(sys.argv[1:]))"
+PARENT = "import sys; from training.supervise import supervise; sys.exit(supervise(sys.argv[1:]))"
 
 
 def supervised(body, act=None):
