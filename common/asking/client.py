@@ -8,8 +8,10 @@ one HTTP request.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -32,6 +34,9 @@ from common.errors import AetherError
 
 Provider = Literal["openai-api", "openai", "anthropic"]  # their SDKs' own retries can be set off
 COMPATIBLE: Provider = "openai-api"  # Inspect's name of any server that speaks as OpenAI does
+# Between the starts of two requests of a client. What starts together comes back together, and each
+# reply then waits for the CPU time of all others: 64 at once were 14 % slower.
+GAP_SECONDS = 0.005
 NOT_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -116,6 +121,7 @@ class Client:
         backoff_seconds: float = 1.0,
     ):
         self.address = address
+        self._next_start = 0.0  # monotonic seconds
         self.retries = Retries(address.url or address.provider, mend, backoff_seconds)
         connections = AdaptiveConcurrency(min=1, start=concurrency, max=concurrency)
         config = GenerateConfig(
@@ -161,6 +167,7 @@ class Client:
         Call it from a task of its own: outside of an evaluation Inspect keeps a record of each call
         for as long as the calling task lives.
         """
+        await self._in_turn()
         responses: list[httpx2.Response] = []
         _responses.set(responses)
         output = None
@@ -175,6 +182,13 @@ class Client:
         if not responses:
             return Reply(200, "", output)
         return Reply(responses[-1].status_code, responses[-1].text, output)
+
+    async def _in_turn(self) -> None:
+        """Return when the next request may start."""
+        now = time.monotonic()
+        start = max(now, self._next_start)
+        self._next_start = start + GAP_SECONDS
+        await asyncio.sleep(start - now)
 
 
 def failure_of(error: Exception, key: str) -> Failure | None:
