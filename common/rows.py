@@ -20,6 +20,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from common.errors import AetherError
 from common.facts import MAX_PIXELS
@@ -156,14 +157,25 @@ def images(row: dict, folder: Path) -> list[Image]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """(line number, byte offset, line) of each line of a file, one in memory at a time; a line is
-    cut at MAX_LINE + 2 bytes."""
-    offset = number = 0
+    """The lines of a file as `numbered` gives them."""
     with path.open("rb") as file:
-        while line := file.readline(MAX_LINE + 2):
-            number += 1
-            yield number, offset, line
+        yield from numbered(file)
+
+
+def numbered(file: IO[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """(line number, byte offset, line) of each line of an open file, one in memory at a time.
+
+    A line longer than MAX_LINE is cut at MAX_LINE + 2 bytes; the rest of it is passed over.
+    """
+    offset = 0
+    number = 0
+    while line := file.readline(MAX_LINE + 2):
+        number += 1
+        yield number, offset, line
+        while line and not line.endswith(b"\n"):
             offset += len(line)
+            line = file.readline(MAX_LINE)
+        offset += len(line)
 
 
 def read(path: Path) -> Iterator[dict]:

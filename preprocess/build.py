@@ -105,8 +105,8 @@ def _make(tasks: list[Task]) -> dict:
         benchmark = Benchmark(problems(plan.gates, first.context(benchmark), heldout_file))
     results = workers.run_all(tasks, benchmark)
     candidates = [candidate for result in results for candidate in result.candidates]
-    _check_ids(candidates, tasks)
     skipped = _counted(results)
+    candidates = _with_own_ids(candidates, tasks, skipped)
     distinct = selection.distinct(candidates, heldout, [task.name for task in tasks], plan, skipped)
     different = selection.apart(distinct, plan, skipped)
     chosen = selection.select(different, plan, skipped)
@@ -117,6 +117,7 @@ def _make(tasks: list[Task]) -> dict:
     about = _measured(plan, chosen) | {
         "dataset": first.folder.name,
         "read": sum(result.read for result in results),
+        "conversations_read": _read(results),
         "skipped": dict(sorted(skipped.items())),
         "notes": dict(sum((result.notes for result in results), Counter())),
         "rows": {name: len(part) for name, part in splits.items()},
@@ -127,14 +128,25 @@ def _make(tasks: list[Task]) -> dict:
     return about | _finished(first.aside)
 
 
-def _check_ids(candidates: list[Candidate], tasks: list[Task]) -> None:
-    """Raise BuildError where two rows have one id."""
-    seen: dict[str, Candidate] = {}
+def _with_own_ids(
+    candidates: list[Candidate], tasks: list[Task], skipped: Counter[str]
+) -> list[Candidate]:
+    """The candidates without those of a conversation that an earlier source holds too.
+
+    Raises BuildError where two rows that are not the same have one id.
+    """
+    first: dict[str, Candidate] = {}
     for candidate in candidates:
-        other = seen.setdefault(candidate.id, candidate)
-        if other is not candidate:
-            sources = f"{tasks[other.task].name} and {tasks[candidate.task].name}"
-            raise BuildError(f"{candidate.id}: two rows have this id, of {sources}; rename one")
+        other = first.setdefault(candidate.id, candidate)
+        if other is candidate:
+            continue
+        name = tasks[candidate.task].name
+        # An id of these is made of what the conversation says.
+        if candidate.origin != "conversation" or other.task == candidate.task:
+            problem = f"two rows have this id, of {tasks[other.task].name} and {name}"
+            raise BuildError(f"{candidate.id}: {problem}; rename one")
+        skipped[f"{name}: the same conversation as one of an earlier source"] += 1
+    return list(first.values())
 
 
 def _counted(results: list[Result]) -> Counter[str]:
@@ -144,6 +156,17 @@ def _counted(results: list[Result]) -> Counter[str]:
         for reason, count in result.skipped.items():
             skipped[f"{result.name}: {reason}"] += count
     return skipped
+
+
+def _read(results: list[Result]) -> dict[str, dict]:
+    """How many conversations each source gave, and why those did not give a row that did not."""
+    read: dict[str, dict] = {}
+    for result in results:
+        about = read.setdefault(result.name, {"read": 0, "gave_rows": 0, "without_rows": Counter()})
+        about["read"] += result.read
+        about["gave_rows"] += result.read - sum(result.without_rows.values())
+        about["without_rows"] += result.without_rows
+    return read
 
 
 def _split(chosen: list[Candidate], plan: mix.Mix) -> dict[str, list[Candidate]]:

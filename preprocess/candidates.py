@@ -90,6 +90,8 @@ class Result:
     candidates: list[Candidate] = field(default_factory=list)
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    # Conversations of which no row is left, by the first reason. The others gave rows.
+    without_rows: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
 
@@ -129,10 +131,14 @@ class _Run:
                 self.result.notes[item.text] += item.count
                 continue
             self.result.read += 1
+            before = len(self.result.candidates)
             if isinstance(item, Skip):
-                self.result.skipped[str(item)] += 1
+                reasons = [str(item)]
             else:
-                self._conversation(self._completed(item, prompts))
+                reasons = self._conversation(self._completed(item, prompts))
+            self.result.skipped.update(reasons)
+            if len(self.result.candidates) == before:
+                self.result.without_rows[reasons[0]] += 1
 
     def _system_prompts(self) -> list[str]:
         named = self.task.source.system
@@ -149,8 +155,8 @@ class _Run:
             category=conversation.category or self.task.source.category,
         )
 
-    def _conversation(self, conversation: Conversation) -> None:
-        """Keep or skip each row of a conversation."""
+    def _conversation(self, conversation: Conversation) -> list[str]:
+        """Keep or skip each row of a conversation; returns why rows were skipped."""
         looks: dict[str, bytes] = {}
 
         def store(png: bytes) -> str:
@@ -158,22 +164,25 @@ class _Run:
             looks[name] = look(png) if self.task.mix.gates else b""
             return name
 
+        reasons = []
         try:
             made = to_rows(conversation, store)
         except Skip as skip:
-            self.result.skipped[str(skip)] += 1
-            return
+            return [str(skip)]
         for row in made:
             try:
-                candidate = self._candidate(row, looks, conversation)
+                self._keep(row, self._candidate(row, looks, conversation))
             except Skip as skip:
-                self.result.skipped[str(skip)] += 1
-                continue
-            line = json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
-            candidate.task = self.task.number
-            candidate.offset = self.spool.tell()
-            candidate.size = self.spool.write(line.encode())
-            self.result.candidates.append(candidate)
+                reasons.append(str(skip))
+        return reasons if made else ["no reply with reasoning to train on"]
+
+    def _keep(self, row: dict, candidate: Candidate) -> None:
+        """Write a row into the spool file."""
+        line = json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
+        candidate.task = self.task.number
+        candidate.offset = self.spool.tell()
+        candidate.size = self.spool.write(line.encode())
+        self.result.candidates.append(candidate)
 
     def _stored(self, png: bytes) -> str:
         """Where a picture lies in the dataset's folder: under its hash, written once."""

@@ -61,6 +61,10 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         ),
         "origins": table(["origin", "rows"], _by_count(about["origins"])),
         "teachers": _teachers(about["notes"]),
+        "by_source": table(
+            ["source", "conversations read", "gave rows", "gave none"],
+            _by_source(about["conversations_read"]),
+        ),
         "dropped": table(["source and reason", "rows"], _by_count(about["skipped"])),
         "noted": table(["what", "rows"], _by_count(about["notes"]))
         if about["notes"]
@@ -96,6 +100,13 @@ def _targets(mix: Mix, about: dict) -> Iterator[list[str]]:
 
 def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda line: (-line[1], line[0]))
+
+
+def _by_source(read: dict[str, dict]) -> list[list]:
+    return [
+        [name, about["read"], about["gave_rows"], sum(about["without_rows"].values())]
+        for name, about in read.items()
+    ]
 
 
 def _teachers(notes: dict[str, int]) -> str:

@@ -33,7 +33,8 @@ class Turn:
     """One exchange. `images` are PNG files as bytes, shown before the user's text; `check` is what
     a program can check of it.
 
-    A turn without reasoning is history: it is shown, and not trained on.
+    A turn without reasoning is history: it is shown, and not trained on. Where pictures stand
+    between texts, `parts` holds both in their order.
     """
 
     user: str
@@ -41,6 +42,7 @@ class Turn:
     answer: str
     images: tuple[bytes, ...] = ()
     check: dict | None = None
+    parts: tuple[str | bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,7 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
     rows: list[dict] = []
     for number, turn in enumerate(_handed_over(conversation), 1):
         reply = _reply(conversation.system, turn)
-        images = [{"type": "image", "path": image_path(png)} for png in turn.images]
-        history.append(_message("user", turn.user.strip(), images))
+        history.append({"role": "user", "content": _user_content(turn, image_path)})
         last = number == len(conversation.turns)
         only = last and number == 1
         row: dict = {
@@ -103,8 +104,23 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
     return rows
 
 
-def _message(role: str, text: str, images: list[dict] | None = None) -> dict:
-    return {"role": role, "content": [*(images or []), {"type": "text", "text": text}]}
+def _message(role: str, text: str) -> dict:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def _user_content(turn: Turn, image_path: Callable[[bytes], str]) -> list[dict]:
+    """The parts of a user's message; its text has no blanks at its ends."""
+    content: list[dict] = []
+    for part in turn.parts or (*turn.images, turn.user):
+        if isinstance(part, bytes):
+            content.append({"type": "image", "path": image_path(part)})
+        else:
+            content.append({"type": "text", "text": part})
+    if content[0]["type"] == "text":
+        content[0]["text"] = content[0]["text"].lstrip()
+    if content[-1]["type"] == "text":
+        content[-1]["text"] = content[-1]["text"].rstrip()
+    return content
 
 
 def _reply(system: str, turn: Turn) -> str:
@@ -113,6 +129,10 @@ def _reply(system: str, turn: Turn) -> str:
     marker = chat.reserved_in(f"{system}\n{turn.user}")
     if marker:
         raise Skip(f"a turn contains {marker}")
+    try:
+        f"{system}\n{turn.user}\n{turn.reasoning}\n{turn.answer}".encode()
+    except UnicodeEncodeError:
+        raise Skip("half a character (a lone surrogate)") from None
     try:
         return chat.compose(turn.reasoning or "none", turn.answer)
     except ValueError as error:

@@ -69,11 +69,10 @@ def read(paths: Iterable[Path]) -> Iterator[Seed]:
     files: dict[str, Path] = {}
     for path in paths:
         for seed in load(path, list[Seed]):
-            other = files.setdefault(seed.id, path)
-            if other is not path:
-                raise MixError(
-                    f"{shown(path)}: {seed.id}: stands in {shown(other)} too; rename one"
-                )
+            if seed.id in files:
+                other = shown(files[seed.id])
+                raise MixError(f"{shown(path)}: {seed.id}: stands in {other} too; rename one")
+            files[seed.id] = path
             yield seed
 
 

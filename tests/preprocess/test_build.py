@@ -199,12 +199,6 @@ def say(
     }
 
 
-def bomb(folder: Path) -> dict:
-    path = folder / "bomb.png"
-    Image.new("1", (30_000, 30_000)).save(path)
-    return _shows("bomb.png")
-
-
 def _shows(name: str) -> dict:
     talk = say("What is this?", "A picture.")
     talk["messages"][0]["content"] = [
@@ -214,55 +208,13 @@ def _shows(name: str) -> dict:
     return talk
 
 
-def link_out(folder: Path) -> dict:
-    outside = folder.parent.parent / "outside.png"
-    Image.new("RGB", (8, 8)).save(outside)
-    (folder / "link.png").symlink_to(outside)
-    return _shows("link.png")
-
-
-HOSTILE = {
-    "broken JSON": (lambda folder: '{"messages": [', r"own.jsonl:2: not JSON"),
-    "a 10 MB line": (
-        lambda folder: json.dumps(say("x" * 10_000_000, "y")),
-        r"own.jsonl:2: the line is longer than",
-    ),
-    "nested without end": (lambda folder: "[" * 1 + '{"a":' * 100_000, r"own.jsonl"),
-    "no known shape": (lambda folder: '{"text": "hello"}', r"own.jsonl:2: KeyError 'messages'"),
-    "a bomb image": (
-        lambda folder: json.dumps(bomb(folder)),
-        r"own.jsonl:2: image 'bomb.png': .*pixels",
-    ),
-    "a link out of the folder": (
-        lambda folder: json.dumps(link_out(folder)),
-        r"own.jsonl:2: image 'link.png': only plain files",
-    ),
-    "a path out of the folder": (
-        lambda folder: json.dumps(_shows("../../../outside.png")),
-        r"only plain files inside",
-    ),
-    "an address": (
-        lambda folder: json.dumps(_shows("https://example.org/a.png")),
-        r"only plain files inside",
-    ),
-    "not text": (lambda folder: b"\xff\xfe\x00{", r"own.jsonl"),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_input_is_one_line_and_the_last_build_stays(dataset, name):
+def test_a_file_that_cannot_be_read_is_one_line_and_the_last_build_stays(dataset):
     build.build(dataset)
     before = hashes(dataset / "build")
-    content, says = HOSTILE[name]
-    text = content(dataset / "conversations")
-    own = dataset / "conversations" / "own.jsonl"
-    own.write_bytes(
-        json.dumps(say("Is it up?", "It is.")).encode()
-        + b"\n"
-        + (text if isinstance(text, bytes) else text.encode())
-        + b"\n"
-    )
-    with pytest.raises(source.MixError, match=says) as refused:
+    own = dataset / "conversations"
+    (own / "fine.jsonl").write_text(json.dumps(say("Is it up?", "It is.")))
+    (own / "cut.json").write_text('[{"messages": [')
+    with pytest.raises(source.MixError, match=r"cut\.json: not JSON, or cut off") as refused:
         build.build(dataset)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 400
@@ -270,27 +222,25 @@ def test_hostile_input_is_one_line_and_the_last_build_stays(dataset, name):
     assert not list(dataset.glob(".build-*"))
 
 
-def test_a_linked_conversation_file_is_refused(dataset, tmp_path):
-    (tmp_path / "private.jsonl").write_text("{}")
-    (dataset / "conversations" / "own.jsonl").symlink_to(tmp_path / "private.jsonl")
-    with pytest.raises(source.MixError, match="a link"):
-        build.build(dataset)
-
-
 def test_an_api_key_is_masked_and_reported(dataset):
     key = "sk-proj-" + "a1B2c3D4e5F6g7H8" * 3
-    talk = say(
+    question = say(
         f"my key is {key} and mail me at jo@example.org, why 401?",
-        f"The key {key[:20]} is sent without a header.",
+        "The header that would hold it is missing.",
     )
-    (dataset / "conversations" / "own.jsonl").write_text(json.dumps(talk) + "\n")
+    reply = say("what do I send?", f"Send {key[:28]} in the header.")
+    own = dataset / "conversations" / "own.jsonl"
+    own.write_text(json.dumps(question) + "\n" + json.dumps(reply) + "\n")
     build.build(dataset)
     for path in (dataset / "build").rglob("*"):
         assert not path.is_file() or key[:16].encode() not in path.read_bytes(), path
-    assert manifest(dataset)["notes"] == {
-        "own.jsonl: API key masked": 1 + 0,
-        "own.jsonl: e-mail address masked": 1,
-    } or (manifest(dataset)["notes"]["own.jsonl: e-mail address masked"] == 1)
+    notes = manifest(dataset)["notes"]
+    assert notes["own.jsonl: API key masked"] == 2
+    assert notes["own.jsonl: e-mail address masked"] == 1
+    dropped = "practical from conversations: a reply in which something was masked"
+    assert manifest(dataset)["skipped"][dropped] == 1
+    for row in rows.read(dataset / "build" / "train.jsonl"):
+        assert "[masked" not in rows.text_of(row["messages"][-1])
     assert "API key masked" in (dataset / "build" / "report.md").read_text()
 
 

@@ -9,13 +9,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from common import hub
+from common.files import FileError
 from preprocess import gates, public, source
 from preprocess.benchmarks import Benchmark
-from preprocess.rows import Conversation, Note, Skip, Turn, to_rows
+from preprocess.rows import Conversation, Skip
 from preprocess.source import Context, MixError
-from preprocess.sources import exports, masking, worked
+from preprocess.sources import seeds, worked
 from preprocess.sources.worked import solutions
 from preprocess.sources.worked.replies import Writer
 
@@ -138,13 +140,6 @@ def solved(kind: str, folder: Path, sessions: float = 0) -> list:
     return list(worked.conversations(config, context))
 
 
-def imported(folder: Path) -> list:
-    """What a folder of a person's own conversations yields."""
-    config = exports.Config(kind="conversations", path=folder.name, category="c", system="s")
-    context = Context(7, folder.parent, None, False, Benchmark().contaminated)
-    return list(exports.conversations(config, context))
-
-
 def test_sessions_hold_four_to_six_problems(hub_folder):
     made = solved("gsm8k", hub_folder, 0.5)
     assert sum(len(c.turns) for c in made) == 40
@@ -177,161 +172,65 @@ def test_the_public_sets_are_recomputed_and_mostly_kept():
             )
 
 
-OPENAI = {
-    "current_node": "d",
-    "mapping": {
-        "a": {"message": None, "parent": None},
-        "b": {
-            "message": {
-                "author": {"role": "user"},
-                "content": {"content_type": "text", "parts": ["why slow"]},
-            },
-            "parent": "a",
-        },
-        "x": {
-            "message": {
-                "author": {"role": "assistant"},
-                "content": {"content_type": "text", "parts": ["an edited branch"]},
-            },
-            "parent": "b",
-        },
-        "c": {
-            "message": {
-                "author": {"role": "assistant"},
-                "content": {"content_type": "thoughts", "thoughts": [{"content": "It waits."}]},
-            },
-            "parent": "b",
-        },
-        "d": {
-            "message": {
-                "author": {"role": "assistant"},
-                "content": {"content_type": "text", "parts": ["It waits for I/O."]},
-            },
-            "parent": "c",
-        },
-    },
-}
-CLAUDE = {
-    "chat_messages": [
-        {"sender": "human", "text": "why slow", "content": [{"type": "text", "text": "why slow"}]},
-        {
-            "sender": "assistant",
-            "content": [
-                {"type": "thinking", "thinking": "It waits."},
-                {"type": "text", "text": "It waits for I/O."},
-            ],
-        },
-    ]
-}
-SHAREGPT = {
-    "conversations": [
-        {"from": "human", "value": "why slow"},
-        {"from": "gpt", "value": "<think>It waits.</think>It waits for I/O."},
-    ]
-}
-MESSAGES = {
-    "messages": [
-        {"role": "system", "content": "be brief"},
-        {"role": "user", "content": "why slow"},
-        {
-            "role": "assistant",
-            "content": "Here are my reasoning steps:\nIt waits.\n[BEGIN FINAL RESPONSE]\nIt waits for I/O.\n[END FINAL RESPONSE]",
-        },
-    ]
-}
+def seed(name: str, **about: object) -> dict:
+    turn = {"user": f"What is {name}?", "reasoning": "Ask what waits.", "answer": "It waits."}
+    start = {"id": name, "domain": "games", "level": "expert", "mood": "neutral", "turns": [turn]}
+    return start | about
+
+
+def written(folder: Path, pattern: str) -> list:
+    config = seeds.Config(kind="seeds", path=pattern, category="c", system="s")
+    context = Context(7, folder, None, False, Benchmark().contaminated)
+    return list(seeds.conversations(config, context))
+
+
+def test_seeds_may_lie_in_several_files(tmp_path):
+    (tmp_path / "seeds").mkdir()
+    for name in ("async", "async-01", "async-02", "nudge"):
+        (tmp_path / "seeds" / f"{name}.yaml").write_text(yaml.safe_dump([seed(f"{name}-x")]))
+    ids = [conversation.id for conversation in written(tmp_path, "seeds/async*.yaml")]
+    assert sorted(ids) == ["async-01-x", "async-02-x", "async-x"]
+    assert [one.id for one in written(tmp_path, "seeds/nudge.yaml")] == ["nudge-x"]
+    with pytest.raises(MixError, match=r"seeds/x\*\.yaml: no such file"):
+        written(tmp_path, "seeds/x*.yaml")
+
+
+def test_a_seed_of_the_same_id_names_both_files(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump([seed("same")]))
+    with pytest.raises(MixError, match=r"b\.yaml: same: stands in .*a\.yaml too"):
+        written(tmp_path, "*.yaml")
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump([seed("twice"), seed("twice")]))
+    with pytest.raises(MixError, match=r"b\.yaml: twice: stands in .*b\.yaml too"):
+        written(tmp_path, "b.yaml")
+
+
+def test_a_forgotten_dash_is_refused_and_not_half_a_seed(tmp_path):
+    text = yaml.safe_dump([seed("a"), seed("b")], sort_keys=False)
+    first, second = text.index("- id: a"), text.index("- id: b")
+    broken = text[:second] + "  " + text[second + 2 :]
+    assert first == 0
+    (tmp_path / "s.yaml").write_text(broken)
+    with pytest.raises(FileError, match=r"s\.yaml:\d+: id: given twice"):
+        written(tmp_path, "s.yaml")
+    turns = [{"user": f"u{n}", "reasoning": "r", "answer": "a"} for n in range(2)]
+    two = yaml.safe_dump([seed("a", turns=turns)], sort_keys=False)
+    last = two.rindex("  - user")
+    (tmp_path / "s.yaml").write_text(two[:last] + "    " + two[last + 4 :])
+    with pytest.raises(FileError, match=r"s\.yaml:\d+: user: given twice"):
+        written(tmp_path, "s.yaml")
 
 
 @pytest.mark.parametrize(
-    "raw", [OPENAI, CLAUDE, SHAREGPT, MESSAGES], ids=["openai", "claude", "sharegpt", "messages"]
-)
-@pytest.mark.parametrize("array", [True, False])
-def test_importers_read_every_shape(tmp_path, raw, array):
-    (tmp_path / "own.json").write_text(json.dumps([raw]) if array else json.dumps(raw))
-    (made,) = imported(tmp_path)
-    assert made.turns == (Turn("why slow", "It waits.", "It waits for I/O."),)
-    assert made.origin == "conversation"
-
-
-def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
-    talk = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    mixed = {"messages": [*talk["messages"], *MESSAGES["messages"][1:]]}
-    (tmp_path / "own.jsonl").write_text(json.dumps(talk) + "\n" + json.dumps(mixed) + "\n")
-    skipped, kept = imported(tmp_path)
-    assert "a question for a teacher" in str(skipped)
-    (row,) = to_rows(kept, None)
-    assert [m.get("weight") for m in row["messages"]] == [None, None, 0, None, 1]
-
-
-def test_a_json_file_that_is_too_large_or_cut_off_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "own.json").write_text(json.dumps([CLAUDE | {"name": "n" * n} for n in range(30)]))
-    assert sum(isinstance(c, Conversation) for c in imported(tmp_path)) == 30
-    (tmp_path / "own.json").write_text("[" + json.dumps(CLAUDE) + ",{")
-    with pytest.raises(MixError, match="own.json: not JSON, or cut off"):
-        imported(tmp_path)
-    monkeypatch.setattr(exports, "LARGEST", 2**4)
-    with pytest.raises(MixError, match=r"more than .* MB; write one conversation a line: jq -c"):
-        imported(tmp_path)
-
-
-def test_no_folder_of_conversations_is_no_conversation(tmp_path):
-    assert imported(tmp_path / "conversations") == []
-
-
-FOUND = {
-    "API key": [
-        "sk-proj-a1B2c3D4e5F6g7H8i9J0",
-        "ghp_" + "a1B2c3" * 6,
-        "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwX",
-        "AIza" + "Sy0123456789abcdefABCDEF0123456789a",
+    ("about", "says"),
+    [
+        ({"target": "grok-5"}, "'grok-5' is no member"),
+        ({"mood": "angry"}, "mood: Input should be"),
+        ({"turn": []}, "turn: Extra inputs are not permitted"),
+        ({"turns": []}, "turns: List should have at least 1 item"),
     ],
-    "token": ["Authorization: Bearer abcdef0123456789abcdef"],
-    "private key": ["-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"],
-    "secret": [
-        "password = 'hunter2hunter2'",
-        "postgres://bob:s3cretpw@db/prod",
-        "AKIAIOSFODNN7EXAMPLE",
-        "x8Kq2LmZ0pRt7VwY3nBc5DfG9hJk1SaE4uI",
-    ],
-    "e-mail address": ["jo.doe+x@mail.example.org"],
-    "phone number": ["+49 30 901820", "(415) 555-2671", "415-555-2671"],
-    "card number": ["4111 1111 1111 1111"],
-    "bank account": ["DE89 3704 0044 0532 0130 00"],
-    "social security number": ["078-05-1120"],
-    "IP address": ["8.8.8.8"],
-}
-LEFT = [
-    "use 10.0.0.1 and 127.0.0.1:8080 or 192.168.1.20",
-    "a commit 9eab36895ddcd6d2447059ab83ae4758afaff1ac",
-    "the password is stored hashed; the token bucket refills at 100 tokens a second",
-    "1,250,000,000 requests a day at 12:30 on 2025-11-23, version 1.2.3.4567",
-    "await asyncio.gather(*(fetch(session, url) for url in urls))",
-    "a very_long_function_name_that_has_many_words_in_it_and_more",
-]
-
-
-@pytest.mark.parametrize(
-    ("kind", "text"), [(kind, text) for kind, texts in FOUND.items() for text in texts]
 )
-def test_masking_finds(kind, text):
-    masked, found = masking.mask(f"before {text} after")
-    assert found[kind] == 1, found
-    assert masked.startswith("before ")
-    assert masked.endswith(" after")
-    assert f"[masked {kind}]" in masked
-    assert text[-8:] not in masked
-
-
-@pytest.mark.parametrize("text", LEFT)
-def test_masking_leaves(text):
-    assert masking.mask(text) == (text, {})
-
-
-def test_notes_count_what_was_masked(tmp_path):
-    talk = {
-        "messages": [
-            {"role": "user", "content": "I am jo@example.org and al@example.org"},
-            MESSAGES["messages"][2],
-        ]
-    }
-    (tmp_path / "own.jsonl").write_text(json.dumps(talk))
-    assert Note("own.jsonl: e-mail address masked", 2) in imported(tmp_path)
+def test_a_wrong_seed_is_named(tmp_path, about, says):
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("fine"), seed("wrong", **about)]))
+    with pytest.raises(MixError, match=rf"s\.yaml: wrong\..*{says}"):
+        written(tmp_path, "s.yaml")

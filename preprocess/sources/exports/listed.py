@@ -1,0 +1,143 @@
+"""A conversation as a plain list of messages: OpenAI's and LLaMA-Factory's `messages`, ShareGPT's
+and LLaVA's `conversations`.
+
+Every key is honoured, known to say nothing about what is trained, or a reason to leave the
+conversation out: what is not read could mean that a turn must not be trained, or shows a picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from preprocess.rows import Skip
+from preprocess.sources.exports.talk import Message, Picture
+
+_ROLES = {
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bing", "bard", "claude", "model"), "assistant"
+    ),
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("tool", "function", "observation", "function_call", "tool_call"), "tool"),
+}
+_ROLE_KEYS = ("role", "from", "sender")
+_TEXT_KEYS = ("content", "value", "text")
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+_TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
+# Keys that say nothing of what is trained.
+_ABOUT = {
+    *("id", "uuid", "conversation_id", "message_id", "idx", "index", "title", "name", "hash"),
+    *("source", "dataset", "model", "language", "lang", "metadata", "tags", "category"),
+    *("timestamp", "created_at", "updated_at", "create_time", "update_time", "created", "date"),
+}
+# What these say where a reply is whole.
+_ENDED = {
+    "finish_reason": ("stop", "end_turn"),
+    "stop_reason": ("stop", "end_turn", "stop_sequence"),
+    "status": ("completed", "finished_successfully", "finished"),
+    "recipient": ("all",),
+    "end_turn": (True,),
+}
+_KNOWN = {"messages", "conversations", "system", "images", "image"} | _ABOUT
+_KNOWN_OF_MESSAGE = {*_ROLE_KEYS, *_TEXT_KEYS, *_REASONING_KEYS, *_TOOL_KEYS, *_ENDED, "weight"}
+_KNOWN_OF_MESSAGE |= _ABOUT - {"name"}  # which a server would send along
+_UNSET: tuple = (None, "", [], {}, "[]")
+_PLACE = re.compile(r"\n?<image>\n?")
+
+
+def fits(raw: dict) -> bool:
+    return "messages" in raw or "conversations" in raw
+
+
+def read(raw: dict, left_out: Counter[str]) -> list[Message]:
+    """The messages, with each `<image>` replaced by a picture of `images`. Raises Skip."""
+    _check_keys(raw, _KNOWN)
+    said = raw.get("messages") or raw.get("conversations") or []
+    pictures = [path for key in ("images", "image") for path in _listed(raw.get(key))]
+    if any(not isinstance(path, str) for path in pictures):
+        raise Skip("a picture that is no name of a file")
+    waiting = [Picture(path) for path in pictures]
+    messages = [_message(message, waiting) for message in said]
+    if waiting:
+        raise Skip("more pictures than places for them")
+    if raw.get("system"):
+        messages.insert(0, Message("system", (raw["system"],)))
+    return messages
+
+
+def _listed(value: object) -> list:
+    if value in _UNSET:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _check_keys(value: dict, known: set[str]) -> None:
+    for key in value:
+        if key not in known and value[key] not in _UNSET:
+            raise Skip(f"a key that is not read: {str(key)[:40]}")
+
+
+def _message(message: dict, waiting: list[Picture]) -> Message:
+    """A message; pictures are taken from `waiting`. Raises Skip."""
+    _check_keys(message, _KNOWN_OF_MESSAGE)
+    role = next((message[key] for key in _ROLE_KEYS if message.get(key)), None)
+    if role is None:
+        raise Skip("a message without a role")
+    if role not in _ROLES:
+        raise Skip(f"a message of role {str(role)[:40]}")
+    if _ROLES[role] == "tool" or any(message.get(key) for key in _TOOL_KEYS):
+        return Message("assistant", (), flaw="a call of a tool")
+    weight = message.get("weight", 1)
+    if weight not in (0, 1):
+        raise Skip("a weight that is neither 0 nor 1")
+    parts: list[str | Picture] = []
+    thoughts = [message[key] for key in _REASONING_KEYS if message.get(key)]
+    content = next((message[key] for key in _TEXT_KEYS if message.get(key)), "")
+    listed = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    for part in listed:
+        if part.get("type") == "thinking":
+            thoughts.append(part["thinking"])
+        else:
+            parts += _part(part, waiting)
+    if _ROLES[role] != "user" and any(isinstance(part, Picture) for part in parts):
+        raise Skip("a picture that no user shows")
+    ended = all(message.get(key) in (None, *values) for key, values in _ENDED.items())
+    return Message(
+        _ROLES[role],
+        tuple(parts),
+        "\n\n".join(thoughts),
+        trained=bool(weight),
+        flaw="" if ended else "a reply that does not end",
+    )
+
+
+def _part(part: dict, waiting: list[Picture]) -> Iterator[str | Picture]:
+    """The texts and pictures of a part. Raises Skip."""
+    kind = part.get("type")
+    if kind in ("text", "input_text", "output_text"):
+        texts = _PLACE.split(part["text"])
+        for number, text in enumerate(texts):
+            if number and not waiting:
+                raise Skip("a place for a picture, and no picture")
+            if number:
+                yield waiting.pop(0)
+            if text.strip():
+                yield text
+    elif kind in ("image", "image_url", "input_image"):
+        value = part.get("path") or part.get("image") or part.get("url") or part.get("image_url")
+        if isinstance(value, dict):
+            value = value.get("url")
+        # Without a name the next of the list.
+        yield _picture(value) if value else waiting.pop(0)
+    else:
+        raise Skip(f"a part of type {str(kind)[:40]}")
+
+
+def _picture(value: str) -> Picture:
+    if not value.startswith("data:"):
+        return Picture(value)
+    _, _, encoded = value.partition(";base64,")
+    return Picture("", data=base64.b64decode(encoded, validate=True))

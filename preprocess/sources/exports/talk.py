@@ -1,0 +1,146 @@
+"""From the messages of any shape to the exchanges of a conversation.
+
+What may not be used is named by a flaw. The exchanges before the first flaw are kept, since they do
+not depend on it; from there on all are left out and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from common import chat
+from common.pictures import PictureError, decode, png
+from preprocess.rows import Skip, Turn
+from preprocess.sources.masking import PLACEHOLDER, mask
+
+_OPENED = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+_ALTERNATING = (["user", "assistant"], ["user", "assistant", "user"])
+_CLOSED = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+
+
+class Picture(NamedTuple):
+    """A picture of a message: its file's name, the beginning of it, or what it holds."""
+
+    name: str
+    is_prefix: bool = False
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of an export."""
+
+    role: str  # system, user or assistant
+    parts: tuple[str | Picture, ...]  # in the order in which they are shown
+    reasoning: str = ""
+    trained: bool = True
+    flaw: str = ""  # why neither it nor what follows may be used
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(part for part in self.parts if isinstance(part, str)).strip()
+
+
+@dataclass
+class Cleaner:
+    """Makes turns of messages. What it masks and leaves out on the way is counted."""
+
+    read_picture: Callable[[Picture], bytes]  # raises Skip
+    masked: Counter[str]
+    left_out: Counter[str]
+
+    def turns(self, messages: list[Message]) -> tuple[str, tuple[Turn, ...]]:
+        """The conversation's own system prompt, or an empty text, and its usable exchanges.
+
+        Raises Skip where there is none.
+        """
+        first = next((n for n, one in enumerate(messages) if one.role != "system"), len(messages))
+        system = self._mask("\n\n".join(message.text for message in messages[:first]))
+        said = messages[first:]
+        if not said:
+            raise Skip("a conversation without messages")
+        turns = []
+        for number in range(0, len(said) - 1, 2):
+            try:
+                if [one.role for one in said[number : number + 3]] not in _ALTERNATING:
+                    raise Skip("messages of user and assistant that do not alternate")
+                turns.append(self._turn(said[number], said[number + 1]))
+            except Skip as flaw:
+                if not turns:
+                    raise
+                rest = (len(said) - number + 1) // 2
+                self.left_out[f"exchanges from one on with {flaw}"] += rest
+                return system, tuple(turns)
+        if not turns:
+            raise Skip("a question without a reply")
+        if len(said) % 2:
+            self.left_out["last questions without a reply"] += 1
+        return system, tuple(turns)
+
+    def _turn(self, user: Message, assistant: Message) -> Turn:
+        """One exchange. Raises Skip, saying what is wrong with it."""
+        flaw = user.flaw or assistant.flaw
+        if flaw:
+            raise Skip(flaw)
+        if any(isinstance(part, Picture) for part in assistant.parts):
+            raise Skip("a picture in a reply")
+        reasoning, answer = taken_apart(assistant.text, assistant.reasoning.strip())
+        reasoning = self._mask(reasoning)
+        answer = self._mask(answer)
+        if PLACEHOLDER.search(f"{reasoning}\n{answer}"):
+            raise Skip("a reply in which something was masked")
+        parts = tuple(self._part(part) for part in user.parts)
+        text = "".join(part for part in parts if isinstance(part, str))
+        pictures = tuple(part for part in parts if isinstance(part, bytes))
+        if not text.strip():
+            raise Skip("a question without words")
+        if not answer:
+            raise Skip("an empty reply")
+        reasoning = reasoning if assistant.trained else ""
+        return Turn(text, reasoning, answer, pictures, parts=parts if pictures else ())
+
+    def _part(self, part: str | Picture) -> str | bytes:
+        """A text, masked, or a PNG file. Raises Skip."""
+        if isinstance(part, str):
+            return self._mask(part)
+        try:
+            return png(decode(self.read_picture(part)))
+        except PictureError as error:
+            raise Skip(f"a picture that cannot be used: {error}") from None
+
+    def _mask(self, text: str) -> str:
+        masked, found = mask(text)
+        self.masked.update(found)
+        return masked
+
+
+def taken_apart(text: str, reasoning: str) -> tuple[str, str]:
+    """Reasoning and answer of a reply whose reasoning stands beside it, in tags, or before the
+    markers.
+
+    Raises Skip where the reply is not whole.
+    """
+    inside, answer = "", text.strip()
+    if chat.BEGIN_FINAL in text:
+        reply = chat.split(text)
+        if reply.status != chat.COMPLETE:
+            raise Skip("a reply that does not end")
+        inside, answer = reply.reasoning, reply.answer or ""
+    else:
+        opened = _OPENED.match(text)
+        closed = _CLOSED.search(text)
+        if opened and not closed:
+            raise Skip("reasoning that does not end")
+        begins = opened.end() if opened else 0
+        if closed and (opened or "<think" not in text[: closed.start()].lower()):
+            inside = text[begins : closed.start()].strip()
+            answer = text[closed.end() :].strip()
+        if _OPENED.match(answer) or (closed and _CLOSED.search(answer) and "<think" not in answer):
+            raise Skip("tags of reasoning that do not pair")
+    if inside and reasoning and inside != reasoning:
+        raise Skip("two reasonings that differ")
+    return inside or reasoning, answer
