@@ -4,6 +4,7 @@ be trained in.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,35 +71,33 @@ def _figures(of_split: Index, kept: np.ndarray, dropped: np.ndarray) -> dict[str
 
 
 def _bins(recipe: Recipe, lengths: np.ndarray) -> list[int]:
-    """How many bins each epoch would have.
+    """How many bins each epoch would have, planned as the training plans them.
 
-    Raises RecipeError where the rows do not fill a micro-batch.
+    Raises RecipeError where the rows do not fill a micro-batch, and where max_steps goes beyond the
+    epochs.
     """
     config = recipe.data
-    epochs = range(int(np.ceil(config["num_epochs"])))
-    try:
-        counts = [
-            len(
-                plan(
-                    lengths,
-                    config["sequence_len"],
-                    config["seed"],
-                    epoch,
-                    config["micro_batch_size"],
-                )
-            )
-            for epoch in epochs
-        ]
-        plan(
-            lengths,
-            config["sequence_len"],
-            config["seed"],
-            0,
-            config["micro_batch_size"],
-            max(counts),
+    at_once = config["micro_batch_size"]
+
+    def planned(epoch: int, at_least: int = 0) -> int:
+        bins = plan(
+            lengths, config["sequence_len"], config["seed"], epoch, at_once, at_least=at_least
         )
+        return len(bins)
+
+    try:
+        counts = [planned(epoch) for epoch in range(math.ceil(config["num_epochs"]))]
+        bins_an_epoch = planned(0, max(counts))
     except ValueError as error:
         raise RecipeError(f"{shown(recipe.path)}: micro_batch_size: {error}") from None
+    batches = bins_an_epoch // at_once
+    steps_an_epoch = math.ceil(batches / config["gradient_accumulation_steps"])
+    steps = math.ceil(steps_an_epoch * config["num_epochs"])
+    if config.get("max_steps", 0) > steps:
+        raise RecipeError(
+            f"{shown(recipe.path)}: max_steps: {config['max_steps']} goes beyond num_epochs: "
+            f"{config['num_epochs']}, which are {steps} steps; raise num_epochs"
+        )
     return counts
 
 

@@ -94,6 +94,12 @@ def all_of(folder: Path) -> list[Path]:
     return [steps[step] for step in sorted(steps, reverse=True)]
 
 
+def keep_newest(folder: Path, limit: int) -> None:
+    """Remove all but `limit` checkpoints of a run; stock code would take a copied one for ours."""
+    for path in all_of(folder)[limit:]:
+        shutil.rmtree(path)
+
+
 def newest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; newer ones that are not whole are said and removed."""
     for path in all_of(folder):

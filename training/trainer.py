@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
 from transformers import TrainerControl
-from transformers.trainer_utils import rotate_checkpoints
 
 from training import checkpoints, mirror
 from training.data import Collator
@@ -128,7 +127,7 @@ class AetherTrainer(AxolotlTrainer):
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
-            rotate_checkpoints(str(folder.parent), limit, self.state.best_model_checkpoint)
+            checkpoints.keep_newest(folder.parent, limit or sys.maxsize)
             mirror.push(folder.parent, folder.name, limit or sys.maxsize)
         self.meter.reset()
         self._stop_if_told()

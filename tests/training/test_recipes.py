@@ -19,6 +19,7 @@ from training.check import check, validate
 from training.check_base import compare
 from training.check_data import measured
 from training.check_recipe import problems
+from training.index import index
 from training.recipe_schema import SECTIONS, RecipeKeys
 from training.renderers import renderer_of
 
@@ -235,6 +236,21 @@ def test_a_micro_batch_that_the_rows_do_not_fill_is_found_before_training(datase
         tiny_renderer,
     )
     assert len(figures["train"]["bins"]) == 2 and figures["train"]["rows"] == 40
+    steps = 2 * max(figures["train"]["bins"])
+    data |= {"micro_batch_size": 1, "max_steps": steps}
+    measured(SimpleNamespace(path=recipe.path, data=data), dataset, tiny_renderer)
+    data["max_steps"] += 1
+    with pytest.raises(RecipeError, match=f"max_steps: .* which are {steps} steps"):
+        measured(SimpleNamespace(path=recipe.path, data=data), dataset, tiny_renderer)
+
+
+def test_a_folder_that_cannot_be_written_is_read_all_the_same(
+    dataset, tiny_renderer, tmp_path, capsys
+):
+    folder = shutil.copytree(dataset, tmp_path / "data", ignore=lambda *_: [".cache"])
+    (folder / ".cache").write_text("in the way")
+    assert len(index(folder / "train.jsonl", tiny_renderer)) == 40
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_a_prompt_that_ends_before_what_is_trained_is_refused(tiny, tmp_path):

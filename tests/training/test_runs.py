@@ -274,6 +274,9 @@ def test_a_copied_checkpoint_is_none_of_ours(tmp_path):
     for name in ("checkpoint-122-backup", "checkpoint-", "checkpoint-12x", "checkpoint-7.old"):
         (tmp_path / name).mkdir()
     assert checkpoints.all_of(tmp_path) == [whole] == [checkpoints.newest(tmp_path)]
+    newer = [checkpoint(tmp_path, step) for step in (130, 140)]
+    checkpoints.keep_newest(tmp_path, 2)
+    assert checkpoints.all_of(tmp_path) == newer[::-1] and not whole.exists()
     assert (tmp_path / "checkpoint-122-backup").is_dir()
 
 
