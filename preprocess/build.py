@@ -185,6 +185,10 @@ def _split(chosen: list[Candidate], plan: mix.Mix) -> dict[str, list[Candidate]]
 def _measured(plan: mix.Mix, chosen: list[Candidate]) -> dict:
     """What the manifest says of the rows that were chosen."""
     measured = selection.shares(chosen, plan.targets)
+    trained: dict[str, Counter[str]] = {"categories": Counter(), "origins": Counter()}
+    for candidate in chosen:
+        trained["categories"][candidate.category] += candidate.trained
+        trained["origins"][candidate.origin] += candidate.trained
     bits = Counter(candidate.tokens.bit_length() for candidate in chosen)
     return plan.model_dump(include={"quotas", "seed", "val_share", "licence"}) | {
         "kept": len(chosen),
@@ -193,6 +197,7 @@ def _measured(plan: mix.Mix, chosen: list[Candidate]) -> dict:
         "conversations": len({candidate.conversation for candidate in chosen}),
         "verified_answers": sum(candidate.verified for candidate in chosen),
         "tokens": sum(candidate.tokens for candidate in chosen),
+        "trained_tokens": {name: dict(counted) for name, counted in trained.items()},
         "rows_by_tokens": {f"<{2**size}": count for size, count in sorted(bits.items())},
         "diversity": selection.diversity(chosen),
         "targets": {

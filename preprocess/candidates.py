@@ -42,7 +42,8 @@ class Candidate:
     group: str
     category: str
     origin: str
-    tokens: int
+    tokens: int  # of the whole row
+    trained: int  # of them in the reply that is trained
     reasoning_words: int
     met: tuple[str, ...]  # names of the targets it counts for
     looks: bytes  # of its pictures, in order
@@ -204,7 +205,8 @@ class _Run:
         except rows.RowError as error:
             raise Skip(f"breaks the row contract: {error}") from None
         names = tuple(f"images/{image.path.name}" for image in images)
-        reply = chat.split(rows.text_of(row["messages"][-1]))
+        text = rows.text_of(row["messages"][-1])
+        reply = chat.split(text)
         turns = len(conversation.turns)
         targets = self.task.mix.targets.items()
         candidate = Candidate(
@@ -214,6 +216,7 @@ class _Run:
             category=row["category"],
             origin=row["origin"],
             tokens=gates.tokens(row, images),
+            trained=gates.text_tokens(text),
             reasoning_words=len(reply.reasoning.split()),
             met=tuple(name for name, target in targets if meets(row, turns, target)),
             looks=b"".join(looks[name] for name in names),

@@ -59,7 +59,20 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
         "targets": table(
             ["target", "measured", "wanted", "", "a reply counts when"], _targets(mix, about)
         ),
-        "origins": table(["origin", "rows"], _by_count(about["origins"])),
+        "origins": table(
+            ["origin", "rows", "trained tokens", "share of them"], _trained(about, "origins")
+        ),
+        "diversity": table(
+            [
+                "category",
+                "rows",
+                "trained tokens",
+                "share of them",
+                "recurring words",
+                "alike rows",
+            ],
+            _diversity(about),
+        ),
         "teachers": _teachers(about["notes"]),
         "by_source": table(
             ["source", "conversations read", "gave rows", "gave none"],
@@ -96,6 +109,26 @@ def _targets(mix: Mix, about: dict) -> Iterator[list[str]]:
         share = f"{measured:.1%} of {'conversations' if target.turns else 'replies'}"
         wanted = f"{low:.0%} or more" if high >= 1 else f"{low:.0%} to {high:.0%}"
         yield [name.replace("_", " "), share, wanted, verdict, target.what]
+
+
+def _trained(about: dict, kind: str) -> list[list]:
+    """A line an origin or a category: name, rows, trained tokens, their share of all of them."""
+    tokens = about["trained_tokens"][kind]
+    total = max(sum(tokens.values()), 1)
+    return [
+        [name, rows, f"{tokens[name]:,}", f"{tokens[name] / total:.1%}"]
+        for name, rows in _by_count(about[kind])
+    ]
+
+
+def _diversity(about: dict) -> Iterator[list]:
+    """A line a category: as `_trained`, and how far its replies repeat each other."""
+    for line in _trained(about, "categories"):
+        measured = about["diversity"].get(line[0])
+        shares: list[str | None] = [None, None]
+        if measured:
+            shares = [f"{measured[name]:.1%}" for name in ("recurring", "alike")]
+        yield [*line, *shares]
 
 
 def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -495,7 +495,7 @@ def test_selection_steers_to_the_middle_of_the_targets():
     pool = []
     for n in range(400):
         met = ("t",) if n % 5 == 0 else ()
-        pool.append(Candidate(f"{n}", f"{n}", f"{n}", "c", "math", 10, 10, met, b"", (), False))
+        pool.append(Candidate(f"{n}", f"{n}", f"{n}", "c", "math", 10, 5, 10, met, b"", (), False))
     chosen = selection.select(pool, plan, Counter())
     assert len(chosen) == 100
     assert selection.shares(chosen, plan.targets)["t"] == pytest.approx(0.5, abs=0.02)

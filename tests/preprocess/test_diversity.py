@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 
+from common.files import ROOT, load_json
 from preprocess import selection
 from preprocess.candidates import Candidate
 from preprocess.diversity import Distant, alike_share, fingerprint, recurring_share
 from preprocess.mix import Mix
+from preprocess.mix import read as read_mix
 
 SAME = "The queue has 12 places left today."  # seven words
 
@@ -82,6 +84,7 @@ def candidate(number: int, text: str, origin: str = "procedural", talk: str = ""
         category="async",
         origin=origin,
         tokens=10,
+        trained=8,
         reasoning_words=5,
         met=(),
         looks=b"",
@@ -122,3 +125,17 @@ def test_the_manifest_measures_each_category():
     rows = [candidate(n, SAME) for n in range(5)]
     assert selection.diversity(rows) == {"async": {"recurring": 1.0, "alike": 1.0}}
     assert selection.diversity([]) == {}
+
+
+@pytest.mark.parametrize("plan_file", sorted(ROOT.glob("datasets/*/mix.yaml")), ids=str)
+def test_a_built_dataset_keeps_to_the_limits_of_its_mix(plan_file):
+    limits = read_mix(plan_file.parent).diversity
+    built = plan_file.parent / "build" / "manifest.json"
+    if limits is None or not built.exists():
+        pytest.skip("no limits in this mix, or nothing built")
+    measured = load_json(built).get("diversity", {})
+    if not measured:
+        pytest.skip("built before diversity was measured")
+    for category, shares in measured.items():
+        assert shares["recurring"] <= limits.recurring, category
+        assert shares["alike"] <= limits.alike, category
