@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from common import runs
-from common.errors import command
-from common.files import ROOT, load_json, load_yaml
+from common.errors import AetherError, command
+from common.files import ROOT, load_json, load_yaml, shown
 from training.environment import quiet_environment
+from training.failures import explain
 from training.provenance import counts
 
 ROWS = ("train.jsonl", "val.jsonl")
@@ -28,7 +29,7 @@ def start(job: str, folder: Path):
     """Begin the W&B run of a job (data, train, merge) on the run.json, recipe.yaml and data.json of
     a folder.
 
-    A training that is continued goes on in its own run. Raises what wandb raises.
+    A training that is continued goes on in its own run. Raises AetherError where W&B refuses.
     """
     import wandb
 
@@ -46,17 +47,20 @@ def start(job: str, folder: Path):
     tags = [tag for tag in (*own_tags, name.split("/")[0], dataset) if tag]
     group = os.environ.get("WANDB_RUN_GROUP", f"{name}-{manifest['data_sha256'][:8]}")
     trains = job == "train"
-    run = wandb.init(
-        project=recipe.get("wandb_project", "aether"),
-        name=name if trains else f"{name} {job}",
-        group=group,
-        job_type=job,
-        tags=tags,
-        id=record["wandb_id"] if trains else None,
-        resume="allow" if trains else None,
-        dir=str(folder),
-        config={"run": record, "recipe": recipe, "data": counts(manifest)},
-    )
+    try:
+        run = wandb.init(
+            project=recipe.get("wandb_project", "aether"),
+            name=name if trains else f"{name} {job}",
+            group=group,
+            job_type=job,
+            tags=tags,
+            id=record["wandb_id"] if trains else None,
+            resume="allow" if trains else None,
+            dir=str(folder),
+            config={"run": record, "recipe": recipe, "data": counts(manifest)},
+        )
+    except wandb.errors.Error as error:
+        raise AetherError(explain(error, shown(folder))) from None
     files = [folder / "data.json"]
     if os.environ.get("WANDB_LOG_ROWS") == "1":
         files += [built / rows for rows in ROWS]
