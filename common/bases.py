@@ -108,9 +108,11 @@ def base_of(recipe: Recipe, override: str | None = None, root: Path = ROOT) -> B
 
 def _local(name: str, root: Path) -> Base:
     folder = root / Path(name).expanduser()
-    maker = root / "recipes" / f"{name.rstrip('/').removeprefix('outputs/')}.yaml"
-    made = Recipe(maker) if name.startswith("outputs/") and maker.is_file() else None
-    return Base(name, folder, None, made)
+    path = root / "recipes" / f"{name.rstrip('/').removeprefix('outputs/')}.yaml"
+    maker = Recipe(path) if name.startswith("outputs/") and path.is_file() else None
+    if maker and maker.data.get("adapter"):
+        maker = None  # it trains an adapter, which is no base
+    return Base(name, folder, None, maker)
 
 
 def _missing(folder: Path, name: str) -> str | None:

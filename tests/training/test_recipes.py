@@ -429,6 +429,31 @@ def test_a_hub_model_without_a_pin_is_refused(tmp_path):
     assert base.folder is None and base.missing is None
 
 
+def test_what_is_missing_of_a_base_is_said(tiny, tmp_path):
+    def missing(folder):
+        return base_of(find("tiny"), str(folder)).missing
+
+    assert missing(tiny) is None
+    assert "no such folder" in missing(tmp_path / "nowhere")
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    (folder / "run.json").write_text('{"identity": {}, "status": "running"}')
+    assert "its training is not finished" in missing(folder)
+    (folder / "run.json").unlink()
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    assert "model-2.safetensors is missing" in missing(folder)
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    assert "an adapter, not a model; merge it" in missing(folder)
+
+
+def test_a_base_that_another_recipe_trains_is_made_and_an_adapter_is_none():
+    assert base_of(find("tiny")).maker.id == "tiny_base/v1"
+    assert base_of(find("tiny"), "outputs/tiny_base/v1/").maker.id == "tiny_base/v1"
+    assert base_of(find("tiny"), "outputs/tiny/v1").maker is None
+    assert base_of(find("tiny_base")).maker is None
+
+
 def test_make_pin_writes_into_recipes_that_are_not_frozen(tmp_path):
     recipe = pinned_copy(tmp_path)
     asked = []
