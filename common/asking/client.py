@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 import httpx2
@@ -33,6 +34,11 @@ from common.asking.retries import BUSY, Failure, Retries, seconds_of
 from common.errors import AetherError
 
 Provider = Literal["openai-api", "openai", "anthropic"]  # their SDKs' own retries can be set off
+PACKAGES: dict[Provider, str] = {
+    "openai-api": "openai",
+    "openai": "openai",
+    "anthropic": "anthropic",
+}
 COMPATIBLE: Provider = "openai-api"  # Inspect's name of any server that speaks as OpenAI does
 # Between the starts of two requests of a client. What starts together comes back together, and each
 # reply then waits for the CPU time of all others: 64 at once were 14 % slower.
@@ -110,6 +116,9 @@ class Client:
         concurrency: The most requests under way at once.
         timeout_seconds: Of one attempt, from the first byte sent to the last one read.
         backoff_seconds: The first wait after a failure; it doubles.
+
+    Raises:
+        AskingError: The provider's package is not installed.
     """
 
     def __init__(
@@ -120,6 +129,10 @@ class Client:
         timeout_seconds: float,
         backoff_seconds: float = 1.0,
     ):
+        package = PACKAGES[address.provider]
+        if find_spec(package) is None:
+            missing = f"provider {address.provider}: Python's package {package} is not installed"
+            raise AskingError(f"{missing}; install it, or give an OpenAI-compatible url")
         self.address = address
         self._next_start = 0.0  # monotonic seconds
         self.retries = Retries(address.url or address.provider, mend, backoff_seconds)

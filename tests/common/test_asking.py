@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -375,3 +376,9 @@ def test_a_native_provider_is_asked_without_retries_of_its_sdk():
 
     asyncio.run(run())
     assert asking.model.api.client.max_retries == 0
+
+
+def test_a_provider_whose_package_is_missing_is_named_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anthropic", None)
+    with pytest.raises(AskingError, match="provider anthropic: package anthropic is not installed"):
+        Client(Address("", "claude", KEY, "anthropic"), "here", 2, 5.0)
