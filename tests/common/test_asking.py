@@ -380,5 +380,5 @@ def test_a_native_provider_is_asked_without_retries_of_its_sdk():
 
 def test_a_provider_whose_package_is_missing_is_named_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "anthropic", None)
-    with pytest.raises(AskingError, match="provider anthropic: package anthropic is not installed"):
+    with pytest.raises(AskingError, match="provider anthropic: .* is not installed; "):
         Client(Address("", "claude", KEY, "anthropic"), "here", 2, 5.0)
