@@ -53,6 +53,12 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
     quick = ""
     if result["limit"]:
         quick = f"**A quick look**: at most {result['limit']} questions a suite. "
+    if result["small"]:
+        settings = scorers.settings()
+        quick += (
+            f"A CPU served: a sample of at most {settings['cpu_sample']} questions of each suite, "
+            f"{settings['cpu_max_tokens']} tokens a reply. "
+        )
     skipped = [[name, about["why"]] for name, about in result["skipped"].items()]
     return {
         "recipe": result["recipe"],

@@ -78,6 +78,7 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
         "trained_commit": runs.current(record)["commit"],
         **git_state(),
         "limit": options.limit,
+        "small": small,
         "complete": asked_all and all(suite["optional"] for suite in skipped.values()),
         "models": {
             which: {"name": model.name, "identity": model.identity}
@@ -134,17 +135,18 @@ def prepare(
         recipe: Whose models are asked.
         options: Which suites, how many questions.
         dataset: The recipe's built dataset.
-        small: Whether a CPU serves: replies get its budget.
+        small: Whether a CPU serves: replies get its budget, suites its sample.
 
     Raises SuiteError where nothing is left to ask.
     """
     cells: list[Cell] = []
     skipped = {}
+    sample = scorers.settings()["cpu_sample"] if small else None
     for name in options.suites:
         suite = scorers.settings()["suites"][name]
         try:
             _can_be_scored(suite["score"], options)
-            found = suites.questions(suite, dataset, options.hub_dir, options.limit)
+            found = suites.questions(suite, dataset, options.hub_dir, options.limit, sample)
         except Absent as absent:
             skipped[name] = {"why": str(absent), "optional": _is_optional(suite, recipe)}
             continue

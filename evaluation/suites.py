@@ -22,11 +22,18 @@ from evaluation.question import Absent, Question, SuiteError
 
 
 def questions(
-    suite: dict, dataset: Path, hub_dir: Path | None, limit: int | None
+    suite: dict, dataset: Path, hub_dir: Path | None, limit: int | None, sample: int | None = None
 ) -> list[Question]:
     """The questions of a suite, sampled and limited.
 
-    `dataset` is the recipe's built dataset. Raises Absent or SuiteError.
+    Args:
+        suite: Its entry in suites.yaml.
+        dataset: The recipe's built dataset.
+        hub_dir: A folder in the place of the hub.
+        limit: The most questions, the first of them.
+        sample: The most questions, by stratum in proportion.
+
+    Raises Absent or SuiteError.
     """
     if "questions" in suite:
         found = written(ROOT / suite["questions"])
@@ -42,8 +49,9 @@ def questions(
         where = suite.get("questions") or suite.get("rows") or suite.get("set")
         raise SuiteError(f"{where}: {min(repeated)}: two questions have this id")
     found = ordered(found, scorers.settings()["seed"])
-    if suite.get("sample"):
-        found = stratified(found, suite["sample"])
+    sizes = [size for size in (suite.get("sample"), sample) if size]
+    if sizes and min(sizes) < len(found):
+        found = stratified(found, min(sizes))
     return found[:limit]
 
 
