@@ -10,15 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-# The members of the Triad, and how an answer names them. "self" is named by none of the others
-# being named.
-MEMBERS = {
-    "grok-4-fast": r"grok[ -]?4[ -]?fast",
-    "claude-sonnet-4.5": r"claude[ -]sonnet[ -]4\.5",
-    "long-context": r"long[ -]context (?:member|model|beast)",
-    "edge": r"edge (?:member|model)",
-}
-TARGETS = ("self", *MEMBERS)
 SELF = "self"  # the route of a reply that stays
 NUDGE_WORDS = 90  # the most an answer that nudges has
 BREADCRUMB_WORDS = 3  # the fewest that point at something
@@ -116,19 +107,3 @@ def route_of(answer: str, members: Collection[str]) -> str | None:
         return SELF
     known = {member.lower(): member for member in (*members, SELF)}
     return known.get(found["member"].lower())
-
-
-def named(answer: str) -> set[str]:
-    """The members of the Triad an answer names outside code."""
-    text = prose(answer)
-    return {
-        member for member, pattern in MEMBERS.items() if re.search(pattern, text, re.IGNORECASE)
-    }
-
-
-def routed(answer: str) -> str | None:
-    """The target an answer routes to: the one member it names, "self" when it names none, None when
-    it names several.
-    """
-    found = named(answer)
-    return next(iter(found), "self") if len(found) < 2 else None

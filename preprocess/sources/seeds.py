@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from common import behaviour
-from common.files import shown
+from common.files import load_yaml, shown
 from preprocess.rows import Conversation, Skip, Turn
 from preprocess.source import Context, MixError, Part, Source, load
 
@@ -26,6 +26,7 @@ class Config(Source):
 
     kind: Literal["seeds"]
     path: str
+    triad: str = "triad.yaml"  # the members that a target may name
 
     origins: ClassVar[tuple[str, ...]] = ("seed",)
     written: ClassVar[bool] = True
@@ -50,22 +51,16 @@ class Seed(Part):
     target: str | None = None  # of a routing seed: the member it routes to
     turns: list[SeedTurn] = Field(min_length=1)
 
-    @field_validator("target")
-    @classmethod
-    def _is_known(cls, target: str | None) -> str | None:
-        if target is not None and target not in behaviour.TARGETS:
-            raise ValueError(f"{target!r} is no member; one of {', '.join(behaviour.TARGETS)}")
-        return target
-
     @property
     def answered(self) -> bool:
         """Whether every turn has its reply."""
         return all(turn.answer is not None and turn.reasoning is not None for turn in self.turns)
 
 
-def read(paths: Iterable[Path]) -> Iterator[Seed]:
-    """The seeds of some files, in order. Raises FileError or MixError; an id that stands twice
-    names both files."""
+def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
+    """The seeds of some files, in order. `triad` lists the members that a target may name.
+
+    Raises FileError or MixError; an id that stands twice names both files."""
     files: dict[str, Path] = {}
     for path in paths:
         for seed in load(path, list[Seed]):
@@ -73,12 +68,19 @@ def read(paths: Iterable[Path]) -> Iterator[Seed]:
                 other = shown(files[seed.id])
                 raise MixError(f"{shown(path)}: {seed.id}: stands in {other} too; rename one")
             files[seed.id] = path
+            if seed.target:
+                known = (behaviour.SELF, *load_yaml(triad)["members"])
+                if seed.target not in known:
+                    raise MixError(
+                        f"{shown(path)}: {seed.id}.target: {seed.target!r} is no member; one of "
+                        f"{', '.join(known)}"
+                    )
             yield seed
 
 
 def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip]:
     """The answered seeds of the files; the others as Skip. Raises as `read`."""
-    for seed in read(context.files(config.path)):
+    for seed in read(context.files(config.path), context.path(config.triad)):
         if not seed.answered:
             yield Skip("question without a reply yet")
             continue

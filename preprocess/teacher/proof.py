@@ -225,7 +225,7 @@ def _check_proof(job: Job, turns: tuple[Turn, ...], claim: str | None) -> None:
         problem = "the final value is not right, or `claim` and `answer` do not both say it"
         raise _Failed(f"wrong answer: {problem}; work it out anew")
     if job.target:
-        _check_route(job.target, answer)
+        _check_route(job.target, answer, claim)
     if job.category == "nudge" or "nudge" in job.tags:
         for number, turn in enumerate(turns, 1):
             why = behaviour.not_a_nudge(turn.answer)
@@ -246,12 +246,15 @@ def _check_call(wanted: dict, answer: str) -> None:
         raise _Failed("wrong tool call")
 
 
-def _check_route(target: str, answer: str) -> None:
-    routed = behaviour.routed(answer)
-    if routed != target:
-        where = "several members" if routed is None else routed
-        problem = f"the last answer routes to {where}, the scenario calls for {target}"
-        raise _Failed(f"wrong route: {problem}; name it and no other")
+def _check_route(target: str, answer: str, claim: str | None) -> None:
+    """The claim is the target, and the answer ends in no line of its own that hands over to
+    another: the build writes that line. Prose decides nothing."""
+    if claim is not None and claim.strip() != target:
+        where = claim.strip() or "nobody"
+        problem = f"the claim is {where}, the scenario calls for {target}"
+        raise _Failed(f"wrong route: {problem}; claim it, name it and no other")
+    if behaviour.route_of(answer, [target]) not in (behaviour.SELF, target):
+        raise _Failed(f"wrong route: the last line hands over to another member than {target}")
 
 
 def _check_python(code: str) -> None:

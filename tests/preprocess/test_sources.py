@@ -231,6 +231,7 @@ def test_a_forgotten_dash_is_refused_and_not_half_a_seed(tmp_path):
     ],
 )
 def test_a_wrong_seed_is_named(tmp_path, about, says):
+    (tmp_path / "triad.yaml").write_text("members: {edge: {}}\n")
     (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("fine"), seed("wrong", **about)]))
     with pytest.raises(MixError, match=rf"s\.yaml: wrong\..*{says}"):
         written(tmp_path, "s.yaml")

@@ -414,9 +414,24 @@ ASKED = (SeedTurn(user="What is it?"),)
         (job(category="nudge"), body(answer="The gap is in the log. What does line 3 say?"), None),
         (job(category="nudge"), body(answer="What does line 3 say? And line 4?"), "not a nudge"),
         (job(tags=("nudge",)), body(), "not a nudge"),
-        (job(target="edge"), body(answer="The edge member takes it."), None),
-        (job(target="edge"), body(answer="Grok 4 Fast takes it."), "wrong route"),
-        (job(target="self"), body(answer="This stays here."), None),
+        (job(target="edge", given=ASKED), solved("The edge member takes it.", "edge"), None),
+        (
+            job(target="edge", given=ASKED),
+            solved("Not Grok 4 Fast: edge.\n\nRoute: edge", "edge"),
+            None,
+        ),
+        (
+            job(target="edge", given=ASKED),
+            solved("Grok 4 Fast takes it.", "grok-4-fast"),
+            "wrong route",
+        ),
+        (
+            job(target="edge", given=ASKED),
+            solved("It does.\n\nRoute: grok-4-fast", "edge"),
+            "wrong route",
+        ),
+        (job(target="edge"), body(answer="The edge member takes it."), "wrong route"),
+        (job(target="self", given=ASKED), solved("This stays here.", "self"), None),
         (job(given=ASKED, check=NUMBER), solved("It is 42 km.", "42"), None),
         (job(given=ASKED, check=NUMBER), solved("Not 42 but 43.", "43"), "wrong answer"),
         (job(given=ASKED, check=NUMBER), solved("It is 43.", "42"), "wrong answer"),
@@ -519,7 +534,12 @@ def test_the_hand_written_seeds_pass_the_proof_they_teach():
                     category=name, turns=len(seed.turns), target=seed.target, tags=tuple(seed.tags)
                 )
                 reply = body(
-                    json.dumps({"turns": [turn.model_dump() for turn in seed.turns], "claim": ""})
+                    json.dumps(
+                        {
+                            "turns": [turn.model_dump() for turn in seed.turns],
+                            "claim": seed.target or "",
+                        }
+                    )
                 )
                 assert look(given, reply).reason is None, seed.id
 
