@@ -26,6 +26,7 @@ from common.recipes import find
 from training import memory
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, stock
 from training.meter import matmul_ceiling
+from training.recompute import keep_activations
 
 # Keys of a recipe that have no place in a training of a few steps.
 LEFT_OUT = ("eval_steps", "eval_strategy", "save_steps", "use_wandb", "wandb_project", "wandb_name")
@@ -176,9 +177,10 @@ def _random(module, name: str, parameter: torch.Tensor) -> torch.nn.Parameter:
 
 def longest(model, trainer) -> int:
     """The largest bin of PROBE whose forward and backward pass fit beside weights, adapter and
-    optimizer; 0 when none does.
+    optimizer, all layers recomputed; 0 when none does.
     """
     fits = 0
+    keep_activations(model, 0)
     model.train()
     for length in PROBE:
         # One row of the whole length is the dearest bin; every second token is trained.

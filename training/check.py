@@ -154,9 +154,15 @@ def _memory(
         shape = facts.APRIEL_15B
     else:
         return  # a base that is still to be made has no shape yet
-    parts = memory.estimate(recipe.data, shape, share)
+    kept = memory.layers_kept(recipe.data, shape, share, gpu_gib)
+    parts = memory.estimate(recipe.data, shape, share, kept)
     total = sum(parts.values())
-    report["memory"] = {"parts_gib": parts, "total_gib": total, "gpu_gib": gpu_gib}
+    report["memory"] = {
+        "parts_gib": parts,
+        "total_gib": total,
+        "gpu_gib": gpu_gib,
+        "layers_not_recomputed": kept,
+    }
     if recipe.data["bf16"] and total > gpu_gib:
         report["errors"].append(
             f"{recipe.path.name}: about {total:.1f} GiB at the peak do not fit {gpu_gib:.1f} GiB; "
@@ -215,8 +221,8 @@ def _show_memory(found: dict[str, Any]) -> None:
     parts = [f"{name} {size:.2f}" for name, size in found["parts_gib"].items() if size >= 0.005]
     print(f"\nmemory, GiB: {', '.join(parts)}")
     print(
-        f"  about {found['total_gib']:.1f} at the peak; the GPU of reference has "
-        f"{found['gpu_gib']:.1f}"
+        f"  about {found['total_gib']:.1f} at the peak of a GPU with {found['gpu_gib']:.1f}, with "
+        f"{found['layers_not_recomputed']} decoder layers that are not recomputed"
     )
 
 

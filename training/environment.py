@@ -10,6 +10,8 @@ SETTINGS = {
     "AXOLOTL_DO_NOT_TRACK": "1",
     "AXOLOTL_LOG_LEVEL": "WARNING",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # Layers that are not recomputed hold blocks of many sizes: without it 17 GiB lie unusable.
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
     "TOKENIZERS_PARALLELISM": "false",
 }
 

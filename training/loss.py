@@ -30,8 +30,7 @@ def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) ->
     if not torch.is_grad_enabled():
         return nll(hidden, weight, labels).sum()
     if not hidden.is_cuda:
-        logits = functional.linear(hidden, weight).float()
-        return functional.cross_entropy(logits, labels, reduction="sum")
+        return functional.cross_entropy(logits_of(hidden, weight), labels, reduction="sum")
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
     # input, weight, target, bias, ce_weight, ignore_index, lse_square_scale, label_smoothing,
@@ -42,6 +41,12 @@ def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) ->
     return result[0] if isinstance(result, tuple) else result
 
 
+def logits_of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The head's logits, (tokens, classes), in float32 or finer."""
+    logits = functional.linear(hidden, weight)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 @torch.no_grad()
 def nll(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of each label in nats, float32 of shape (tokens,), without gradient.
@@ -49,7 +54,7 @@ def nll(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> tor
     """
     parts = []
     for states, targets in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True):
-        logits = functional.linear(states.to(weight.dtype), weight).float()
+        logits = logits_of(states.to(weight.dtype), weight)
         parts.append(functional.cross_entropy(logits, targets, reduction="none"))
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
 

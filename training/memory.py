@@ -26,16 +26,35 @@ STATE_BYTES = {
 }
 
 
-def estimate(recipe: dict[str, Any], shape: Shape, trained_share: float = 1.0) -> dict[str, float]:
+MARGIN = 0.1  # of a card's memory that activations which need not be kept leave free
+
+
+def layers_kept(recipe: dict[str, Any], shape: Shape, trained_share: float, gpu_gib: float) -> int:
+    """How many decoder layers need not be recomputed on a card of that memory."""
+    if not recipe.get("gradient_checkpointing") or not recipe.get("bf16"):
+        return 0  # a CPU trains what is small
+    kept = 0
+    while kept < shape.layers:
+        peak = sum(estimate(recipe, shape, trained_share, kept + 1).values())
+        if peak > gpu_gib * (1 - MARGIN):
+            break
+        kept += 1
+    return kept
+
+
+def estimate(
+    recipe: dict[str, Any], shape: Shape, trained_share: float = 1.0, kept: int = 0
+) -> dict[str, float]:
     """GiB by part for a recipe on one device.
 
-    `trained_share`: largest share of a bin's tokens that carries loss.
+    `trained_share`: largest share of a bin's tokens that carries loss. `kept`: how many of the last
+    decoder layers are not recomputed.
     """
     half = 2 if recipe.get("bf16") else 4  # bytes of a value in the forward pass
     tokens = recipe["sequence_len"] * recipe["micro_batch_size"]
     parts = {
         **_weights(recipe, shape, half),
-        **_activations(recipe, shape, tokens, half),
+        **_activations(recipe, shape, tokens, half, kept),
         "logits": _logits(shape, tokens * trained_share, half),
         "one image": _image(shape, half),
     }
@@ -62,20 +81,34 @@ def _weights(recipe: dict[str, Any], shape: Shape, half: int) -> dict[str, float
     return parts
 
 
-def _activations(recipe: dict[str, Any], shape: Shape, tokens: int, half: int) -> dict[str, float]:
+def _activations(
+    recipe: dict[str, Any], shape: Shape, tokens: int, half: int, kept: int
+) -> dict[str, float]:
     """Bytes of what a layer keeps for the backward pass, and of what all layers keep."""
     attention = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
     layer = tokens * half * (4 * shape.hidden + attention + 6 * shape.ffn)
     if recipe.get("adapter"):
         layer += 7 * tokens * recipe["lora_r"] * 4 * 2
-    recomputed = recipe.get("gradient_checkpointing")
-    boundary = tokens * shape.hidden * half
     largest_map = max(inputs * outputs for inputs, outputs in shape.linears.values())
+    dequantised = largest_map * half if recipe.get("load_in_4bit") else 0
+    if not recipe.get("gradient_checkpointing"):
+        return {
+            "activations kept": layer * shape.layers,
+            "activations of a layer": layer,
+            "dequantised weights": dequantised,
+        }
+    boundary = tokens * shape.hidden * half
+    # Beside its input a layer keeps two norms' outputs, the sum between its halves, attention's
+    # four, gate and up, and each map's A x (training.lora).
+    width = 3 * shape.hidden + attention + 2 * shape.ffn
+    width += len(shape.linears) * recipe["lora_r"] if recipe.get("adapter") else 0
+    last_layers = kept * tokens * half * width
     return {
-        "activations kept": (boundary if recomputed else layer) * shape.layers,
-        # Values and their gradients, in the layer being recomputed.
-        "activations of a layer": layer * (2 if recomputed else 1),
-        "dequantised weights": largest_map * half if recipe.get("load_in_4bit") else 0,
+        "activations kept": boundary * shape.layers + last_layers,
+        # Values and gradients of the layer being recomputed. By then what the last layers keep is
+        # free again; before that a layer has only its gradients beside it.
+        "activations of a layer": max(layer * 2 - last_layers, layer),
+        "dequantised weights": dequantised,
     }
 
 

@@ -1,8 +1,9 @@
-"""What we change inside a Llava model while it trains: which of our functions takes the place of which stock one."""
+"""What we change inside a Llava model while it trains: which function takes the place of which."""
 
 from __future__ import annotations
 
 import torch
+from peft.tuners.lora import Linear
 from peft.tuners.lora.bnb import Linear4bit
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -12,30 +13,76 @@ from transformers.models.pixtral import modeling_pixtral
 
 from training import attention, lora, loss, vision
 
+stock_self_attention = modeling_mistral.MistralAttention.forward
+stock_mlp = modeling_mistral.MistralMLP.forward
+
 
 def install() -> None:
-    """Put our functions in the place of the stock ones, for this process. Doing it twice changes nothing."""
+    """Put our functions in the place of the stock ones, for this process. Twice is once."""
     modeling_llava.LlavaForConditionalGeneration.forward = loss.forward
     modeling_llava.LlavaModel.get_image_features = vision.get_image_features
     modeling_pixtral.generate_block_attention_mask = attention.image_bounds
+    modeling_mistral.MistralAttention.forward = self_attention
+    modeling_mistral.MistralMLP.forward = mlp
+    Linear.forward = lora.linear
     Linear4bit.forward = lora.linear
     ALL_ATTENTION_FUNCTIONS.register("sdpa", attention.attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", attention.mask)
 
 
+def self_attention(
+    self, hidden_states, position_embeddings, attention_mask, past_key_values=None, **kwargs
+):
+    """`MistralAttention.forward` with q, k and v in one step: (1, tokens, hidden) → the same, and
+    the attention weights where the implementation gives them.
+    """
+    shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+    projected = lora.lora_maps(hidden_states, [self.q_proj, self.k_proj, self.v_proj])
+    query, key, value = [states.view(shape).transpose(1, 2) for states in projected]
+    query, key = modeling_mistral.apply_rotary_pos_emb(query, key, *position_embeddings)
+    if past_key_values is not None:
+        key, value = past_key_values.update(key, value, self.layer_idx)
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(
+        self.config._attn_implementation, modeling_mistral.eager_attention_forward
+    )
+    attended, weights = attend(
+        self,
+        query,
+        key,
+        value,
+        attention_mask,
+        dropout=self.attention_dropout if self.training else 0.0,
+        scaling=self.scaling,
+        sliding_window=getattr(self.config, "sliding_window", None),
+        **kwargs,
+    )
+    joined = attended.reshape(*hidden_states.shape[:-1], -1).contiguous()
+    return self.o_proj(joined), weights
+
+
 def mlp(self, x: torch.Tensor) -> torch.Tensor:
-    """`MistralMLP.forward` with SiLU and product in one kernel, (..., hidden) → (..., hidden). Needs a GPU."""
+    """`MistralMLP.forward` with gate and up in one step, (..., hidden) → (..., hidden)."""
+    gate, up = lora.lora_maps(x, [self.gate_proj, self.up_proj])
+    return self.down_proj(self.act_fn(gate) * up)
+
+
+def fused_mlp(self, x: torch.Tensor) -> torch.Tensor:
+    """As `mlp`, with SiLU and product in one kernel. Needs a GPU."""
     from liger_kernel.ops.swiglu import LigerSiLUMulFunction
 
-    return self.down_proj(LigerSiLUMulFunction.apply(self.gate_proj(x), self.up_proj(x)))
+    gate, up = lora.lora_maps(x, [self.gate_proj, self.up_proj])
+    return self.down_proj(LigerSiLUMulFunction.apply(gate, up))
 
 
 def install_fused_kernels() -> None:
-    """Liger's RMSNorm, RoPE and SwiGLU; Axolotl's Liger plugin hands them to no Llava model. Needs a GPU."""
+    """Liger's RMSNorm, RoPE and SwiGLU; Axolotl's Liger plugin hands them to no Llava model.
+
+    After `install`. Needs a GPU.
+    """
     from liger_kernel.transformers.rms_norm import LigerRMSNorm
     from liger_kernel.transformers.rope import liger_rotary_pos_emb
 
     modeling_mistral.MistralRMSNorm = LigerRMSNorm
     modeling_pixtral.PixtralRMSNorm = LigerRMSNorm
     modeling_mistral.apply_rotary_pos_emb = liger_rotary_pos_emb
-    modeling_mistral.MistralMLP.forward = mlp
+    modeling_mistral.MistralMLP.forward = fused_mlp

@@ -17,13 +17,17 @@ from axolotl.integrations.base import BasePlugin
 from axolotl.loaders import load_processor, load_tokenizer
 from transformers import set_seed
 
+from common.facts import Shape
 from common.recipes import RecipeError
 from training import model as patches
 from training.checkpoints import sealed
 from training.data import Bins, Collator
 from training.history import HistoryWriter
 from training.index import index, select
+from training.memory import layers_kept
+from training.provenance import gpu_gib
 from training.recipe_schema import PLUGIN
+from training.recompute import KeepActivations
 from training.renderers import renderer_for
 from training.signals import StopRequest
 from training.trainer import AetherTrainer
@@ -35,10 +39,15 @@ class AetherPlugin(BasePlugin):
     def __init__(self):
         super().__init__()
         self.stop_request: StopRequest | None = None
+        self.layers_kept: int | None = None
 
     def obey(self, stop_request: StopRequest) -> None:
         """Let the training stop, with a checkpoint, where this request holds a signal."""
         self.stop_request = stop_request
+
+    def keep(self, layers: int) -> None:
+        """Let that many decoder layers keep their activations, as the run is recorded with."""
+        self.layers_kept = layers
 
     def register(self, cfg):
         if cfg.get("datasets"):
@@ -95,7 +104,11 @@ class AetherPlugin(BasePlugin):
             trainer.obey(self.stop_request)
 
     def add_callbacks_post_trainer(self, cfg, trainer):
-        return [HistoryWriter(Path(cfg.output_dir))]
+        kept = self.layers_kept
+        if kept is None:  # no run of ours: by this GPU
+            shape = Shape.from_config(trainer.model.config.to_dict())
+            kept = layers_kept(cfg, shape, 1.0, gpu_gib() or 0.0)
+        return [HistoryWriter(Path(cfg.output_dir)), KeepActivations(kept)]
 
     def pre_model_load(self, cfg):
         # The adapter is drawn when the model loads, before the Trainer seeds anything.

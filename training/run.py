@@ -68,7 +68,8 @@ def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
     from training import mirror, provenance  # heavy: torch
     from training.check import check
 
-    refuse(check(recipe, override, provenance.gpu_gib())["errors"])
+    report = check(recipe, override, provenance.gpu_gib())
+    refuse(report["errors"])
     folder = recipe.output
     with only_writer(folder, "being trained"):
         identity = runs.identity_of(recipe, data, base)
@@ -82,7 +83,9 @@ def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
         if is_finished(folder):
             print(f"{recipe.id} is finished: {shown(folder)}. FRESH=1 starts over.")
             return 0
-        runs.write(folder, opened(folder, identity, provenance.surroundings(base), resume))
+        record = opened(folder, identity, provenance.surroundings(base), resume)
+        record["layers_not_recomputed"] = report["memory"]["layers_not_recomputed"]
+        runs.write(folder, record)
         shutil.copyfile(recipe.path, folder / "recipe.yaml")
         shutil.copyfile(data / "manifest.json", folder / "data.json")
         if resume:

@@ -63,7 +63,7 @@ def finish(folder: Path, record: dict, resume: str | None, stop_request: StopReq
 
     started = time.monotonic()
     tracked = tracking.start("train", folder)
-    train(folder, runs.current(record), resume, stop_request)
+    train(folder, record, resume, stop_request)
     checkpoints.seal(folder, ("*model*.safetensors",))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_GIB
     seconds = round(time.monotonic() - started, 1)
@@ -76,7 +76,7 @@ def finish(folder: Path, record: dict, resume: str | None, stop_request: StopReq
     return 0
 
 
-def train(folder: Path, now: dict, resume: str | None, stop_request: StopRequest) -> None:
+def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequest) -> None:
     """Hand the recipe to Axolotl, in this process.
 
     Raises RecipeError when our plugin is not the one that loads rows and loss.
@@ -86,6 +86,7 @@ def train(folder: Path, now: dict, resume: str | None, stop_request: StopRequest
     from axolotl.cli.train import do_train
     from axolotl.integrations.base import PluginManager
 
+    now = runs.current(record)
     overrides = {"base_model": now["base"], "revision_of_model": now["base_revision"] or ""}
     if resume:
         overrides["resume_from_checkpoint"] = str(folder / resume)
@@ -96,6 +97,7 @@ def train(folder: Path, now: dict, resume: str | None, stop_request: StopRequest
             f"{PLUGIN} is not active: the loss would be on every token. Nothing was trained."
         )
     plugin.obey(stop_request)
+    plugin.keep(record["layers_not_recomputed"])
     do_train(cfg, TrainerCliArgs())
 
 
