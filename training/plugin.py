@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from axolotl.common.datasets import TrainDatasetMeta
 from axolotl.integrations.base import BasePlugin
 from axolotl.loaders import load_processor, load_tokenizer
@@ -105,9 +106,12 @@ class AetherPlugin(BasePlugin):
 
     def add_callbacks_post_trainer(self, cfg, trainer):
         kept = self.layers_kept
-        if kept is None:  # no run of ours: by this GPU
+        if kept is None:  # no run of ours, the bench say: by what this process may use
+            usable = gpu_gib()
+            if torch.cuda.is_available():
+                usable *= torch.cuda.get_per_process_memory_fraction()
             shape = Shape.from_config(trainer.model.config.to_dict())
-            kept = layers_kept(cfg, shape, 1.0, gpu_gib() or 0.0)
+            kept = layers_kept(cfg, shape, 1.0, usable)
         return [HistoryWriter(Path(cfg.output_dir)), KeepActivations(kept)]
 
     def pre_model_load(self, cfg):
