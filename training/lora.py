@@ -1,90 +1,166 @@
-"""Linear maps with LoRA that read one input, as one step of autograd with its products written out.
+"""Linear maps with LoRA as steps of autograd whose products are written out.
 
 PEFT runs each map by itself: it copies W x, scales (tokens, out), adds, and keeps an input for each
 of them. Here q, k and v, and gate and up, are one step: one product with all their A, the scale on
-the narrow A x, every sum inside a product. Only x and A x are kept for the way back.
+the narrow A x, every sum inside a product. Only x and A x are kept for the way back; of the MLP's
+last map not even x, which follows from gate and up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import bitsandbytes as bnb
 import torch
 from peft.tuners.lora import Linear, LoraLayer
 from peft.tuners.lora.bnb import Linear4bit
 from torch import nn
+from torch.nn import functional
 
 stock_linear = Linear.forward
 stock_linear_4bit = Linear4bit.forward
+Tensors = Sequence[torch.Tensor]
 
 
-class LoraMaps(torch.autograd.Function):
-    """y_i = W_i x + B_i (scale A_i x) for several maps i of one x; W_i is frozen.
+@dataclass(frozen=True)
+class Maps:
+    """Several maps of one input: y_i = W_i x + B_i (scale A_i x), W_i frozen.
 
-    x (..., in), A_i (rank, in), B_i (out_i, rank) → y_i (..., out_i) in `dtype`, in which all
-    products are done.
+    All products are done in `dtype`. A_i are (rank, in), B_i (out_i, rank).
     """
 
-    @staticmethod
-    def forward(ctx, x, layers, scale, dtype, *matrices):
-        """`layers` hold the W_i; `matrices` are all A, then all B."""
-        downs = matrices[: len(layers)]
-        ups = matrices[len(layers) :]
-        rank = downs[0].shape[0]
-        with torch.autocast(x.device.type, enabled=False):
-            tokens = x.reshape(-1, x.shape[-1]).to(dtype)
-            narrow = tokens @ _joined(downs, dtype).t()
-            narrow.mul_(scale)
-            outputs = []
-            for layer, up, part in zip(layers, ups, narrow.split(rank, dim=1), strict=True):
-                wide = tokens @ weight_of(layer, dtype).t()
-                wide.addmm_(part, up.to(dtype).t())
-                outputs.append(wide.view(*x.shape[:-1], -1))
-        ctx.save_for_backward(tokens, narrow, *matrices)
-        ctx.layers = layers
-        ctx.scale = scale
-        ctx.input_dtype = x.dtype
-        return tuple(outputs)
+    layers: Sequence[nn.Module]  # hold the W_i
+    scale: float
+    dtype: torch.dtype
 
-    @staticmethod
-    def backward(ctx, *output_gradients):
-        """dB = g^T (scale A x), dA = (scale g B)^T x, dx = sum of g W + (scale g B) A."""
-        tokens, narrow, *matrices = ctx.saved_tensors
-        layers = ctx.layers
-        downs = matrices[: len(layers)]
-        ups = matrices[len(layers) :]
-        dtype = tokens.dtype
+    def forward(self, x: torch.Tensor, downs: Tensors, ups: Tensors) -> tuple[list, torch.Tensor]:
+        """x (tokens, in) → (all y_i, (tokens, out_i) each; scale A x, (tokens, maps * rank))."""
+        narrow = x @ self._joined(downs).t()
+        narrow.mul_(self.scale)
+        outputs = []
+        parts = narrow.split(downs[0].shape[0], dim=1)
+        for layer, up, part in zip(self.layers, ups, parts, strict=True):
+            wide = x @ weight_of(layer, self.dtype).t()
+            outputs.append(wide.addmm_(part, up.to(self.dtype).t()))
+        return outputs, narrow
+
+    def backward(
+        self,
+        gradients: Tensors,
+        x: torch.Tensor,
+        narrow: torch.Tensor,
+        downs: Tensors,
+        ups: Tensors,
+        of_input: bool,
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+        """From the gradients of all y_i: that of x, where it is wanted, and those of all A, all B.
+
+        dB = g^T (scale A x), dA = (scale g B)^T x, dx = sum of g W + (scale g B) A.
+        """
         rank = downs[0].shape[0]
         narrow_gradient = torch.empty_like(narrow)
         input_gradient = None
         up_gradients = []
+        for number, (layer, up) in enumerate(zip(self.layers, ups, strict=True)):
+            part = slice(number * rank, (number + 1) * rank)
+            gradient = gradients[number].reshape(-1, up.shape[0]).to(self.dtype)
+            torch.mm(gradient, up.to(self.dtype), out=narrow_gradient[:, part])
+            up_gradients.append((gradient.t() @ narrow[:, part]).to(up.dtype))
+            if not of_input:
+                continue
+            weight = weight_of(layer, self.dtype)
+            if input_gradient is None:
+                input_gradient = gradient @ weight
+            else:
+                input_gradient.addmm_(gradient, weight)
+        narrow_gradient.mul_(self.scale)
+        down_gradient = (narrow_gradient.t() @ x).to(downs[0].dtype)
+        if input_gradient is not None:
+            input_gradient.addmm_(narrow_gradient, self._joined(downs))
+        return input_gradient, [*down_gradient.split(rank), *up_gradients]
+
+    def _joined(self, downs: Tensors) -> torch.Tensor:
+        """All A under each other: (maps * rank, in)."""
+        return torch.cat([down.to(self.dtype) for down in downs])
+
+
+class LoraMaps(torch.autograd.Function):
+    """`Maps` of x (..., in) → (..., out_i) each; `matrices` are all A, then all B."""
+
+    @staticmethod
+    def forward(ctx, maps: Maps, x, *matrices):
+        count = len(maps.layers)
+        with torch.autocast(x.device.type, enabled=False):
+            tokens = x.reshape(-1, x.shape[-1]).to(maps.dtype)
+            outputs, narrow = maps.forward(tokens, matrices[:count], matrices[count:])
+        ctx.save_for_backward(tokens, narrow, *matrices)
+        ctx.maps = maps
+        ctx.input = (x.shape, x.dtype)
+        return tuple(output.view(*x.shape[:-1], -1) for output in outputs)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        tokens, narrow, *matrices = ctx.saved_tensors
+        count = len(ctx.maps.layers)
         with torch.autocast(tokens.device.type, enabled=False):
-            for number, layer in enumerate(layers):
-                part = slice(number * rank, (number + 1) * rank)
-                up = ups[number]
-                gradient = output_gradients[number].reshape(-1, up.shape[0]).to(dtype)
-                torch.mm(gradient, up.to(dtype), out=narrow_gradient[:, part])
-                up_gradients.append((gradient.t() @ narrow[:, part]).to(up.dtype))
-                if not ctx.needs_input_grad[0]:
-                    continue
-                weight = weight_of(layer, dtype)
-                if input_gradient is None:
-                    input_gradient = gradient @ weight
-                else:
-                    input_gradient.addmm_(gradient, weight)
-            narrow_gradient.mul_(ctx.scale)
-            down_gradient = (narrow_gradient.t() @ tokens).to(downs[0].dtype)
-            if input_gradient is not None:
-                input_gradient.addmm_(narrow_gradient, _joined(downs, dtype))
-                shape = (*output_gradients[0].shape[:-1], -1)
-                input_gradient = input_gradient.to(ctx.input_dtype).view(shape)
-        return input_gradient, None, None, None, *down_gradient.split(rank), *up_gradients
+            wide, of_matrices = ctx.maps.backward(
+                gradients,
+                tokens,
+                narrow,
+                matrices[:count],
+                matrices[count:],
+                ctx.needs_input_grad[1],
+            )
+        shape, dtype = ctx.input
+        return None, None if wide is None else wide.view(shape).to(dtype), *of_matrices
 
 
-def _joined(downs: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    """All A under each other: (maps * rank, in)."""
-    return torch.cat([down.to(dtype) for down in downs])
+@dataclass(frozen=True)
+class Gate:
+    """The product in an MLP's middle, silu(gate) * up, by kernels for a GPU or for a CPU."""
+
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    # (gate, up, gradient of the product) → gradients of gate and up; may write over the first two
+    backward: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Tensors]
+
+
+def _silu_product(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return functional.silu(gate) * up
+
+
+def _silu_product_backward(gate: torch.Tensor, up: torch.Tensor, gradient: torch.Tensor) -> Tensors:
+    share = torch.sigmoid(gate)
+    slope = share * (1 + gate * (1 - share))
+    return gradient * up * slope, gradient * gate * share
+
+
+SILU = Gate(_silu_product, _silu_product_backward)
+
+
+class GatedLoraMap(torch.autograd.Function):
+    """One map of silu(gate) * up, which is computed again on the way back instead of kept."""
+
+    @staticmethod
+    def forward(ctx, maps: Maps, product: Gate, gate, up, *matrices):
+        with torch.autocast(gate.device.type, enabled=False):
+            tokens = product.forward(gate, up).reshape(-1, gate.shape[-1])
+            (output,), narrow = maps.forward(tokens, matrices[:1], matrices[1:])
+        ctx.save_for_backward(gate, up, narrow, *matrices)
+        ctx.maps = maps
+        ctx.product = product
+        return output.view(*gate.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gate, up, narrow, *matrices = ctx.saved_tensors
+        with torch.autocast(gate.device.type, enabled=False):
+            tokens = ctx.product.forward(gate, up).reshape(-1, gate.shape[-1])
+            wide, of_matrices = ctx.maps.backward(
+                [gradient], tokens, narrow, matrices[:1], matrices[1:], of_input=True
+            )
+            of_gate, of_up = ctx.product.backward(gate, up, wide.view_as(gate))
+        return None, None, of_gate, of_up, *of_matrices
 
 
 def weight_of(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
@@ -114,12 +190,28 @@ def linear(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
     return _one_step(x, [self])[0]
 
 
-def _one_step(x: torch.Tensor, modules: Sequence[nn.Module]) -> Sequence[torch.Tensor]:
+def gated_map(
+    gate: torch.Tensor, up: torch.Tensor, module: nn.Module, product: Gate
+) -> torch.Tensor:
+    """What `module` makes of silu(gate) * up, (..., in) each → (..., out)."""
+    if not is_plain(module, gate) or gate.dtype != _dtype(gate):
+        return module(product.forward(gate, up))
+    maps, matrices = _maps_of(gate, [module])
+    return GatedLoraMap.apply(maps, product, gate, up, *matrices)
+
+
+def _one_step(x: torch.Tensor, modules: Sequence[nn.Module]) -> Tensors:
+    maps, matrices = _maps_of(x, modules)
+    return LoraMaps.apply(maps, x, *matrices)
+
+
+def _maps_of(x: torch.Tensor, modules: Sequence[nn.Module]) -> tuple[Maps, list[torch.Tensor]]:
+    """(the maps, all their A, then all their B)."""
     names = [module.active_adapters[0] for module in modules]
     downs = [module.lora_A[name].weight for module, name in zip(modules, names, strict=True)]
     ups = [module.lora_B[name].weight for module, name in zip(modules, names, strict=True)]
     layers = [module.base_layer for module in modules]
-    return LoraMaps.apply(x, layers, modules[0].scaling[names[0]], _dtype(x), *downs, *ups)
+    return Maps(layers, modules[0].scaling[names[0]], _dtype(x)), [*downs, *ups]
 
 
 def _dtype(x: torch.Tensor) -> torch.dtype:

@@ -63,15 +63,34 @@ def self_attention(
 def mlp(self, x: torch.Tensor) -> torch.Tensor:
     """`MistralMLP.forward` with gate and up in one step, (..., hidden) → (..., hidden)."""
     gate, up = lora.lora_maps(x, [self.gate_proj, self.up_proj])
-    return self.down_proj(self.act_fn(gate) * up)
+    if self.config.hidden_act != "silu":
+        return self.down_proj(self.act_fn(gate) * up)
+    return lora.gated_map(gate, up, self.down_proj, lora.SILU)
 
 
 def fused_mlp(self, x: torch.Tensor) -> torch.Tensor:
-    """As `mlp`, with SiLU and product in one kernel. Needs a GPU."""
+    """As `mlp`, with SiLU and product in one kernel each way. Needs a GPU."""
+    gate, up = lora.lora_maps(x, [self.gate_proj, self.up_proj])
+    return lora.gated_map(gate, up, self.down_proj, LIGER_SILU)
+
+
+def liger_product(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up by Liger's kernel; differentiable where a gradient is wanted."""
     from liger_kernel.ops.swiglu import LigerSiLUMulFunction
 
-    gate, up = lora.lora_maps(x, [self.gate_proj, self.up_proj])
-    return self.down_proj(LigerSiLUMulFunction.apply(gate, up))
+    return LigerSiLUMulFunction.apply(gate, up)
+
+
+def liger_product_backward(gate: torch.Tensor, up: torch.Tensor, gradient: torch.Tensor):
+    """The gradients of gate and up; written over gate and up."""
+    from liger_kernel.ops.swiglu import swiglu_backward
+
+    width = gate.shape[-1]
+    of_gate, of_up = swiglu_backward(gate.view(-1, width), up.view(-1, width), gradient)
+    return of_gate.view_as(gate), of_up.view_as(up)
+
+
+LIGER_SILU = lora.Gate(liger_product, liger_product_backward)
 
 
 def install_fused_kernels() -> None:

@@ -165,3 +165,35 @@ def test_maps_of_one_input_are_one_step():
     x = torch.randn(1, 3, 16, dtype=torch.float64)
     steps = {id(y.grad_fn) for y in lora.lora_maps(x, list(model.values()))}
     assert len(steps) == 1
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_map_of_a_gated_input_keeps_gate_and_up_alone(dropout):
+    """Output and gradients in float64 against silu(gate) * up through PEFT's own map."""
+    patches.install()
+    torch.manual_seed(0)
+    layers = {"map": nn.Linear(16, 8, bias=False).double()}
+    model = with_adapters(layers, ["default"], lora_dropout=dropout).double()
+    gate, up = torch.randn(2, 1, 5, 16, dtype=torch.float64)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    def by_ours(x, modules):
+        return [lora.gated_map(x[0], x[1], modules[0], lora.SILU)]
+
+    def plainly(x, modules):
+        return by_peft(nn.functional.silu(x[0]) * x[1], modules)
+
+    inputs = torch.stack([gate, up])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        ours = outputs_and_gradients(model, by_ours, inputs)
+    for one, other in zip(ours, outputs_and_gradients(model, plainly, inputs), strict=True):
+        assert (one - other).abs().max() <= EXACT * other.abs().max()
+    if dropout == 0:
+        product = (nn.functional.silu(gate) * up).flatten()
+        same_size = [tensor for tensor in kept if tensor.numel() == product.numel()]
+        assert len(same_size) >= 2
+        assert not any(torch.allclose(tensor.flatten(), product) for tensor in same_size)

@@ -22,20 +22,13 @@ def test_as_many_layers_are_kept_as_leave_the_margin(name):
     assert sum(memory.estimate(recipe, shape, kept=kept + 1).values()) > limit
 
 
-def test_sixteen_layers_fit_an_l40s_as_they_did_when_measured():
-    """37.9 to 38.6 GiB at the peak on an H200 held to 44.4 GiB (LOG.md)."""
-    recipe = find("qlora_r128").data
-    peak = sum(memory.estimate(recipe, facts.APRIEL_15B, 0.5, kept=16).values())
-    assert 37.9 < peak < 41
-
-
 def test_no_layer_is_kept_where_there_is_no_room_and_none_is_asked_to():
     recipe = find("qlora_r128").data
     shape = facts.APRIEL_15B
     assert memory.layers_kept(recipe, shape, 1.0, 24.0) == 0
     assert memory.layers_kept(recipe, shape, 1.0, 141.0) == shape.layers
-    for key, value in {"gradient_checkpointing": False, "activation_offloading": "disk"}.items():
-        assert memory.layers_kept(recipe | {key: value}, shape, 1.0, 141.0) == 0
+    for key in ("gradient_checkpointing", "bf16"):
+        assert memory.layers_kept(recipe | {key: False}, shape, 1.0, 141.0) == 0
 
 
 @pytest.mark.parametrize("kept", [0, 1, 4])
