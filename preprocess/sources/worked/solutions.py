@@ -136,7 +136,9 @@ def math(record: dict) -> Worked:
     if not box or not box[1].strip() or "\\boxed" in solution[box.end() :]:
         raise Skip("not exactly one boxed answer")
     value = box[1].strip()
-    plain = re.fullmatch(r"-?\d[\d,]*(\.\d+)?", value.replace("{,}", ",").replace("\\!", ""))
+    # Commas part thousands; in 0,1,2 they part the numbers of a list.
+    unmarked = value.replace("{,}", ",").replace("\\!", "")
+    plain = re.fullmatch(r"-?(?:\d+|\d{1,3}(?:,\d{3})+)(\.\d+)?", unmarked)
     check = _number(plain[0].replace(",", "")) if plain else {"kind": "latex", "value": value}
     return Worked(
         origin="math",
