@@ -186,6 +186,14 @@ def test_a_wrong_plan_is_refused(dataset, change, says):
         build.build(dataset)
 
 
+def test_a_key_given_twice_is_refused(dataset):
+    text = (dataset / "mix.yaml").read_text()
+    (dataset / "mix.yaml").write_text(text + "quotas: {async: 60}\n")
+    line = len(text.splitlines()) + 1
+    with pytest.raises(FileError, match=rf"mix\.yaml:{line}: quotas: given twice"):
+        build.build(dataset)
+
+
 def say(
     user: str,
     reply: str,

@@ -235,6 +235,12 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
         imported(tmp_path)
 
 
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "own.jsonl").write_text(json.dumps(listed()))
+    with pytest.raises(MixError, match="no folder"):
+        imported(tmp_path / "own.jsonl")
+
+
 def test_a_linked_file_is_refused(tmp_path):
     (tmp_path / "private.jsonl").write_text("{}")
     folder = tmp_path / "conversations"
@@ -276,6 +282,10 @@ CHATGPT_FLAWS = {
     "words in a mark of the page": [
         node("a1", "u1", "assistant", 'In \ue200entity\ue202["city","Paris"]\ue201 it waits.')
     ],
+    "another channel": [node("a1", "u1", "assistant", "Let me look.", channel="commentary")],
+    "hidden": [
+        node("a1", "u1", "assistant", "x", metadata={"is_visually_hidden_from_conversation": True})
+    ],
     "two replies in a row": [
         node("a1", "u1", "assistant", "Let me look."),
         node("b1", "a1", "assistant", "It waits."),
@@ -312,6 +322,22 @@ def test_marks_of_citations_are_taken_out_and_counted(tmp_path):
     made, _, notes = of(tmp_path, chatgpt(answer=answer))
     assert made[0].turns[0].answer == "It waits for I/O."
     assert notes == {"own.jsonl: marks of citations left out": 3}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "In \ue200entity\ue202x\ue201 it waits.",
+        "<antArtifact identifier='a'>code</antArtifact>",
+        "```\nThis block is not supported on your current device yet.\n```",
+    ],
+)
+def test_marks_of_a_page_are_no_words_in_any_shape(tmp_path, answer):
+    made, skipped, _ = of(tmp_path, listed(content=answer), listed("fine"))
+    assert [talk.turns[0].user for talk in made] == ["fine"]
+    assert skipped == ["a mark that only the page can show"]
+    copied = listed(content="It waits. citeturn0search1turn2view0")
+    assert the_one(tmp_path, copied).turns[0].answer == "It waits."
 
 
 def test_other_branches_of_chatgpt_are_counted(tmp_path):

@@ -40,6 +40,8 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
     folder with files of which none holds a conversation.
     """
     folder = context.path(config.path)
+    if folder.exists() and not folder.is_dir():
+        raise MixError(f"{shown(folder)}: no folder; give the one that holds the conversations")
     reader = Reader(folder)
     seen: set[str] = set()
     notes: Counter[str] = Counter()

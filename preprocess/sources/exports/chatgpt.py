@@ -3,19 +3,12 @@ counts."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 
 from preprocess.rows import Skip
 from preprocess.sources.exports.talk import Message, Picture
 
-# Marks of the page on what a search found, which say nothing without the page; any other mark
-# between these two characters stands for words.
-_CITATION = re.compile(
-    r"[ \t]*\ue200(?:file)?cite\ue202[^\ue201]{0,2000}\ue201|【\d[^】]{0,80}†[^】]{0,200}】"
-)
-_MARKS = re.compile("[\ue000-\uf8ff]")
 _WHOLE = (None, "finished_successfully")
 _ENDED = (None, "stop")
 # Messages that show a person nothing: a line such as "Thought for 8 s".
@@ -48,7 +41,7 @@ def read(raw: dict, left_out: Counter[str]) -> list[Message]:
                 for thought in content.get("thoughts") or []
             ]
         elif kind not in _RECAPS:
-            made = _message(message, "\n\n".join(thoughts), left_out)
+            made = _message(message, "\n\n".join(thoughts))
             if made:
                 messages.append(made)
                 thoughts = []
@@ -77,11 +70,10 @@ def _shown(message: dict | None) -> bool:
     return role in ("user", "assistant") and bool("".join(map(str, content.get("parts") or [])))
 
 
-def _message(message: dict, thoughts: str, left_out: Counter[str]) -> Message | None:
+def _message(message: dict, thoughts: str) -> Message | None:
     """A message, or None for one that says nothing."""
     role = (message.get("author") or {}).get("role")
     content = message["content"]
-    about = message.get("metadata") or {}
     kind = content.get("content_type")
     if kind in ("user_editable_context", "model_editable_context"):
         keys = ("user_profile", "user_instructions", "model_set_context")
@@ -92,7 +84,7 @@ def _message(message: dict, thoughts: str, left_out: Counter[str]) -> Message | 
         return Message("assistant", (), flaw="a call of a tool")
     if kind not in ("text", "multimodal_text"):
         return Message(role, (), flaw=f"a message of type {str(kind)[:40]}")
-    parts = tuple(_parts(content.get("parts") or [], left_out))
+    parts = tuple(_parts(content.get("parts") or []))
     if not parts:
         return None
     return Message(
@@ -100,25 +92,24 @@ def _message(message: dict, thoughts: str, left_out: Counter[str]) -> Message | 
         parts,
         thoughts if role == "assistant" else "",
         trained=message.get("weight") != 0,
-        flaw=_flaw(message, about, parts),
+        flaw=_flaw(message, parts),
     )
 
 
-def _parts(parts: list, left_out: Counter[str]) -> Iterator[str | Picture]:
+def _parts(parts: list) -> Iterator[str | Picture]:
     for part in parts:
         if isinstance(part, str):
-            text, cited = _CITATION.subn("", part)
-            left_out.update({"marks of citations": cited} if cited else {})
-            if text.strip():
-                yield text
+            if part.strip():
+                yield part
         elif part.get("content_type") == "image_asset_pointer":
             yield Picture(part["asset_pointer"].rpartition("/")[2], is_prefix=True)
         else:
             raise Skip(f"a part of type {str(part.get('content_type'))[:40]}")
 
 
-def _flaw(message: dict, about: dict, parts: tuple[str | Picture, ...]) -> str:
+def _flaw(message: dict, parts: tuple[str | Picture, ...]) -> str:
     """What is wrong with a message; only what is known to be right passes."""
+    about = message.get("metadata") or {}
     if message.get("status") not in _WHOLE or about.get("is_complete") is False:
         return "a reply that does not end"
     if (about.get("finish_details") or {}).get("type") not in _ENDED:
@@ -126,6 +117,8 @@ def _flaw(message: dict, about: dict, parts: tuple[str | Picture, ...]) -> str:
     pictures = [part.name for part in parts if isinstance(part, Picture)]
     if any(one.get("id") not in pictures for one in about.get("attachments") or []):
         return "an attachment that the export does not hold"
-    if any(_MARKS.search(part) for part in parts if isinstance(part, str)):
-        return "a mark that only the page can show"
+    if message.get("channel") not in (None, "final"):
+        return "a message beside the conversation"
+    if about.get("is_visually_hidden_from_conversation"):
+        return "a message that the page hides"
     return ""

@@ -59,12 +59,16 @@ class Reader:
                 raise MixError(
                     f"{shown(path)}: a link; put the file itself into {self.folder.name}/"
                 )
-            if _suffix(name) in _ARCHIVE:
-                yield from self._archive(path)
-            else:
-                self.beside = name.parent
-                with path.open("rb") as file:
-                    yield from _values(file, path.stat().st_size, str(name), shown(path))
+            try:
+                yield from self._archive(path) if _suffix(name) in _ARCHIVE else self._file(path)
+            except OSError as error:
+                raise MixError(f"{shown(path)}: {error.strerror or error}") from None
+
+    def _file(self, path: Path) -> Iterator[Item]:
+        name = PurePosixPath(path.relative_to(self.folder).as_posix())
+        self.beside = name.parent
+        with path.open("rb") as file:
+            yield from _values(file, path.stat().st_size, str(name), shown(path))
 
     def _note_unread(self, name: PurePosixPath) -> None:
         if _suffix(name) not in _PICTURES:

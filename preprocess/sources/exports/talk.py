@@ -17,6 +17,13 @@ from common.pictures import PictureError, decode, png
 from preprocess.rows import Skip, Turn
 from preprocess.sources.masking import PLACEHOLDER, mask
 
+# References of a page to what a search found. They say nothing without the page; other marks of it
+# stand for words, so that a text is not whole without them.
+_CITATION = re.compile(
+    "[ \t]?(?:\ue200(?:file)?cite\ue202[^\ue201]{0,2000}\ue201|【\\d[^】]{0,80}†[^】]{0,200}】"
+    "|\\bcite(?:turn\\d{1,3}[a-z]{1,9}\\d{1,3}){1,20})"
+)
+_PAGE = re.compile("[\ue200-\ue2ff]|</?ant[A-Z]|This block is not supported on your current device")
 _OPENED = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 _ALTERNATING = (["user", "assistant"], ["user", "assistant", "user"])
 _CLOSED = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
@@ -89,6 +96,10 @@ class Cleaner:
         if any(isinstance(part, Picture) for part in assistant.parts):
             raise Skip("a picture in a reply")
         reasoning, answer = taken_apart(assistant.text, assistant.reasoning.strip())
+        answer, cited = _CITATION.subn("", answer)
+        if _PAGE.search(answer):
+            raise Skip("a mark that only the page can show")
+        self.left_out.update({"marks of citations": cited} if cited else {})
         reasoning = self._mask(reasoning)
         answer = self._mask(answer)
         if PLACEHOLDER.search(f"{reasoning}\n{answer}"):
