@@ -62,6 +62,7 @@ def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
 
     Raises FileError or MixError; an id that stands twice names both files."""
     files: dict[str, Path] = {}
+    known: tuple[str, ...] = ()
     for path in paths:
         for seed in load(path, list[Seed]):
             if seed.id in files:
@@ -69,12 +70,10 @@ def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
                 raise MixError(f"{shown(path)}: {seed.id}: stands in {other} too; rename one")
             files[seed.id] = path
             if seed.target:
-                known = (behaviour.SELF, *load_yaml(triad)["members"])
+                known = known or (behaviour.SELF, *load_yaml(triad)["members"])
                 if seed.target not in known:
-                    raise MixError(
-                        f"{shown(path)}: {seed.id}.target: {seed.target!r} is no member; one of "
-                        f"{', '.join(known)}"
-                    )
+                    problem = f"{seed.target!r} is no member; one of {', '.join(known)}"
+                    raise MixError(f"{shown(path)}: {seed.id}.target: {problem}")
             yield seed
 
 
