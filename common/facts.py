@@ -123,6 +123,12 @@ class Shape:
         """
         return 6 * self.parameters * tokens + 16 * self.layers * self.heads * self.head_dim * pairs
 
+    def recomputation_flops(self, tokens: float, pairs: float, layers: int) -> float:
+        """Operations of a second forward pass through that many decoder layers."""
+        maps = 2 * self.decoder_linear_parameters / self.layers * tokens
+        attention = 4 * self.heads * self.head_dim * pairs
+        return layers * (maps + attention)
+
     def lora_parameters(self, rank: int) -> int:
         return self.layers * sum(rank * (i + o) for i, o in self.linears.values())
 

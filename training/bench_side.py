@@ -26,7 +26,7 @@ from common.recipes import find
 from training import memory
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, stock
 from training.meter import matmul_ceiling
-from training.recompute import keep_activations
+from training.recompute import KeepActivations, keep_activations
 
 # Keys of a recipe that have no place in a training of a few steps.
 LEFT_OUT = ("eval_steps", "eval_strategy", "save_steps", "use_wandb", "wandb_project", "wandb_name")
@@ -96,13 +96,24 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
         "last_loss": trainer.state.log_history[-2].get("loss"),
     }
     if gpu:
-        flops = facts.APRIEL_15B.training_flops(real, sum(mark.pairs for mark in counted))
+        pairs = sum(mark.pairs for mark in counted)
+        kept = layers_kept_by(trainer)
+        flops = facts.APRIEL_15B.training_flops(real, pairs)
+        done = flops - facts.APRIEL_15B.recomputation_flops(real, pairs, kept)
+        figures["layers_not_recomputed"] = kept
         figures["share_of_ceiling"] = flops / seconds / figures["ceiling"]
+        figures["share_done"] = done / seconds / figures["ceiling"]
         figures["peak_gib"] = torch.cuda.max_memory_reserved() / GIB
         figures["peak_allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
     if gpu and probe:
         figures["longest_sequence_len"] = longest(model, trainer)
     return figures
+
+
+def layers_kept_by(trainer) -> int:
+    """How many decoder layers a Trainer does not recompute."""
+    found = [c.count for c in trainer.callback_handler.callbacks if isinstance(c, KeepActivations)]
+    return sum(found)
 
 
 def watch_steps() -> list[Mark]:

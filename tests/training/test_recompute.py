@@ -57,3 +57,13 @@ def test_the_trainer_recomputes_all_but_the_last_layers(tiny, tmp_path, kept):
     Trainer(model, arguments, train_dataset=rows, callbacks=[KeepActivations(kept)]).train()
     # Every layer once on the way forth, and on the way back those that are recomputed.
     assert sorted(seen) == sorted([*range(4), *range(4 - kept)])
+
+
+def test_a_recomputation_is_one_forward_pass_of_its_layers():
+    """Two tokens, the second seeing both: 3 pairs; 2 operations a weight and token, 4 a pair, head
+    and channel.
+    """
+    shape = facts.Shape(hidden=4, layers=3, heads=2, kv_heads=1, head_dim=2, ffn=8, vocab=10)
+    weights = 4 * 4 + 4 * 2 + 4 * 2 + 4 * 4 + 3 * 4 * 8
+    assert shape.recomputation_flops(2, 3, layers=1) == 2 * weights * 2 + 4 * 2 * 2 * 3
+    assert shape.recomputation_flops(2, 3, layers=3) == 3 * shape.recomputation_flops(2, 3, 1)
