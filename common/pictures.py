@@ -11,6 +11,7 @@ import struct
 import warnings
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import AetherError
@@ -87,13 +88,13 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     """The picture with 8 bits a channel; 65535 becomes 255."""
     if picture.mode not in _DEEP:
         return picture
-    exif = picture.getexif()
-    deep = picture.convert("I")
-    low, high = deep.getextrema()
-    if low < 0 or high > 65535:
+    values = np.asarray(picture.convert("I"))
+    if values.min() < 0 or values.max() > 65535:
         raise PictureError("more than 16 bits a channel; save it with 8 bits a channel")
-    scaled = deep.point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    scaled.info["exif"] = exif.tobytes()
+    scaled = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    # A PNG file may name one of its 65,536 greys as transparent.
+    scaled.paste(255, mask=Image.fromarray(values == picture.info.get("transparency")))
+    scaled.info["exif"] = picture.getexif().tobytes()
     return scaled
 
 

@@ -104,6 +104,14 @@ def test_16_bits_are_scaled_and_not_clipped(kind):
     assert decoded.mode == "RGB"
 
 
+def test_one_of_65536_greys_may_be_transparent():
+    deep = np.full((9, 9), 300, np.uint16)
+    deep[:, 5:] = 301
+    decoded = decode(saved(Image.fromarray(deep), transparency=300))
+    assert decoded.getpixel((2, 4)) == (255, 255, 255)
+    assert decoded.getpixel((7, 4)) == (1, 1, 1)
+
+
 def test_16_bits_keep_their_orientation():
     deep = np.zeros((10, 30), np.uint16)
     deep[:, :10] = 65535

@@ -90,7 +90,7 @@ def _message(message: dict, waiting: list[Picture]) -> Message:
         raise Skip(f"a message of role {str(role)[:40]}")
     if _ROLES[role] == "tool" or any(message.get(key) for key in _TOOL_KEYS):
         return Message("assistant", (), flaw="a call of a tool")
-    weight = message.get("weight", 1)
+    weight = 1 if message.get("weight") is None else message["weight"]
     if weight not in (0, 1):
         raise Skip("a weight that is neither 0 nor 1")
     parts: list[str | Picture] = []
