@@ -18,6 +18,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path
 from PIL import Image
 
+from common.pictures import png
+
 LONGEST = 1024  # pixels of the longer edge: what the image processor leaves as it is
 SHORTEST = 448  # pixels of the shorter edge at least, so that it stays readable
 MARGIN = 22
@@ -176,7 +178,7 @@ class Canvas:
             file = io.BytesIO()
             picture.save(file, "JPEG", quality=rng.randint(45, 80))
             picture = Image.open(file).convert("RGB")
-        return encoded(picture)
+        return png(picture)
 
 
 @dataclass(frozen=True)
@@ -193,10 +195,3 @@ class Sheet:
     def canvas(self, width: float, height: float) -> Canvas:
         """A canvas of that room, in pixels. Raises NoRoom."""
         return Canvas(self.style, width, height, self.title, self.note)
-
-
-def encoded(picture: Image.Image) -> bytes:
-    """A picture as a PNG file without metadata."""
-    file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=4)
-    return file.getvalue()

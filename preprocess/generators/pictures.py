@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw
 
-from preprocess.generators.canvas import encoded
+from common.pictures import png
 from preprocess.rows import Conversation, Turn
 from preprocess.source import Context, Generated
 
@@ -59,7 +59,7 @@ def draw(shape: str, colour: str, count: int, size: tuple[int, int], rng: random
         else:
             corners = 3 if shape == "triangle" else 4
             pen.regular_polygon((x, y, radius * 1.1), corners, fill=fill)
-    return encoded(picture)
+    return png(picture)
 
 
 def conversations(config: Config, context: Context) -> Iterator[Conversation]:

@@ -16,8 +16,9 @@ from typing import Literal
 import av
 from pydantic import Field
 
+from common.pictures import png
 from preprocess.generators import drawn
-from preprocess.generators.canvas import Canvas, Style, encoded
+from preprocess.generators.canvas import Canvas, Style
 from preprocess.generators.clip_families import clip_board, clip_depth
 from preprocess.generators.clips import encoded_clip, sampled
 from preprocess.rows import Conversation, Skip, Turn
@@ -96,7 +97,7 @@ def _own(path: Path) -> Turn:
         raise Skip(f"nothing between {start:g} s and {end:g} s")
     share = (end - start) / sidecar.frames
     times = [start + share * (place + 0.5) for place in range(sidecar.frames)]
-    frames = tuple(encoded(picture) for picture in sampled(str(path), times))
+    frames = tuple(png(picture) for picture in sampled(str(path), times))
     return Turn(sidecar.question, sidecar.reasoning, sidecar.answer, frames)
 
 
@@ -112,4 +113,4 @@ def _frames(folder: Path, spec: dict, rng: random.Random) -> tuple[bytes, ...]:
         FAMILIES[spec["family"]].paint(canvas, spec, place, height)
         pictures.append(canvas.image())
     clip = encoded_clip(pictures, spec["every"])
-    return tuple(encoded(picture) for picture in sampled(clip, times))
+    return tuple(png(picture) for picture in sampled(clip, times))
