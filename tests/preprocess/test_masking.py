@@ -109,6 +109,8 @@ LEFT = [
     "the secret: nobody waits. The key: measure first. Password: required",
     "1,250,000,000 requests a day at 12:30 on 2025-11-23, version 1.2.3.4567",
     "sleep 1700000000, 2147483647, 4294967295, 5368709120 bytes, 3600000000, 100 000 000 requests",
+    "call it 1000000 times, a ring of 1048576 entries, text of 2500000 characters, call 12345678 rows",
+    "sizes 512 512 1024, 256 512 1024 and 65536 32768; hours 06 12 18 24 30; 800 600 1200",
     "3.14159265358979, 10.5281/zenodo.1234567, ISBN 978-3-16-148410-0, 2019-2024",
     "await asyncio.gather(*(fetch(session, url) for url in urls))",
     "a very_long_function_name_that_has_many_words_in_it_and_more",

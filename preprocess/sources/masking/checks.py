@@ -7,6 +7,7 @@ import ipaddress
 import math
 import re
 from collections import Counter
+from itertools import pairwise
 
 
 def is_random(text: str, _: re.Match | None = None) -> bool:
@@ -115,25 +116,32 @@ def is_public(text: str, match: re.Match) -> bool:
         return False
 
 
+_COUNTED = re.compile(
+    r"\s*(?:[kmg]?i?b(?:ytes?)?\b|[mnuµ]?s\b|%|(?:rows|tokens|requests|times|calls|characters|chars"
+    r"|words|lines|items|users|records|messages|events|entries|operations|steps|points)\b)"
+)
+_DUMP = r"(?: [0-9a-f]{2}\b){2}"
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d\b|\d{4}[./-]\d\d[./-]\d\d\b")
+
+
 def is_phone(text: str, match: re.Match) -> bool:
-    """Whether digits are a phone number and not a date, a size or a count."""
+    """Whether digits are a phone number and not a date, a size, a count or a list of numbers."""
     digits = re.sub(r"\D", "", text)
-    after = match.string[match.end() : match.end() + 12].lower()
-    if not 7 <= len(digits) <= 15 or len(set(digits)) < 3:
+    before = match.string[max(match.start() - 7, 0) : match.start()].lower()
+    after = match.string[match.end() : match.end() + 14].lower()
+    if not 7 <= len(digits) <= 15 or len(set(digits)) < 3 or _DATE.match(text):
         return False
-    before = match.string[max(match.start() - 6, 0) : match.start()]
-    if re.search(r"(?:\b[0-9A-Fa-f]{2} ){2}$", before) or re.match(r"(?: [0-9a-f]{2}\b){2}", after):
-        return False  # bytes of a dump
-    if re.match(r"\s*(?:bytes|b\b|[kmg]i?b\b|ms\b|ns\b|[uµ]s\b|rows|tokens|requests|%)", after):
+    if re.search(_DUMP, f" {before.strip()}") or re.match(_DUMP, after) or _COUNTED.match(after):
         return False
-    if text.isdigit() and len(digits) == 10 and "called" not in match.re.groupindex:
-        number = int(digits)
-        return (
-            number % 1000 != 0
-            and number not in (2**31 - 1, 2**31, 2**32 - 1, 2**32)
-            and (number % 2**20 not in (0, 2**20 - 1))
-        )
-    return not re.match(r"\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d\b|\d{4}[./-]\d\d[./-]\d\d\b", text)
+    groups = [int(group) for group in re.findall(r"\d+", text)]
+    steps = {right - left for left, right in pairwise(groups)}
+    if len(groups) > 3 and len(steps) == 1:
+        return False
+    # What is counted in powers of two, in tens or in thousands.
+    number = int(digits)
+    if text.isdigit():
+        return number % 1000 != 0 and (number + 1) % 1024 > 1
+    return not all(group % 8 == 0 or group % 50 == 0 for group in groups)
 
 
 def is_key(text: str, _: re.Match) -> bool:

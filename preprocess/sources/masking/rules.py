@@ -180,7 +180,7 @@ _PERSONAL = (
     _any_case(
         "phone number",
         rf"\b{_CALLING}\b\W{{0,3}}(?:[a-z']{{1,12}}\W{{1,3}}){{0,4}}?"
-        r"(?P<called>)(?P<it>\+?\(?\d[\d ()./-]{5,18}\d)(?!\w)",
+        r"(?P<it>\+?\(?\d[\d ()./-]{5,18}\d)(?!\w)",
         checks.is_phone,
     ),
     _rule("IP address", r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", checks.is_public),
