@@ -96,6 +96,21 @@ def only_writer(folder: Path, doing: str = "being written") -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def held(path: Path, doing: str) -> Iterator[None]:
+    """Hold what a file describes for this process, leaving no file of its own behind.
+
+    Raises FileError when another process has it.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            problem = f"{shown(path.parent)} is {doing} by another process"
+            raise FileError(f"{problem}; wait for it, or stop it") from None
+        yield
+
+
 class _UniqueKeys(yaml.CSafeLoader):
     """A safe loader that refuses a mapping with a key given twice: YAML would keep the last in
     silence."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import hub as hubs
 from common.errors import AetherError
-from common.files import only_writer, shown, write_text, written_aside
+from common.files import held, shown, write_text, written_aside
 from preprocess import inputs, mix, report, selection, workers
 from preprocess.benchmarks import Benchmark, problems
 from preprocess.candidates import Candidate, Result, Task, draw
@@ -42,7 +42,7 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
     # In the image build is a link to a volume: what is renamed must lie beside its target.
     final = (folder / ("heldout" if heldout else "build")).resolve()
     hub = None if heldout else hub
-    with only_writer(final, "being built"):
+    with held(folder / "mix.yaml", "being built"):
         digest = inputs.sha256(folder, hub)
         before = inputs.intact_manifest(final)
         if before.get("inputs_sha256") == digest:

@@ -72,7 +72,7 @@ class Mix(Part):
     quotas: dict[str, int] = {}  # rows wanted of each category; without them every row is taken
     caps: dict[str, int] = {}  # most rows of an origin
     targets: dict[str, Target] = {}
-    sources: list[AnySource]
+    sources: list[AnySource] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

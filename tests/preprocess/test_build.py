@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import yaml
 from PIL import Image
 
 from common import chat, rows
-from common.files import FileError, sha256_of
+from common.files import FileError, held, sha256_of
 from preprocess import build, candidates, duplicates, export, gates, mix, selection, source
 from preprocess.benchmarks import DROP, Benchmark, Problem
 from preprocess.candidates import Candidate
@@ -177,6 +175,8 @@ def test_quota_and_cap(dataset):
         ({"quotas": {"async": 60}}, "no quota for category 'practical'"),
         ({"caps": {"seeds": 1}}, "'seeds' is no origin"),
         ({"gate": {}}, "gate: Extra inputs are not permitted"),
+        ({"sources": []}, "sources: List should have at least 1 item"),
+        ({"sources": [{"kind": "seed", "category": "c"}]}, "sources.0: Input tag 'seed'"),
     ],
 )
 def test_a_wrong_plan_is_refused(dataset, change, says):
@@ -267,20 +267,9 @@ def test_a_marker_typed_by_a_user_makes_no_row(dataset):
 
 
 def test_two_builds_at_once_are_refused(dataset):
-    holder = f"""
-from pathlib import Path
-from common.files import only_writer
-with only_writer(Path({str(dataset / "build")!r})):
-    print("held", flush=True)
-    input()
-"""
-    command = [sys.executable, "-c", holder]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(FileError, match="being built by another process"):
+    with held(dataset / "mix.yaml", "being built"):
+        with pytest.raises(FileError, match="small is being built by another process"):
             build.build(dataset)
-        other.communicate("\n")
     assert "rows" in build.build(dataset)
 
 
@@ -497,7 +486,7 @@ def test_selection_steers_to_the_middle_of_the_targets():
         licence="MIT",
         total=100,
         quotas={"c": 100},
-        sources=[],
+        sources=[{"kind": "seeds", "path": "s", "category": "c", "system": "s"}],
         targets={"t": {"share": [0.4, 0.6], "what": ""}},
     )
     pool = []

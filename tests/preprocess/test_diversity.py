@@ -95,7 +95,13 @@ def candidate(number: int, text: str, origin: str = "procedural", talk: str = ""
 
 
 def plan(**more) -> Mix:
-    return Mix(seed=1, val_share=0.1, licence="MIT", sources=[], **more)
+    return Mix(
+        seed=1,
+        val_share=0.1,
+        licence="MIT",
+        sources=[{"kind": "seeds", "path": "s", "category": "c", "system": "s"}],
+        **more,
+    )
 
 
 def test_the_selection_leaves_out_what_other_rows_say_and_counts_it():
