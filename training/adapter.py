@@ -24,7 +24,7 @@ from common.files import load_json, shown
 DECODER_MAP = (
     r"model\.language_model\.layers\.\d+\.(?:self_attn\.[qkvo]|mlp\.(?:gate|up|down))_proj"
 )
-UNSET = (None, False, [], {}, "")
+UNSET: tuple[object, ...] = (None, False, [], {}, "")
 # Beginnings that leave the base as it is: A drawn at random, B zero (True, "gaussian") or random as
 # well (False).
 BEGINNINGS = (None, True, False, "gaussian")
@@ -140,8 +140,9 @@ def load_config(folder: Path) -> dict[str, Any]:
         raise MergeError(f"{shown(path)}: peft_type: missing; {ONLY_PLAIN}")
     for key in numbers:
         value = config.get(key, 0.0 if key == "lora_dropout" else None)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        positive = is_number and math.isfinite(value) and (value > 0 or key == "lora_dropout")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise MergeError(f"{shown(path)}: {key}: {value!r} is no such number")
+        positive = math.isfinite(value) and (value > 0 or key == "lora_dropout")
         if not positive or (key == "r" and not isinstance(value, int)):
             raise MergeError(f"{shown(path)}: {key}: {value!r} is no such number")
     if not isinstance(config.get("target_modules"), str | list):

@@ -13,6 +13,7 @@ import bisect
 import json
 import os
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -110,7 +111,7 @@ class Bins(Dataset):
         self._multiple = multiple
         self._pack = pack
         self._shuffle = shuffle
-        self._file = None
+        self._file: tuple[int, BinaryIO] | None = None  # (pid that opened it, the rows)
         self._bins_an_epoch = 0
         if pack and shuffle:
             self._bins_an_epoch = max(len(self._planned(epoch)) for epoch in range(max(epochs, 1)))

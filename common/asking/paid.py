@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal
 
 from inspect_ai.model import (
@@ -222,6 +222,5 @@ def _message(message: dict) -> ChatMessage:
     return ChatMessageUser(content=parts)
 
 
-@lru_cache
 def _openai_schema(schema: type[BaseModel]) -> dict:
     return {"name": schema.__name__, "strict": True, "schema": schema.model_json_schema()}
