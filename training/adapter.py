@@ -140,14 +140,17 @@ def load_config(folder: Path) -> dict[str, Any]:
         raise MergeError(f"{shown(path)}: peft_type: missing; {ONLY_PLAIN}")
     for key in numbers:
         value = config.get(key, 0.0 if key == "lora_dropout" else None)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise MergeError(f"{shown(path)}: {key}: {value!r} is no such number")
-        positive = math.isfinite(value) and (value > 0 or key == "lora_dropout")
-        if not positive or (key == "r" and not isinstance(value, int)):
+        if not _is_number(value, whole=key == "r", positive=key != "lora_dropout"):
             raise MergeError(f"{shown(path)}: {key}: {value!r} is no such number")
     if not isinstance(config.get("target_modules"), str | list):
         raise MergeError(f"{shown(path)}: target_modules: neither a pattern nor a list")
     return config
+
+
+def _is_number(value: object, whole: bool, positive: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        return False
+    return math.isfinite(value) and (value > 0 or not positive)
 
 
 def is_target(config: Mapping[str, Any], module: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.attention.varlen import varlen_attn
@@ -79,8 +80,8 @@ def attention(
     sliding window of W lets a token see itself and the W - 1 before it.
     """
     bounds = attention_mask if isinstance(attention_mask, Bounds) else rows
-    if bounds is None and attention_mask is None and _is_bin(query, key, position_ids):
-        bounds = row_bounds(position_ids)
+    if bounds is None and attention_mask is None and position_ids is not None:
+        bounds = row_bounds(position_ids) if _is_bin(query, key, position_ids) else None
     if bounds is None:
         if attention_mask is None and sliding_window is not None:
             attention_mask = window_mask(query.shape[2], key.shape[2], sliding_window, query.device)
@@ -101,12 +102,10 @@ def attention(
     return torch.cat(parts, dim=1), None
 
 
-def _is_bin(query, key, position_ids: torch.Tensor | None) -> bool:
+def _is_bin(query: torch.Tensor, key: torch.Tensor, position_ids: torch.Tensor) -> bool:
     """Whether every token of one sequence is at hand, each with its position: no cache, no second
     sequence.
     """
-    if position_ids is None:
-        return False
     return position_ids.shape == (1, key.shape[2]) == query.shape[::2]
 
 
@@ -116,8 +115,8 @@ def _varlen(module, query, key, value, bounds: Bounds, sliding_window: int | Non
     """
     before = -1 if sliding_window is None else sliding_window - 1
     window = (before, 0) if module.is_causal else (-1, -1)
-    grouped = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
-    attended = varlen_attn(
+    grouped: dict[str, Any] = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
+    attended: Any = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),

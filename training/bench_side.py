@@ -138,7 +138,7 @@ def watch_steps() -> list[Mark]:
         marks.append(Mark(time.perf_counter(), time.process_time(), real, slots, pairs))
         return loss
 
-    Trainer.training_step = training_step
+    Trainer.training_step = training_step  # type: ignore[method-assign]
     return marks
 
 
@@ -176,14 +176,15 @@ def _random(module, name: str, parameter: torch.Tensor) -> torch.nn.Parameter:
     """A weight on the GPU: ones for a vector, NF4 for a 4-bit map, bf16 for the rest."""
     import bitsandbytes as bnb
 
-    place = {"dtype": torch.bfloat16, "device": "cuda"}
-    if isinstance(module, bnb.nn.Linear4bit) and name == "weight":
-        value = torch.empty(module.out_features, module.in_features, **place).normal_(std=0.02)
-        options = {"quant_type": "nf4", "compress_statistics": True, "module": module}
-        return bnb.nn.Params4bit(value, requires_grad=False, **options).cuda()
-    value = torch.empty(parameter.shape, **place)
+    quantised = isinstance(module, bnb.nn.Linear4bit) and name == "weight"
+    shape = (module.out_features, module.in_features) if quantised else parameter.shape
+    value = torch.empty(shape, dtype=torch.bfloat16, device="cuda")
     value = value.fill_(1) if value.dim() == 1 else value.normal_(std=0.02)
-    return torch.nn.Parameter(value, requires_grad=False)
+    if not quantised:
+        return torch.nn.Parameter(value, requires_grad=False)
+    return bnb.nn.Params4bit(
+        value, requires_grad=False, quant_type="nf4", compress_statistics=True, module=module
+    ).cuda()
 
 
 def longest(model, trainer) -> int:

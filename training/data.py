@@ -13,7 +13,7 @@ import bisect
 import json
 import os
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -111,7 +111,8 @@ class Bins(Dataset):
         self._multiple = multiple
         self._pack = pack
         self._shuffle = shuffle
-        self._file: tuple[int, BinaryIO] | None = None  # (pid that opened it, the rows)
+        self._file: BinaryIO | None = None
+        self._reader = 0  # the process that opened it
         self._bins_an_epoch = 0
         if pack and shuffle:
             self._bins_an_epoch = max(len(self._planned(epoch)) for epoch in range(max(epochs, 1)))
@@ -147,9 +148,10 @@ class Bins(Dataset):
         return {**self.__dict__, "_file": None}  # a worker opens the file for itself
 
     def _row(self, number: int) -> dict:
-        if self._file is None or self._file[0] != os.getpid():
-            self._file = (os.getpid(), self.index.path.open("rb"))
-        file = self._file[1]
+        if self._file is None or self._reader != os.getpid():
+            self._file = self.index.path.open("rb")
+            self._reader = os.getpid()
+        file = self._file
         file.seek(int(self.index.offsets[number]))
         row = json.loads(file.readline())
         encoded = self.renderer.encode(row, self.index.path.parent)
@@ -187,7 +189,7 @@ def collate(packed: Sequence[dict], with_rows: bool = False) -> dict:
     lengths = [len(row.input_ids) for row in encoded]
     ids = np.concatenate([row.input_ids for row in encoded])
     labels = np.concatenate([row.labels for row in encoded])
-    batch = {
+    batch: dict[str, Any] = {
         "input_ids": torch.from_numpy(ids).long()[None],
         "labels": torch.from_numpy(labels).long()[None],
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],

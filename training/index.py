@@ -79,7 +79,7 @@ def index(path: Path, renderer: Renderer) -> Index:
 def _keep(cache: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
     cache.parent.mkdir(exist_ok=True)
     aside = cache.with_suffix(f".{os.getpid()}.npz")
-    np.savez(aside, key=key, **arrays)
+    np.savez(aside, allow_pickle=False, **{"key": np.array(key), **arrays})
     aside.replace(cache)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import bitsandbytes as bnb
 import torch
@@ -21,6 +22,7 @@ from torch.nn import functional
 stock_linear = Linear.forward
 stock_linear_4bit = Linear4bit.forward
 Tensors = Sequence[torch.Tensor]
+LoraModule = Any  # a layer of PEFT's, whose attributes have no types
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Maps:
     All products are done in `dtype`. A_i are (rank, in), B_i (out_i, rank).
     """
 
-    layers: Sequence[nn.Module]  # hold the W_i
+    layers: Sequence[Any]  # linear maps, which hold the W_i
     scale: float
     dtype: torch.dtype
 
@@ -163,15 +165,15 @@ class GatedLoraMap(torch.autograd.Function):
         return None, None, of_gate, of_up, *of_matrices
 
 
-def weight_of(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
+def weight_of(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     """A frozen map's weight, (out, in), dequantised where it is in 4 bits."""
     if isinstance(layer, bnb.nn.Linear4bit):
-        state = layer.weight.quant_state
-        return bnb.functional.dequantize_4bit(layer.weight.data, state).to(dtype)
+        weight: Any = layer.weight
+        return bnb.functional.dequantize_4bit(weight.data, weight.quant_state).to(dtype)
     return layer.weight.to(dtype)
 
 
-def lora_maps(x: torch.Tensor, modules: Sequence[nn.Module]) -> Sequence[torch.Tensor]:
+def lora_maps(x: torch.Tensor, modules: Sequence[LoraModule]) -> Sequence[torch.Tensor]:
     """What each of `modules` makes of x, (..., in) → (..., out) each.
 
     One step where all of them carry one plain adapter of the same rank and scale; else each by
@@ -191,7 +193,7 @@ def linear(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
 
 
 def gated_map(
-    gate: torch.Tensor, up: torch.Tensor, module: nn.Module, product: Gate
+    gate: torch.Tensor, up: torch.Tensor, module: LoraModule, product: Gate
 ) -> torch.Tensor:
     """What `module` makes of silu(gate) * up, (..., in) each → (..., out)."""
     if not is_plain(module, gate) or gate.dtype != _dtype(gate):
@@ -200,12 +202,12 @@ def gated_map(
     return GatedLoraMap.apply(maps, product, gate, up, *matrices)
 
 
-def _one_step(x: torch.Tensor, modules: Sequence[nn.Module]) -> Tensors:
+def _one_step(x: torch.Tensor, modules: Sequence[LoraModule]) -> Tensors:
     maps, matrices = _maps_of(x, modules)
     return LoraMaps.apply(maps, x, *matrices)
 
 
-def _maps_of(x: torch.Tensor, modules: Sequence[nn.Module]) -> tuple[Maps, list[torch.Tensor]]:
+def _maps_of(x: torch.Tensor, modules: Sequence[LoraModule]) -> tuple[Maps, list[torch.Tensor]]:
     """(the maps, all their A, then all their B)."""
     names = [module.active_adapters[0] for module in modules]
     downs = [module.lora_A[name].weight for module, name in zip(modules, names, strict=True)]
@@ -220,7 +222,7 @@ def _dtype(x: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def _alike(modules: Sequence[nn.Module], x: torch.Tensor) -> bool:
+def _alike(modules: Sequence[LoraModule], x: torch.Tensor) -> bool:
     """Whether all of `modules` are plain, of one rank and one scale."""
     if not all(is_plain(module, x) for module in modules):
         return False
@@ -229,9 +231,9 @@ def _alike(modules: Sequence[nn.Module], x: torch.Tensor) -> bool:
     return len({(module.r[name], module.scaling[name]) for module, name in pairs}) == 1
 
 
-def is_plain(module: nn.Module, x: torch.Tensor) -> bool:
+def is_plain(module: LoraModule, x: torch.Tensor) -> bool:
     """Whether a module is a frozen linear map and one plain adapter that acts on x as it is."""
-    if not isinstance(module, LoraLayer) or module.disable_adapters or module.merged:
+    if LoraLayer not in type(module).__mro__ or module.disable_adapters or module.merged:
         return False
     names = module.active_adapters
     name = names[0] if len(names) == 1 else None
@@ -244,7 +246,7 @@ def is_plain(module: nn.Module, x: torch.Tensor) -> bool:
     if base.bias is not None or module.lora_B[name].bias is not None or base.weight.requires_grad:
         return False
     if isinstance(base, bnb.nn.Linear4bit):
-        state = base.weight.quant_state
+        state = getattr(base.weight, "quant_state", None)
         if state is None or getattr(state, "packing_format_for_cpu", False):
             return False
         if base.compute_dtype not in (None, _dtype(x)):

@@ -8,6 +8,8 @@ that the logits never exist as a whole.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 from transformers.models.llava.modeling_llava import (
@@ -21,6 +23,7 @@ from training.render import IGNORE
 CHUNK = 2048  # positions whose logits exist at once when no gradient is wanted
 
 stock_forward = LlavaForConditionalGeneration.forward
+Output: Any = LlavaCausalLMOutputWithPast  # it declares FloatTensor, which no operation returns
 
 
 def nll_sum(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -89,10 +92,10 @@ def forward(self, input_ids=None, labels=None, num_items_in_batch=None, token_nl
     targets = targets[trained]
     weight = self.lm_head.weight
     if token_nll:
-        return LlavaCausalLMOutputWithPast(logits=nll(hidden, weight, targets))
+        return Output(logits=nll(hidden, weight, targets))
     if (
         targets.numel() == 0
     ):  # the graph stays whole for ranks that must take part in the backward pass
-        return LlavaCausalLMOutputWithPast(loss=hidden.float().sum() * 0)
+        return Output(loss=hidden.float().sum() * 0)
     count = targets.numel() if num_items_in_batch is None else num_items_in_batch
-    return LlavaCausalLMOutputWithPast(loss=nll_sum(hidden, weight, targets) / count)
+    return Output(loss=nll_sum(hidden, weight, targets) / count)

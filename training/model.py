@@ -17,19 +17,6 @@ stock_self_attention = modeling_mistral.MistralAttention.forward
 stock_mlp = modeling_mistral.MistralMLP.forward
 
 
-def install() -> None:
-    """Put our functions in the place of the stock ones, for this process. Twice is once."""
-    modeling_llava.LlavaForConditionalGeneration.forward = loss.forward
-    modeling_llava.LlavaModel.get_image_features = vision.get_image_features
-    modeling_pixtral.generate_block_attention_mask = attention.image_bounds
-    modeling_mistral.MistralAttention.forward = self_attention
-    modeling_mistral.MistralMLP.forward = mlp
-    Linear.forward = lora.linear
-    Linear4bit.forward = lora.linear
-    ALL_ATTENTION_FUNCTIONS.register("sdpa", attention.attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", attention.mask)
-
-
 def self_attention(
     self, hidden_states, position_embeddings, attention_mask, past_key_values=None, **kwargs
 ):
@@ -93,6 +80,25 @@ def liger_product_backward(gate: torch.Tensor, up: torch.Tensor, gradient: torch
 LIGER_SILU = lora.Gate(liger_product, liger_product_backward)
 
 
+REPLACED = (
+    (modeling_llava.LlavaForConditionalGeneration, "forward", loss.forward),
+    (modeling_llava.LlavaModel, "get_image_features", vision.get_image_features),
+    (modeling_pixtral, "generate_block_attention_mask", attention.image_bounds),
+    (modeling_mistral.MistralAttention, "forward", self_attention),
+    (modeling_mistral.MistralMLP, "forward", mlp),
+    (Linear, "forward", lora.linear),
+    (Linear4bit, "forward", lora.linear),
+)
+
+
+def install() -> None:
+    """Put our functions in the place of the stock ones, for this process. Twice is once."""
+    for owner, name, function in REPLACED:
+        setattr(owner, name, function)
+    ALL_ATTENTION_FUNCTIONS.register("sdpa", attention.attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", attention.mask)
+
+
 def install_fused_kernels() -> None:
     """Liger's RMSNorm, RoPE and SwiGLU; Axolotl's Liger plugin hands them to no Llava model.
 
@@ -101,7 +107,10 @@ def install_fused_kernels() -> None:
     from liger_kernel.transformers.rms_norm import LigerRMSNorm
     from liger_kernel.transformers.rope import liger_rotary_pos_emb
 
-    modeling_mistral.MistralRMSNorm = LigerRMSNorm
-    modeling_pixtral.PixtralRMSNorm = LigerRMSNorm
-    modeling_mistral.apply_rotary_pos_emb = liger_rotary_pos_emb
-    modeling_mistral.MistralMLP.forward = fused_mlp
+    for owner, name, replacement in (
+        (modeling_mistral, "MistralRMSNorm", LigerRMSNorm),
+        (modeling_pixtral, "PixtralRMSNorm", LigerRMSNorm),
+        (modeling_mistral, "apply_rotary_pos_emb", liger_rotary_pos_emb),
+        (modeling_mistral.MistralMLP, "forward", fused_mlp),
+    ):
+        setattr(owner, name, replacement)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
@@ -75,9 +76,11 @@ class Decoder:
     """Builds a decoder's parts from a checkpoint, in one dtype on one device."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device):
-        self.config = LlavaConfig.from_pretrained(folder).text_config
+        config: Any = LlavaConfig.from_pretrained(folder)
+        self.config = config.text_config
         self.config._attn_implementation = "sdpa"
-        self.place = {"device": device, "dtype": dtype}
+        self.device = device
+        self.dtype = dtype
         self.rotary = MistralRotaryEmbedding(self.config).to(device)
 
     def layer(self, state: dict[str, torch.Tensor], number: int) -> tuple[nn.Module, nn.Module]:
@@ -98,7 +101,8 @@ class Decoder:
         prefix = f"{LAYERS}.{number}."
         names = [name for name in checkpoint.key_of if name.startswith(prefix)]
         return {
-            name.removeprefix(prefix): checkpoint.named(name).to(**self.place) for name in names
+            name.removeprefix(prefix): checkpoint.named(name).to(self.device, self.dtype)
+            for name in names
         }
 
     def run(self, layer: nn.Module, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -114,13 +118,15 @@ class Decoder:
     def embed(self, checkpoint: Checkpoint, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Ids of shape (1, tokens) → (1, tokens, width)."""
         table = checkpoint.named("model.language_model.embed_tokens.weight")
-        return [table[ids].to(**self.place) for ids in inputs]
+        return [table[ids].to(self.device, self.dtype) for ids in inputs]
 
     def logits(self, checkpoint: Checkpoint, hidden: list[torch.Tensor]) -> torch.Tensor:
         """The last norm and the head, over all rows: (tokens, classes)."""
-        norm = MistralRMSNorm(self.config.hidden_size, self.config.rms_norm_eps).to(**self.place)
+        norm = MistralRMSNorm(self.config.hidden_size, self.config.rms_norm_eps).to(
+            self.device, self.dtype
+        )
         norm.weight.copy_(checkpoint.named("model.language_model.norm.weight"))
-        head = checkpoint.named("lm_head.weight").to(**self.place)
+        head = checkpoint.named("lm_head.weight").to(self.device, self.dtype)
         return norm(torch.cat([states[0] for states in hidden])) @ head.t()
 
 
@@ -150,7 +156,7 @@ def compare(
         state = decoder.state(merged, number)
         rounded = {}
         for name, weight in state.items():
-            noise = torch.rand(weight.shape, generator=random, **decoder.place) - 0.5
+            noise = torch.rand_like(weight, generator=random) - 0.5
             changed = not torch.equal(weight, plain[name])
             rounded[name] = weight * (1 + noise * torch.finfo(kept_in).eps) if changed else weight
         in_merged = decoder.run(decoder.layer(state, number)[0], in_merged)
@@ -184,11 +190,11 @@ def _adapt(root: nn.Module, folder: Path, tensors: dict[str, torch.Tensor], numb
     root.float()  # in no finer type do some initialisations work
     try:
         inject_adapter_in_model(config, root)
-        unexpected = set_peft_model_state_dict(root, own).unexpected_keys
+        loaded: Any = set_peft_model_state_dict(root, own)
     except Exception as error:  # whatever an initialisation asks for that is not there
         raise MergeError(f"{folder}: PEFT cannot load this adapter: {error}") from error
-    if unexpected:
-        raise MergeError(f"{folder}: PEFT has no place for {unexpected[0]}")
+    if loaded.unexpected_keys:
+        raise MergeError(f"{folder}: PEFT has no place for {loaded.unexpected_keys[0]}")
     root.to(dtype)
 
 

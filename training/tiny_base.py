@@ -135,8 +135,8 @@ def model(shape: facts.Shape, seed: int) -> LlavaForConditionalGeneration:
                 module.weight.normal_(std=module.in_features**-0.5)
         # Tokens that the base's plain text never shows keep the rows they are drawn with, and an
         # adapter leaves them frozen: drawn this wide, the head can still tell them apart.
-        for weight in (built.lm_head.weight, built.get_input_embeddings().weight):
-            weight.normal_(std=0.1)
+        torch.nn.init.normal_(built.lm_head.weight, std=0.1)
+        torch.nn.init.normal_(built.model.language_model.embed_tokens.weight, std=0.1)
     generation = built.generation_config
     generation.bos_token_id = facts.SPECIAL_TOKENS["<s>"]
     generation.eos_token_id = facts.SPECIAL_TOKENS["</s>"]
