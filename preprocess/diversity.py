@@ -95,8 +95,9 @@ class Distant:
     def __init__(self, recurring: float):
         self._limit = recurring
         self._times: Counter[int] = Counter()
-        self._holders: dict[int, list[int]] = defaultdict(list)
-        self._runs: list[int] = []  # how many each row taken has
+        # The rows taken that have a run. Most have one: its rows share a tuple, to be small.
+        self._holders: dict[int, tuple[int, ...]] = {}
+        self._sizes: list[int] = []  # how many runs each row taken has
         self._words = 0
         self._recurring = 0
 
@@ -119,12 +120,17 @@ class Distant:
         self._words = words
         self._recurring = recurring
         for row in rows:
+            this = (len(self._sizes),)
             for run in row.runs:
-                self._holders[run].append(len(self._runs))
-            self._runs.append(len(row.runs))
+                earlier = self._holders.get(run)
+                self._holders[run] = earlier + this if earlier else this
+            self._sizes.append(len(row.runs))
         return True
 
     def _alike(self, row: Fingerprint) -> bool:
         """Whether half of its runs stand in a row taken, or half of that one's in it."""
         shared = Counter(at for run in row.runs for at in self._holders.get(run, ()))
-        return any(n >= ALIKE * min(len(row.runs), self._runs[at]) for at, n in shared.items())
+        for at, count in shared.items():
+            if count >= ALIKE * min(len(row.runs), self._sizes[at]):
+                return True
+        return False

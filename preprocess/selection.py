@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -60,22 +61,27 @@ def apart(candidates: list[Candidate], mix: Mix, skipped: Counter) -> list[Candi
     conversations: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         conversations[candidate.conversation].append(candidate)
-    choosers = {c.category: Distant(mix.diversity.recurring) for c in candidates}
 
-    def rank(rows: list[Candidate]) -> tuple[int, float]:
+    def rank(rows: list[Candidate]) -> tuple[str, int, float]:
         origin = rows[0].origin
         order = HAND_WRITTEN.index(origin) if origin in HAND_WRITTEN else 2 + (origin != "teacher")
-        return order, draw(mix.seed, f"apart {rows[0].conversation}")
+        return rows[0].category, order, draw(mix.seed, f"apart {rows[0].conversation}")
 
     taken = set()
-    for rows in sorted(conversations.values(), key=rank):
-        first = rows[0]
-        prints = [row.fingerprint for row in rows if row.fingerprint]
-        if choosers[first.category].take(prints, always=first.origin in HAND_WRITTEN):
-            taken.add(first.conversation)
-        else:
-            skipped[f"{first.category}: says what other rows say"] += len(rows)
+    ordered = sorted(conversations.values(), key=rank)
+    for category, group in groupby(ordered, key=_category):
+        chooser = Distant(mix.diversity.recurring)
+        for rows in group:
+            prints = [row.fingerprint for row in rows if row.fingerprint]
+            if chooser.take(prints, always=rows[0].origin in HAND_WRITTEN):
+                taken.add(rows[0].conversation)
+            else:
+                skipped[f"{category}: says what other rows say"] += len(rows)
     return [candidate for candidate in candidates if candidate.conversation in taken]
+
+
+def _category(rows: list[Candidate]) -> str:
+    return rows[0].category
 
 
 def diversity(candidates: list[Candidate]) -> dict[str, dict[str, float]]:
