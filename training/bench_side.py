@@ -138,7 +138,7 @@ def watch_steps() -> list[Mark]:
         marks.append(Mark(time.perf_counter(), time.process_time(), real, slots, pairs))
         return loss
 
-    Trainer.training_step = training_step  # type: ignore[method-assign]
+    Trainer.training_step = training_step
     return marks
 
 
