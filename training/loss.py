@@ -93,9 +93,8 @@ def forward(self, input_ids=None, labels=None, num_items_in_batch=None, token_nl
     weight = self.lm_head.weight
     if token_nll:
         return Output(logits=nll(hidden, weight, targets))
-    if (
-        targets.numel() == 0
-    ):  # the graph stays whole for ranks that must take part in the backward pass
+    if targets.numel() == 0:
+        # The graph stays whole for ranks that must take part in the backward pass.
         return Output(loss=hidden.float().sum() * 0)
     count = targets.numel() if num_items_in_batch is None else num_items_in_batch
     return Output(loss=nll_sum(hidden, weight, targets) / count)
