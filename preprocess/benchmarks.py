@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import rows
+from common.files import read_text
 from preprocess import public
 from preprocess.mix import Gates
 from preprocess.rows import Note, Skip
@@ -105,6 +106,9 @@ def problems(gates: Gates, context: Context, heldout: Path) -> Iterator[Problem]
             if all(part["type"] == "text" for part in question["content"]):
                 yield Problem("our own held-out set", rows.text_of(question), False)
     for path in question_files(gates, context.folder):
+        if path.suffix == ".md":  # a question in prose of its own
+            yield Problem("our own questions", read_text(path), False)
+            continue
         for entry in load(path, list[dict]):
             for text in _asked(entry):
                 yield Problem("our own questions", text, False)

@@ -13,6 +13,8 @@ import pytest
 from common import chat
 from common.files import ROOT, load_yaml
 from evaluation import programs
+from preprocess.benchmarks import question_files
+from preprocess.mix import read
 
 FOLDER = ROOT / "tests" / "programs"
 PROBLEMS = programs.load(FOLDER)
@@ -128,3 +130,11 @@ def test_the_labels_to_measure_a_judge_by():
         chat.reserved_in(label["answer"]) is None and len(label["answer"].split()) > 30
         for label in labels
     )
+
+
+def test_no_training_row_may_hold_a_prompt():
+    """The gates of the dataset name the prompts among what is kept out of it."""
+    folder = ROOT / "datasets" / "aether"
+    named = question_files(read(folder).gates, folder)
+    kept_out = {path.resolve() for path in named}
+    assert {path / "prompt.md" for path in FOLDER.glob("code_*")} <= kept_out

@@ -16,7 +16,7 @@ from PIL import Image
 from common import chat, rows
 from common.files import FileError, held, sha256_of
 from preprocess import build, candidates, duplicates, export, gates, mix, selection, source
-from preprocess.benchmarks import DROP, Benchmark, Problem
+from preprocess.benchmarks import DROP, Benchmark, Problem, problems
 from preprocess.candidates import Candidate
 from preprocess.rows import restored, stored
 
@@ -340,6 +340,11 @@ def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path):
         dataset / "build" / "val.jsonl"
     ).read_text()
     assert [text in built for text in ask] == [False, False, False, True]
+    (questions / "prompt.md").write_text(ask[3])
+    limits = mix.read(dataset).gates.model_copy(update={"questions": ["../../questions/*.md"]})
+    context = source.Context(1, dataset, tmp_path / "hub", False, lambda texts: None)
+    texts = [problem.text for problem in problems(limits, context, tmp_path / "none")]
+    assert ask[3] in texts
     assert (
         manifest(dataset)["skipped"]["async from seeds: holds a problem of our own questions"]
         == 4 + 1 + 1
