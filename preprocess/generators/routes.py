@@ -99,10 +99,11 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
     for scenario in scenarios:
         needs = [need for need in NEEDS if getattr(scenario, need)]
         for size, need in product(("few", "many"), ["none", *needs]):
+            # Few scenarios know them, and each of them is the whole work of one member.
+            rare = need == "sensor" or need == "stakes" and scenario.public
             if size == "few":
-                # Few scenarios know them, and each of them is the whole work of one member.
-                rare = need == "sensor" or need == "stakes" and scenario.public
-                cases += [(scenario, size, need)] * (4 if rare else 2)
+                times = 3 if rare else 2
+                cases += [(scenario, size, need)] * (1 if need == "none" else times)
             elif need == "none" or scenario.private and need != "sensor":
                 cases.append((scenario, size, need))
     random.Random(f"routes {context.seed}").shuffle(cases)
