@@ -267,9 +267,11 @@ def test_a_marker_typed_by_a_user_makes_no_row(dataset):
 
 
 def test_two_builds_at_once_are_refused(dataset):
-    with held(dataset / "mix.yaml", "being built"):
-        with pytest.raises(FileError, match="small is being built by another process"):
-            build.build(dataset)
+    with (
+        held(dataset / "mix.yaml", "being built"),
+        pytest.raises(FileError, match="small is being built by another process"),
+    ):
+        build.build(dataset)
     assert "rows" in build.build(dataset)
 
 

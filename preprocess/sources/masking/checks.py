@@ -55,6 +55,12 @@ def is_credential(text: str, _: re.Match | None = None) -> bool:
     return not _NO_SECRET.match(text)
 
 
+_SETTING = re.compile(
+    r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|CREDENTIALS?"
+    r"|(?:API|SECRET|PRIVATE|ACCESS|AUTH)_?KEY)(?:_?\d+)?$"
+)
+
+
 def is_value(text: str, match: re.Match) -> bool:
     """Whether the value given to a name is a secret. A name in capitals is a setting, and what it
     is set to is one unless it is a plain word of code; any other must look like one.
@@ -62,13 +68,15 @@ def is_value(text: str, match: re.Match) -> bool:
     if not is_credential(text) or "(" in text or "[" in text:
         return False
     name = match["name"]
-    setting = name == name.upper() and re.search(r"TOKEN|SECRET|PASS|PWD|API_?KEY|CREDENTIAL", name)
+    setting = name == name.upper() and _SETTING.search(name)
     quoted = match["quote"] is not None
     if " " in text:
         return bool(setting)
     has_both = bool(re.search(r"\d", text) and re.search(r"[A-Za-z]", text))
     password = re.search(r"pass|pwd|secret", name, re.IGNORECASE)
-    if setting or has_both and len(text) >= 6 and (password or quoted or is_random(text)):
+    if setting or (has_both and len(text) >= 8 and name.endswith("_KEY")):
+        return True
+    if has_both and len(text) >= 6 and (password or quoted or is_random(text)):
         return True
     return bool(password and quoted) or len(text) >= 16 and is_random(text)
 
