@@ -203,6 +203,7 @@ def test_side_files_of_claudes_export_are_counted_and_stop_nothing(tmp_path):
         {"notes.txt": "hello"},
         {"own.jsonl": '{"text": "hello"}\n'},
         {"users.json": "[]", "a.md": "x"},
+        {"own.jsonl": "{broken\n{more\n"},
     ],
 )
 def test_a_folder_from_which_nothing_was_read_is_an_error(tmp_path, files):
@@ -595,6 +596,17 @@ def test_pictures_are_shown_where_they_stand(tmp_path):
     data = base64.b64encode((tmp_path / one).read_bytes()).decode()
     address = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
     assert shown(tmp_path, listed([address, *parts[2:]])) == ["[picture]", "What is it?"]
+
+
+def test_texts_that_follow_each_other_are_paragraphs(tmp_path):
+    texts = [{"type": "text", "text": text} for text in ("why", "slow?")]
+    assert the_one(tmp_path, listed(texts)).turns[0].user == "why\n\nslow?"
+    image = {"type": "image", "path": picture(tmp_path)}
+    assert shown(tmp_path, listed([*texts, image, *texts])) == [
+        "why\n\nslow?",
+        "[picture]",
+        "why\n\nslow?",
+    ]
 
 
 def test_a_picture_beside_its_file_is_found(tmp_path):

@@ -18,7 +18,7 @@ from common.files import shown
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, MixError, Source
 from preprocess.sources.exports import chatgpt, claude, listed
-from preprocess.sources.exports.reading import Item, Reader
+from preprocess.sources.exports.reading import Item, Reader, Unread
 from preprocess.sources.exports.talk import Cleaner
 
 SHAPES = (chatgpt, claude, listed)
@@ -57,7 +57,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
             read += 1
             yield conversation
         except Skip as skip:
-            read += str(skip) != UNKNOWN
+            read += not isinstance(skip, Unread)
             skips[str(skip)] += 1
             first_places.setdefault(str(skip), item.place)
             yield skip
@@ -80,7 +80,7 @@ def _conversation(item: Item, reader: Reader, notes: Counter[str]) -> Conversati
     value = item.value
     shapes = [shape for shape in SHAPES if isinstance(value, dict) and shape.fits(value)]
     if not shapes or not isinstance(value, dict):
-        raise Skip(UNKNOWN)
+        raise Unread(UNKNOWN)
     shape = shapes[0]
     masked: Counter[str] = Counter()
     left_out: Counter[str] = Counter()

@@ -29,6 +29,10 @@ _ARCHIVE = (".zip",)
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
+class Unread(Skip):
+    """A value that is no conversation, or none that can be told."""
+
+
 class Item(NamedTuple):
     """A value of a file, or why there is none."""
 
@@ -162,7 +166,7 @@ def _lines(file: IO[bytes], name: str) -> Iterator[Item]:
     for number, _, line in rows.numbered(file):
         place = f"{name}:{number}"
         if len(line) > rows.MAX_LINE:
-            yield Item(name, place, Skip(f"a line longer than {rows.MAX_LINE:,} bytes"))
+            yield Item(name, place, Unread(f"a line longer than {rows.MAX_LINE:,} bytes"))
         elif line.strip():
             yield Item(name, place, _value(line))
 
@@ -171,4 +175,4 @@ def _value(line: bytes) -> object | Skip:
     try:
         return json.loads(line.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError):
-        return Skip("not JSON, or cut off")
+        return Unread("not JSON, or cut off")

@@ -96,15 +96,11 @@ class Cleaner:
         if any(isinstance(part, Picture) for part in assistant.parts):
             raise Skip("a picture in a reply")
         reasoning, answer = taken_apart(assistant.text, assistant.reasoning.strip())
-        answer, cited = _CITATION.subn("", answer)
-        if _PAGE.search(answer):
-            raise Skip("a mark that only the page can show")
-        self.left_out.update({"marks of citations": cited} if cited else {})
-        reasoning = self._mask(reasoning)
-        answer = self._mask(answer)
+        reasoning = self._said(reasoning)
+        answer = self._said(answer)
         if PLACEHOLDER.search(f"{reasoning}\n{answer}"):
             raise Skip("a reply in which something was masked")
-        parts = tuple(self._part(part) for part in user.parts)
+        parts = _joined([self._part(part) for part in user.parts])
         text = "".join(part for part in parts if isinstance(part, str))
         pictures = tuple(part for part in parts if isinstance(part, bytes))
         if not text.strip():
@@ -113,6 +109,15 @@ class Cleaner:
             raise Skip("an empty reply")
         reasoning = reasoning if assistant.trained else ""
         return Turn(text, reasoning, answer, pictures, parts=parts if pictures else ())
+
+    def _said(self, text: str) -> str:
+        """A text of the assistant, without references and masked. Raises Skip."""
+        text, cited = _CITATION.subn("", text)
+        if cited:
+            self.left_out["marks of citations"] += cited
+        if _PAGE.search(text):
+            raise Skip("a mark that only the page can show")
+        return self._mask(text)
 
     def _part(self, part: str | Picture) -> str | bytes:
         """A text, masked, or a PNG file. Raises Skip."""
@@ -127,6 +132,18 @@ class Cleaner:
         masked, found = mask(text)
         self.masked.update(found)
         return masked
+
+
+def _joined(parts: list[str | bytes]) -> tuple[str | bytes, ...]:
+    """The parts with texts that follow each other made one."""
+    joined: list[str | bytes] = []
+    for part in parts:
+        before = joined[-1] if joined else b""
+        if isinstance(part, str) and isinstance(before, str):
+            joined[-1] = f"{before}\n\n{part}"
+        else:
+            joined.append(part)
+    return tuple(joined)
 
 
 def taken_apart(text: str, reasoning: str) -> tuple[str, str]:
@@ -152,6 +169,6 @@ def taken_apart(text: str, reasoning: str) -> tuple[str, str]:
             answer = text[closed.end() :].strip()
         if _OPENED.match(answer) or (closed and _CLOSED.search(answer) and "<think" not in answer):
             raise Skip("tags of reasoning that do not pair")
-    if inside and reasoning and inside != reasoning:
+    if inside and reasoning and inside.split() != reasoning.split():
         raise Skip("two reasonings that differ")
     return inside or reasoning, answer
