@@ -32,7 +32,9 @@ SECONDS = 10  # for Python with asserts
 MEGABYTES = 512
 SHOWN_CHARACTERS = 300  # of a reason that a program gives
 SHOWN_OF_COMPILER = 200
-_PYTHON = re.compile(r"^ *```(?:python|py)\b[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+_PYTHON = re.compile(
+    r"^ *```(?:python|py)\b(?!\s+no-run)[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE
+)
 _CALLS = re.compile(r"<tool_calls>\s*(\[.*?\])\s*</tool_calls>", re.DOTALL)
 _REFUSAL = re.compile(
     r"(?i)\W*(?:i'?m sorry|i am sorry|sorry|i can(?:no|')t|i am unable|i'?m unable)\b"
