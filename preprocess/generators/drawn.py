@@ -94,32 +94,33 @@ def told(
     wish = rng.choices(list(WISHES), list(WISHES.values()))[0]
     if wish == "colleague" and words["wrong"].split()[0] == str(facts["value"]):
         wish = "plain"
-    tail = written(common["tails"][wish])
     question = written(templates["asks"])
+    tail = written(common["tails"][wish])
     if tail and question[-1].isalnum():
         question += "."
-    first_work, second_work = rng.sample(templates["work"], 2)
-    reasoning = []
-    if rng.random() < LONG:
-        reasoning.append(written(wording["reads"]))
-    if wish == "plain" and rng.random() < SIGNED:
-        reasoning.append(written(wording["signature"]))
+    works = rng.sample(templates["work"], 2)
+    whys = rng.sample(templates["mistake"]["why"], 2)
+    reasoning = [[works[0]]]
     if wish != "colleague" and rng.random() < SLIPS:  # a wrong start that corrects itself
-        reasoning.append(written(templates["slip"]))
-    reasoning.append(written([first_work]))
+        reasoning.insert(0, templates["slip"])
+    if wish == "plain" and rng.random() < SIGNED:
+        reasoning.insert(0, wording["signature"])
+    if rng.random() < LONG:
+        reasoning.insert(0, wording["reads"])
     if wish == "plain" and rng.random() < FURTHER:  # what follows from the answer
-        reasoning.append(written(templates["so"]))
-    answer = [written(templates["answer"])]
-    if wish == "short":
-        result = f"{facts['value']} {templates.get('unit', '')}"
-        answer = [f"**{result.strip()}**"]
-    if wish == "steps":
-        answer.append(written([second_work]))
+        reasoning.append(templates["so"])
     if wish == "colleague":
-        why, again = rng.sample(templates["mistake"]["why"], 2)
-        reasoning.append(written([why]))
-        answer.append(written([again]))
-    return f"{question} {tail}".strip(), "\n\n".join(reasoning), "\n\n".join(answer)
+        reasoning.append([whys[0]])
+    result = f"{facts['value']} {templates.get('unit', '')}"
+    answer = {
+        "plain": [templates["answer"]],
+        "short": [[f"**{result.strip()}**"]],
+        "steps": [templates["answer"], [works[1]]],
+        "colleague": [templates["answer"], [whys[1]]],
+    }[wish]
+    told_reasoning = "\n\n".join(map(written, reasoning))
+    told_answer = "\n\n".join(map(written, answer))
+    return f"{question} {tail}".strip(), told_reasoning, told_answer
 
 
 def _words(wording: dict, facts: dict) -> dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Literal
 
 from common.files import shown
@@ -74,19 +75,9 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         framing, grids = framings[number // len(tellable) % len(framings)]
         rng = random.Random(f"problems {context.seed} {config.category} {heldout} {number}")
         try:
-            for _ in range(TRIES_APART):
-                parameters = family.parameters(framing, grids, rng)
-                problem = (family.name, framing.id, *parameters.values())
-                if problem not in told:
-                    break
-            told.add(problem)
+            parameters = _apart(family, framing, grids, told, rng)
             turn, answer, tags = _told(family, framing, parameters, wishes, rng)
-            expected = _computed(answer, families(folder))
-            if expected != answer["value"]:
-                raise TextError(
-                    f"{answer['parameters']}: the worked solution gives {answer['value']}, "
-                    f"the formula {expected}"
-                )
+            _check(answer, families(folder))
         except ValueError as error:
             file = shown(folder / f"{family.name}.yaml")
             raise MixError(f"{file}: {framing.id}: {error}") from None
@@ -102,6 +93,29 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
             tags=tags,
             answer=answer,
             group=f"{family.name} {framing.id}",
+        )
+
+
+def _apart(
+    family: Family, framing: Framing, grids: dict, told: set[tuple], rng: random.Random
+) -> dict[str, Fraction]:
+    """Parameters with which the problem was not told yet, as far as there are any."""
+    for _ in range(TRIES_APART):
+        parameters = family.parameters(framing, grids, rng)
+        problem = (family.name, framing.id, *parameters.values())
+        if problem not in told:
+            break
+    told.add(problem)
+    return parameters
+
+
+def _check(answer: dict, known: dict[str, Family]) -> None:
+    """Raise TextError where the worked solution does not end where the formula does."""
+    value = answer["value"]
+    expected = _computed(answer, known)
+    if value != expected:
+        raise TextError(
+            f"{answer['parameters']}: the worked solution gives {value}, the formula {expected}"
         )
 
 

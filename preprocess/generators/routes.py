@@ -142,10 +142,7 @@ def _told(
     other = triad.target(False, tokens, need) or SELF
     reason = need
     if need not in member.gives:
-        withheld = other not in (target, SELF)
-        reason = ("long_private" if long else "kept_private") if withheld else "kept"
-        if long and not withheld:
-            reason = "length"
+        reason = _reason(long, withheld=other not in (target, SELF))
     values = {
         "n": rng.randint(2, 19),
         "count": count,
@@ -176,3 +173,10 @@ def _told(
     rng.shuffle(reasoning)
     reasoning.append(render.one_of(texts.verdict[reason]))
     return Turn(" ".join(user.split()), "\n\n".join(reasoning), render.one_of(texts.answer[reason]))
+
+
+def _reason(long: bool, withheld: bool) -> str:
+    """Why the target takes a request though the need itself does not ask for it."""
+    if withheld:
+        return "long_private" if long else "kept_private"
+    return "length" if long else "kept"
