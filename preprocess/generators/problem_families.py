@@ -38,6 +38,9 @@ class Framing(Part):
     id: str
     domain: str
     held_out: bool = False  # told for evaluation only
+    bare: bool = (
+        False  # it says itself how short the reply is to be: nothing is added to its answer
+    )
     words: dict[str, str] = {}
     draw: dict[str, tuple[float, float, float]] = {}
     require: list[str] = []

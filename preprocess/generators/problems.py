@@ -125,7 +125,9 @@ def _told(
     """The exchange, what a program can check of it, and its tags."""
     values = family.values(parameters)
     render = Renderer(values, family.let, framing.words, family.digits, rng)
-    (wish,) = rng.choices(list(WISHES), list(WISHES.values())) if wishes else ("",)
+    wish = ""
+    if wishes and not framing.bare:
+        (wish,) = rng.choices(list(WISHES), list(WISHES.values()))
     question = render.question(framing.user)
     if wish:
         end = "." if question[-1].isalnum() else ""
@@ -141,7 +143,7 @@ def _told(
     elif wish == "steps":
         steps = [render.one_of(phrasings) for phrasings in family.steps]
         reply += [f"{number}. {step}" for number, step in enumerate(steps, 1)]
-    else:
+    elif not framing.bare:
         advice = [render(text) for text in _some(family.advice, ADVICE, rng)]
         reply += ["- " + "\n- ".join(advice)] if len(advice) > 1 else advice
         if rng.random() < SIGNED:
