@@ -16,6 +16,7 @@ import mistral_common
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from common import chat, facts, rows
+from common.answers import is_value
 from preprocess.mix import Gates
 from preprocess.rows import Skip
 
@@ -105,7 +106,7 @@ def check(row: dict, length: int, gates: Gates) -> None:
         raise Skip("not English")
     if repeats(reply, gates.repetition):
         raise Skip("repeats itself")
-    if "answer" in row and not stands(row["answer"], chat.split(reply).answer or ""):
+    if "answer" in row and not is_value(row["answer"], chat.split(reply).answer or ""):
         raise Skip("the answer does not say its checkable value")
 
 
@@ -124,16 +125,3 @@ def repeats(reply: str, most: float) -> bool:
     words = _NOT_PROSE.sub(" ", reply).split()
     runs = [tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1)]
     return len(words) >= SHORT and len(runs) - len(set(runs)) > most * len(runs)
-
-
-def stands(answer: dict, text: str) -> bool:
-    """Whether a reply's final text says the value of `answer`: a number within its relative
-    tolerance, or the very text."""
-    if answer["kind"] != "number":
-        wanted = re.escape(str(answer["value"]))
-        return bool(re.search(rf"(?<!\w){wanted}(?!\w)", text, re.IGNORECASE))
-    value = float(answer["value"])
-    near = max(abs(value) * answer.get("tolerance", 0), 1e-9)
-    plain = text.replace("{,}", ",").replace("\\!", "").replace("−", "-")
-    numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", plain)
-    return any(abs(float(number.replace(",", "")) - value) <= near for number in numbers)

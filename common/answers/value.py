@@ -25,7 +25,10 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _SO = re.compile(r"\b(?:so|therefore|thus|hence|then|altogether)\b,?", re.IGNORECASE)
-_WRONG = re.compile(r"\b(?:wrong|incorrect|unknown|false)\b|\d\s?\?", re.IGNORECASE)
+_WRONG = re.compile(
+    r"\b(?:is|are|was|be|seems?|looks?)\s(?:probably\s)?(?:wrong|incorrect|unknown|false)\b|\d\s?\?",
+    re.IGNORECASE,
+)
 
 
 def stated_number(text: str) -> Fraction | NotRead:

@@ -224,7 +224,10 @@ def _check_proof(job: Job, turns: tuple[Turn, ...], claim: str | None) -> None:
     if job.check and "call" in job.check:
         _check_call(job.check["call"], answer)
     elif job.check and not ends_at(job.check, answer, claim):
-        problem = "the final value is not right, or `claim` and `answer` do not both say it"
+        problem = (
+            "the final value is not right, or `claim` and `answer` do not both say it and no other "
+            "(where there are several numbers, in bold)"
+        )
         raise _Failed(f"wrong answer: {problem}; work it out anew")
     if job.target:
         _check_route(job.target, answer, claim)

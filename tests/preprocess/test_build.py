@@ -378,6 +378,8 @@ def test_heldout_alone_is_what_a_build_holds_out(dataset):
     [
         ({"kind": "number", "value": 1250, "tolerance": 0.01}, "About 1,250 requests.", True),
         ({"kind": "number", "value": 0.332, "tolerance": 0.01}, "Roughly 0.33 of them.", True),
+        ({"kind": "number", "value": 12, "tolerance": 0.01}, "It is 12 or 13.", False),
+        ({"kind": "number", "value": 12, "tolerance": 0.01}, "It is **12** of 40.", True),
         ({"kind": "number", "value": -4, "tolerance": 1e-6}, "It is $\\boxed{-4}$.", True),
         ({"kind": "number", "value": 12, "tolerance": 0.01}, "It is 112.", False),
         ({"kind": "latex", "value": "\\frac{1}{2}"}, "It is $\\boxed{\\frac{1}{2}}$.", True),
@@ -385,8 +387,16 @@ def test_heldout_alone_is_what_a_build_holds_out(dataset):
         ({"kind": "text", "value": "ledger"}, "The queue blocks.", False),
     ],
 )
-def test_stands(answer, text, expected):
-    assert gates.stands(answer, text) is expected
+def test_a_row_says_its_checkable_value(answer, text, expected):
+    limits = mix.Gates(
+        max_tokens=100, english=0.1, repetition=0.3, near_duplicate=0.8, benchmarks={}
+    )
+    made = row(answer=text) | {"answer": answer}
+    if expected:
+        gates.check(made, 50, limits)
+    else:
+        with pytest.raises(candidates.Skip, match="does not say its checkable value"):
+            gates.check(made, 50, limits)
 
 
 @pytest.mark.parametrize(
