@@ -121,8 +121,8 @@ def question_files(gates: Gates, folder: Path) -> list[Path]:
 
 def _asked(entry: dict) -> Iterator[str]:
     """The texts that a question of the evaluation shows to a model."""
-    for said in (entry.get("prompt"), entry.get("question"), *entry.get("turns", [])):
-        if isinstance(said, dict):
-            said = said.get("text") if said.get("role") == "user" else None
-        if isinstance(said, str):
-            yield said
+    for shown in (entry.get("prompt"), entry.get("question"), *entry.get("turns", [])):
+        if isinstance(shown, dict):
+            shown = shown.get("text") if shown.get("role") == "user" else None
+        if isinstance(shown, str):
+            yield shown

@@ -125,7 +125,7 @@ class _Run:
     def all(self) -> None:
         """Every conversation of the source."""
         source = self.task.source
-        module = sources.found()[type(source)]
+        module = sources.modules()[type(source)]
         prompts = self._system_prompts()
         for item in islice(module.conversations(source, self.context), source.limit):
             if isinstance(item, Note):
@@ -235,7 +235,7 @@ class _Run:
     def _check_answer(self, row: dict) -> None:
         """Raises Skip where the source can compute the row's answer again and it comes out
         otherwise."""
-        recompute = getattr(sources.found()[type(self.task.source)], "recompute", None)
+        recompute = getattr(sources.modules()[type(self.task.source)], "recompute", None)
         if recompute and "answer" in row:
             answer = restored(row["answer"])
             if recompute(answer, self.task.source, self.context) != answer["value"]:

@@ -14,7 +14,7 @@ from preprocess.source import Part, Source, load
 if TYPE_CHECKING:
     AnySource = Source
 else:
-    AnySource = Annotated[Union[tuple(sources.found())], Field(discriminator="kind")]  # noqa: UP007
+    AnySource = Annotated[Union[tuple(sources.modules())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Gates(Part):
@@ -76,7 +76,7 @@ class Mix(Part):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        origins = {origin for config in sources.found() for origin in config.origins}
+        origins = {origin for config in sources.modules() for origin in config.origins}
         for origin in self.caps:
             if origin not in origins:
                 known = ", ".join(sorted(origins))

@@ -8,8 +8,8 @@ has to name it.
     def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]: ...
 
 A module of preprocess/sources or of preprocess/generators that defines both is found there
-(preprocess.sources.found), and an entry of a mix.yaml with its `kind` uses it. A module whose rows
-carry a checkable answer may also define
+(preprocess.sources.modules), and an entry of a mix.yaml with its `kind` uses it. A module whose
+rows carry a checkable answer may also define
 
     def recompute(answer: dict, config: Config, context: Context) -> int | float | str: ...
 
@@ -19,6 +19,7 @@ skipped.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +102,11 @@ class Context:
     def files(self, pattern: str) -> list[Path]:
         """The files that the mix names by a path or a glob, sorted by name. Raises MixError where
         there is none."""
-        found = sorted(path for path in self.folder.glob(pattern) if path.is_file())
-        if not found:
+        names = glob.glob(pattern, root_dir=self.folder, recursive=True)
+        files = sorted(path for path in map(self.path, names) if path.is_file())
+        if not files:
             raise MixError(f"{shown(self.folder / pattern)}: no such file")
-        return found
+        return files
 
 
 def load(path: Path, kind: Any) -> Any:

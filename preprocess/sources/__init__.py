@@ -15,21 +15,21 @@ PACKAGES = ("preprocess.sources", "preprocess.generators")
 
 
 @cache
-def found() -> dict[type[Source], ModuleType]:
+def modules() -> dict[type[Source], ModuleType]:
     """The module of each source by its configuration, in the order of their names."""
-    modules = {}
+    by_config: dict[type[Source], ModuleType] = {}
     for package in map(importlib.import_module, PACKAGES):
         for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             module = importlib.import_module(entry.name)
             if hasattr(module, "Config") and hasattr(module, "conversations"):
-                modules[module.Config] = module
-    return modules
+                by_config[module.Config] = module
+    return by_config
 
 
 def kinds() -> dict[str, type[Source]]:
     """The configuration of each source by the `kind` that an entry of a mix names."""
     return {
         kind: config
-        for config in found()
+        for config in modules()
         for kind in get_args(config.model_fields["kind"].annotation)
     }

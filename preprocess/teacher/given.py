@@ -42,11 +42,11 @@ def problems(folder: Path, kind: str, count: int, seed: int, hub: Path | None) -
     if issubclass(kind_of, Generated):
         config: Source = kind_of(**settings, count=count)
         context = Context(seed, folder, hub, False, Benchmark().contaminated)
-        made = sources.found()[kind_of].conversations(config, context)
+        made = sources.modules()[kind_of].conversations(config, context)
     else:
         config = kind_of(**settings)
         context = Context(seed, folder, hub, False, benchmark(folder, hub).contaminated)
-        read = sources.found()[kind_of].conversations(config, context)
+        read = sources.modules()[kind_of].conversations(config, context)
         whole = [talk for talk in read if isinstance(talk, Conversation)]
         made = sorted(whole, key=lambda talk: draw(seed, talk.id))[:count]
     for talk in made:

@@ -192,6 +192,8 @@ def test_seeds_may_lie_in_several_files(tmp_path):
     ids = [conversation.id for conversation in written(tmp_path, "seeds/async*.yaml")]
     assert sorted(ids) == ["async-01-x", "async-02-x", "async-x"]
     assert [one.id for one in written(tmp_path, "seeds/nudge.yaml")] == ["nudge-x"]
+    absolute = str(tmp_path / "seeds" / "nudge.yaml")
+    assert [one.id for one in written(tmp_path, absolute)] == ["nudge-x"]
     with pytest.raises(MixError, match=r"seeds/x\*\.yaml: no such file"):
         written(tmp_path, "seeds/x*.yaml")
 

@@ -20,25 +20,27 @@ def fits(raw: dict) -> bool:
 
 def read(raw: dict, left_out: Counter[str]) -> list[Message]:
     """The messages of the branch that was spoken last. Raises Skip."""
-    said = raw["chat_messages"]
-    if not said:
+    messages = raw["chat_messages"]
+    if not messages:
         raise Skip("a conversation without messages")
-    branch = _branch(said, raw.get("current_leaf_message_uuid"))
-    if len(branch) < len(said):
-        left_out["messages of other branches"] += len(said) - len(branch)
+    branch = _branch(messages, raw.get("current_leaf_message_uuid"))
+    if len(branch) < len(messages):
+        left_out["messages of other branches"] += len(messages) - len(branch)
     return [_message(message) for message in branch]
 
 
-def _branch(said: list[dict], leaf: str | None) -> list[dict]:
+def _branch(messages: list[dict], leaf: str | None) -> list[dict]:
     """The messages from the first to `leaf`, or to the newest. Raises Skip."""
-    if not any(message.get("parent_message_uuid") for message in said):
-        return said
-    by_name = {message["uuid"]: message for message in said}
-    roots = {None, said[0].get("parent_message_uuid")} - set(by_name)
-    newest = max(enumerate(said), key=lambda one: (str(one[1].get("created_at") or ""), one[0]))[1]
+    if not any(message.get("parent_message_uuid") for message in messages):
+        return messages
+    by_name = {message["uuid"]: message for message in messages}
+    roots = {None, messages[0].get("parent_message_uuid")} - set(by_name)
+    newest = max(
+        enumerate(messages), key=lambda one: (str(one[1].get("created_at") or ""), one[0])
+    )[1]
     message = by_name.get(leaf or "", newest)
     branch = []
-    for _ in said:
+    for _ in messages:
         branch.append(message)
         parent = message.get("parent_message_uuid")
         if parent in roots:

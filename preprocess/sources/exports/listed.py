@@ -55,12 +55,12 @@ def fits(raw: dict) -> bool:
 def read(raw: dict, left_out: Counter[str]) -> list[Message]:
     """The messages, with each `<image>` replaced by a picture of `images`. Raises Skip."""
     _check_keys(raw, _KNOWN)
-    said = raw.get("messages") or raw.get("conversations") or []
+    raw_messages = raw.get("messages") or raw.get("conversations") or []
     pictures = [path for key in ("images", "image") for path in _listed(raw.get(key))]
     if any(not isinstance(path, str) for path in pictures):
         raise Skip("a picture that is no name of a file")
     waiting = [Picture(path) for path in pictures]
-    messages = [_message(message, waiting) for message in said]
+    messages = [_message(message, waiting) for message in raw_messages]
     if waiting:
         raise Skip("more pictures than places for them")
     if raw.get("system"):

@@ -67,24 +67,24 @@ class Cleaner:
         """
         first = next((n for n, one in enumerate(messages) if one.role != "system"), len(messages))
         system = self._mask("\n\n".join(message.text for message in messages[:first]))
-        said = messages[first:]
-        if not said:
+        exchanged = messages[first:]
+        if not exchanged:
             raise Skip("a conversation without messages")
         turns = []
-        for number in range(0, len(said) - 1, 2):
+        for number in range(0, len(exchanged) - 1, 2):
             try:
-                if [one.role for one in said[number : number + 3]] not in _ALTERNATING:
+                if [one.role for one in exchanged[number : number + 3]] not in _ALTERNATING:
                     raise Skip("messages of user and assistant that do not alternate")
-                turns.append(self._turn(said[number], said[number + 1]))
+                turns.append(self._turn(exchanged[number], exchanged[number + 1]))
             except Skip as flaw:
                 if not turns:
                     raise
-                rest = (len(said) - number + 1) // 2
+                rest = (len(exchanged) - number + 1) // 2
                 self.left_out[f"exchanges from one on with {flaw}"] += rest
                 return system, tuple(turns)
         if not turns:
             raise Skip("a question without a reply")
-        if len(said) % 2:
+        if len(exchanged) % 2:
             self.left_out["last questions without a reply"] += 1
         return system, tuple(turns)
 
@@ -96,8 +96,8 @@ class Cleaner:
         if any(isinstance(part, Picture) for part in assistant.parts):
             raise Skip("a picture in a reply")
         reasoning, answer = taken_apart(assistant.text, assistant.reasoning.strip())
-        reasoning = self._said(reasoning)
-        answer = self._said(answer)
+        reasoning = self._cleaned(reasoning)
+        answer = self._cleaned(answer)
         if PLACEHOLDER.search(f"{reasoning}\n{answer}"):
             raise Skip("a reply in which something was masked")
         parts = _joined([self._part(part) for part in user.parts])
@@ -110,7 +110,7 @@ class Cleaner:
         reasoning = reasoning if assistant.trained else ""
         return Turn(text, reasoning, answer, pictures, parts=parts if pictures else ())
 
-    def _said(self, text: str) -> str:
+    def _cleaned(self, text: str) -> str:
         """A text of the assistant, without references and masked. Raises Skip."""
         text, cited = _CITATION.subn("", text)
         if cited:
