@@ -59,6 +59,8 @@ def configuration(variant: str, recipe_name: str, gpu: bool, steps: int) -> dict
     chosen = stock(recipe) if variant == "stock" else recipe
     return chosen | {
         "output_dir": str(OUT / "run"),
+        # Else the stock side makes last_run_prepared/ in the folder it is started in.
+        "dataset_prepared_path": str(OUT / "prepared"),
         "max_steps": steps,
         "save_strategy": "no",
         "logging_steps": 1,
