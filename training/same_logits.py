@@ -106,7 +106,8 @@ class Decoder:
         }
 
     def run(self, layer: nn.Module, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
-        """One layer over rows of shape (1, tokens, width), each by itself."""
+        """One layer over rows of shape (1, tokens, width), each by itself, without dropout."""
+        layer.eval()
         passed = []
         for states in hidden:
             positions = torch.arange(states.shape[1], device=states.device)[None]

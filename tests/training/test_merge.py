@@ -34,7 +34,7 @@ def adapted(model, folder, **options):
     """Save an adapter of PEFT on the model, its B matrices moved at random as a training would."""
     from peft import LoraConfig, get_peft_model
 
-    settings = {"r": 8, "lora_alpha": 24, "target_modules": TARGETS} | options
+    settings = {"r": 8, "lora_alpha": 24, "lora_dropout": 0.1, "target_modules": TARGETS} | options
     torch.manual_seed(1)
     wrapped = get_peft_model(model, LoraConfig(**settings))
     with torch.no_grad():
