@@ -14,7 +14,7 @@ from common.files import read_text
 from preprocess import public
 from preprocess.mix import Gates
 from preprocess.rows import Note, Skip
-from preprocess.source import Context, MixError, load
+from preprocess.source import Context, MixError, load, matching
 
 # Share of a problem that stands in a row: from which the row is dropped, and from which the
 # manifest notes it.
@@ -115,8 +115,10 @@ def problems(gates: Gates, context: Context, heldout: Path) -> Iterator[Problem]
 
 
 def question_files(gates: Gates, folder: Path) -> list[Path]:
-    """The files of the evaluation's questions that the gates of a dataset name."""
-    return sorted(path for pattern in gates.questions for path in folder.glob(pattern))
+    """The files of the evaluation's questions that the gates of a dataset name. Raises MixError
+    where a name finds nothing: its questions would be trained in silence.
+    """
+    return sorted(path for pattern in gates.questions for path in matching(folder, pattern))
 
 
 def _asked(entry: dict) -> Iterator[str]:

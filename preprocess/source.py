@@ -100,13 +100,19 @@ class Context:
         return self.folder / name
 
     def files(self, pattern: str) -> list[Path]:
-        """The files that the mix names by a path or a glob, sorted by name. Raises MixError where
-        there is none."""
-        names = glob.glob(pattern, root_dir=self.folder, recursive=True)
-        files = sorted(path for path in map(self.path, names) if path.is_file())
-        if not files:
-            raise MixError(f"{shown(self.folder / pattern)}: no such file")
-        return files
+        """The files that the mix names by a path or a glob, as `matching`."""
+        return matching(self.folder, pattern)
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """The files of a path or a glob relative to a folder, sorted by name. Raises MixError where
+    there is none.
+    """
+    names = glob.glob(pattern, root_dir=folder, recursive=True)
+    files = sorted(path for path in (folder / name for name in names) if path.is_file())
+    if not files:
+        raise MixError(f"{shown(folder / pattern)}: no such file")
+    return files
 
 
 def load(path: Path, kind: Any) -> Any:

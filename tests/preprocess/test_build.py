@@ -353,6 +353,14 @@ def test_no_row_holds_a_question_of_the_evaluation(dataset, tmp_path):
     )
 
 
+def test_questions_that_are_not_where_the_mix_says_stop_the_build(dataset):
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan["gates"]["questions"] = ["../../questions/*.yaml"]
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    with pytest.raises(source.MixError, match=r"questions/\*\.yaml: no such file"):
+        build.build(dataset)
+
+
 def test_heldout_alone_is_what_a_build_holds_out(dataset):
     with pytest.raises(build.BuildError, match="no source has `heldout:"):
         build.build(dataset, heldout=True)
