@@ -42,9 +42,7 @@ def decode(source: Path | bytes, longest_edge: int | None = LONGEST_EDGE) -> Ima
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, "r", FORMATS) as picture:
-            _check(picture)
-            upright = ImageOps.exif_transpose(_eight_bits(picture))
-            decoded = _on_white(upright)
+            decoded = plain(picture)
             if longest_edge is not None:
                 decoded.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS)
             return decoded
@@ -61,6 +59,14 @@ def decode(source: Path | bytes, longest_edge: int | None = LONGEST_EDGE) -> Ima
     except _DAMAGED as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{problem}; give a whole PNG, JPEG or WebP file") from None
+
+
+def plain(picture: Image.Image) -> Image.Image:
+    """An opened picture as upright RGB on white. Raises PictureError for one that is too large,
+    animated, or of a kind that is not known.
+    """
+    _check(picture)
+    return _on_white(ImageOps.exif_transpose(_eight_bits(picture)))
 
 
 def png(picture: Image.Image) -> bytes:

@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from common import hub
 from common.answers import NotRead, boxed, read_number
 from common.files import ROOT
+from common.pictures import PictureError, decode, plain, png
 from evaluation.question import Absent, Question, SuiteError
 
-PICTURES = ROOT / "outputs" / "hub"  # those of the hub's sets, as files
+PICTURES = ROOT / "outputs" / "hub"  # of the sets, as the model is shown them
 MOST_PICTURES = 7  # of a question of MMMU
 Picture = Callable[[Any], Path]
 
@@ -28,15 +30,14 @@ def public(name: str, hub_dir: Path | None, pictures: Path = PICTURES) -> list[Q
     Args:
         name: gsm_hard | math | mmmu | mathvista.
         hub_dir: A folder in the place of the hub.
-        pictures: Where pictures that the hub's library decoded are kept.
+        pictures: Where pictures are kept as the model is shown them.
 
     Raises Absent where the set is not there, SuiteError where it is and cannot be read.
     """
 
     def picture(value: Any) -> Path:
-        if hub_dir:
-            return _local_picture(hub_dir / name, value)
-        return _kept_picture(pictures / name, value)
+        shown = _local_picture(hub_dir / name, value) if hub_dir else plain(value)
+        return _kept(pictures / name, png(shown))
 
     found: list[Question] = []
     try:
@@ -59,21 +60,22 @@ def _load(*args: Any, **kwargs: Any) -> Any:
     return datasets.load_dataset(*args, **kwargs)
 
 
-def _local_picture(folder: Path, value: str) -> Path:
-    """A picture that a record names by its path inside the set's folder."""
+def _local_picture(folder: Path, value: str) -> Image.Image:
+    """A picture that a record names by its path inside the set's folder. Raises SuiteError."""
     path = (folder / value).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise SuiteError(f"{folder / 'test.jsonl'}: {value}: no such file in {folder}")
-    return path
+    try:
+        return decode(path, None)
+    except PictureError as error:
+        raise SuiteError(f"{path}: {error}") from None
 
 
-def _kept_picture(folder: Path, value: Any) -> Path:
-    """A picture that the hub's library decoded, as a file named by its hash."""
-    data = io.BytesIO()
-    value.convert("RGB").save(data, "PNG")
-    path = folder / f"{hashlib.sha256(data.getvalue()).hexdigest()}.png"
+def _kept(folder: Path, data: bytes) -> Path:
+    """A picture as the model is shown it, in a file named by its hash."""
+    path = folder / f"{hashlib.sha256(data).hexdigest()}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.getvalue())
+    path.write_bytes(data)
     return path
 
 

@@ -407,27 +407,33 @@ def test_benchmarks_with_pictures_are_read(tmp_path):
         (tmp_path / name / "test.jsonl").write_text(
             "".join(json.dumps(record) + "\n" for record in records)
         )
-    chosen, opened = benchmarks.public("mmmu", tmp_path)
+    chosen, opened = benchmarks.public("mmmu", tmp_path, tmp_path / "shown")
     assert (
         chosen.turns == ("Which is <image 1>?\n\nA. a circle\nB. a square",)
         and chosen.stratum == "Geometry"
     )
-    assert chosen.images == (tmp_path / "mmmu" / "images" / "1.png",)
+    assert Image.open(chosen.images[0]).getpixel((0, 0)) == (255, 0, 0)
     assert opened.expect == {"kind": "number", "value": "2000", "tolerance": 1e-3}
-    length, yes = benchmarks.public("mathvista", tmp_path)
+    length, yes = benchmarks.public("mathvista", tmp_path, tmp_path / "shown")
     assert length.turns == ("How long is it? (in cm)",) and yes.expect["value"] == "B"
     for said, right in (("Answer: 2.54", True), ("Answer: 2.56", False), ("It is **2.5**.", True)):
         assert scorers.measure("exam", final(said), "stop", length.expect)["correct"] is right, said
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "mmmu" / "images" / "1.png")
+    clear, _ = benchmarks.public("mmmu", tmp_path, tmp_path / "shown")
+    assert Image.open(clear.images[0]).getpixel((0, 0)) == (255, 255, 255)
+    (tmp_path / "mmmu" / "images" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(SuiteError, match=r"1\.png: no picture that is known"):
+        benchmarks.public("mmmu", tmp_path, tmp_path / "shown")
     for escape in ("../mathvista/images/1.png", "/etc/passwd", "images/2.png"):
         (tmp_path / "mmmu" / "test.jsonl").write_text(json.dumps(MMMU | {"image_1": escape}) + "\n")
         with pytest.raises(SuiteError, match="no such file in"):
-            benchmarks.public("mmmu", tmp_path)
+            benchmarks.public("mmmu", tmp_path, tmp_path / "shown")
     (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"\n')
     with pytest.raises(SuiteError, match="mmmu/test.jsonl:1: not a JSON object"):
-        benchmarks.public("mmmu", tmp_path)
+        benchmarks.public("mmmu", tmp_path, tmp_path / "shown")
     (tmp_path / "mmmu" / "test.jsonl").write_text('{"question": "?"}\n')
     with pytest.raises(SuiteError, match="mmmu: record 0: KeyError .*not a record of that set"):
-        benchmarks.public("mmmu", tmp_path)
+        benchmarks.public("mmmu", tmp_path, tmp_path / "shown")
 
 
 def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monkeypatch):
@@ -435,7 +441,9 @@ def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monke
 
     def load_dataset(repository, configuration, *, split, revision):
         asked.append((repository, configuration, split, revision))
-        return [MATHVISTA | {"decoded_image": Image.new("RGB", (32, 32), "blue")}]
+        half = Image.new("RGBA", (32, 32), (0, 0, 255, 255))
+        half.putpixel((9, 9), (0, 0, 0, 0))
+        return [MATHVISTA | {"decoded_image": half}]
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     monkeypatch.setattr(hub, "LOCK", tmp_path / "hub.lock")
@@ -444,7 +452,9 @@ def test_benchmarks_with_pictures_come_from_the_hub_at_their_pin(tmp_path, monke
     (tmp_path / "hub.lock").write_text(json.dumps({"datasets": {"AI4Math/MathVista": "a" * 40}}))
     (question,) = benchmarks.public("mathvista", None, tmp_path / "pictures")
     assert asked == [("AI4Math/MathVista", "default", "testmini", "a" * 40)]
-    assert Image.open(question.images[0]).getpixel((0, 0)) == (0, 0, 255)
+    shown = Image.open(question.images[0])
+    assert shown.getpixel((0, 0)) == (0, 0, 255)
+    assert shown.getpixel((9, 9)) == (255, 255, 255)
 
 
 def test_the_table_of_recipes_is_as_rendered(tmp_path):
