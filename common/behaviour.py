@@ -26,11 +26,14 @@ _ORDERED = re.compile(
     re.IGNORECASE,
 )
 _SOLVED = re.compile(
-    r"\b(?:answer|solution|fix)\s?(?:is|:|=)\s?"
+    r"(?:^|[.!?;:]\s+|\n)[*_]*(?:(?:so|and|well),?\s)?(?:(?:the|my)\s)?(?:\w+\s)?"
+    r"(?:answer|solution)(?:\sis\s|\s?[:=]\s?)"
     r"(?!(?:not|in|on|at|hid|somewhere|there|already|right (?:there|in)|inside|within|between"
-    r"|behind|often|rarely|usually|probably|one|closer|near|up to|whatever|what)\b)[\w$\"'*`−-]",
+    r"|behind|often|rarely|usually|probably|one|closer|near|up to|whatever|what)\b)[\w$\"'*`−-]"
+    r"|\b(?:result|value|total) is\s[*_`]*[-−$]?\d",
     re.IGNORECASE,
 )
+_BARE_CODE = re.compile(r"<(?:code|pre)>|^(?: {4}|\t)\s*\S.*[=({;]", re.MULTILINE)
 _FILLERS = """hmm hm mmm well ok okay right yes no yeah sure ah oh aha alright so now good great
 nice interesting fair enough point question i see let me think us let's wait maybe perhaps indeed
 actually about it this that is a"""
@@ -56,7 +59,7 @@ def not_a_nudge(answer: str) -> str | None:
     asked = questions(answer)
     if asked != 1:
         return f"asks {asked} questions instead of one"
-    if _FENCE.search(answer) or _has_steps(answer):
+    if _FENCE.search(answer) or _BARE_CODE.search(answer) or _has_steps(answer):
         return "gives the solution away in code or in steps"
     if _SOLVED.search(prose(answer)):
         return "says what the answer is"

@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("INSPECT_EVAL_LOG_LEVEL", "error")
 
@@ -45,7 +46,18 @@ from evaluation import scorers
 from evaluation.question import Question
 
 REPLY_HOURS = 3  # a reply of 32,768 tokens among 63 others may take one
-TASKS = 8  # suites at once
+INSPECT_OPTIONS: dict[str, Any] = {
+    "model": "none/none",  # our client asks
+    "display": "none",
+    "max_tasks": 8,
+    "log_realtime": False,
+    "log_buffer": 1000,
+    "log_images": False,
+    "score_display": False,
+    "fail_on_error": True,
+    "retry_on_error": 0,
+    "ctl_server": False,
+}
 SLOW = ("code", "boxed")  # kinds whose scorer may run for seconds
 Measured = dict[str, dict]  # question id: measurements, with the final answer and the tokens
 
@@ -180,19 +192,7 @@ def ask(
     if not tasks:
         return found
     done = inspect_eval(
-        tasks,
-        model="none/none",  # the client asks
-        log_dir=str(logs),
-        display="none",
-        max_tasks=TASKS,
-        max_samples=endpoint.concurrency * 2,
-        log_realtime=False,
-        log_buffer=1000,
-        log_images=False,
-        score_display=False,
-        fail_on_error=True,
-        retry_on_error=0,
-        ctl_server=False,
+        tasks, log_dir=str(logs), max_samples=endpoint.concurrency * 2, **INSPECT_OPTIONS
     )
     progress.end()
     for log in done:

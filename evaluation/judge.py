@@ -32,7 +32,7 @@ Think briefly. End with one line that holds only yes or no."""
 Sides = dict[str, dict[tuple[str, str], Measured]]  # by model, then by suite and prompt
 
 
-def judge(cells: list[Cell], measured: Sides, options, folder: Path) -> dict:
+def judge(cells: list[Cell], measured: Sides, url: str, model: str, folder: Path) -> dict:
     """Ask the judge about the labelled items and every point of every design answer.
 
     The answers in `measured` get their `points`. Returns what the result says of the judge.
@@ -46,7 +46,7 @@ def judge(cells: list[Cell], measured: Sides, options, folder: Path) -> dict:
             for cell in design
             for claim in _claims(cell, measured[which][cell.suite, cell.prompt])
         ]
-    verdicts = _verdicts(asked, options, folder)
+    verdicts = _verdicts(asked, url, model, folder)
     unparsable = dict.fromkeys(results.WHICH, 0)
     for which in results.WHICH:
         for cell in design:
@@ -56,7 +56,7 @@ def judge(cells: list[Cell], measured: Sides, options, folder: Path) -> dict:
             measured[which][cell.suite, cell.prompt] = side
     right = {item["id"]: item["label"] in (True, "yes") for item in labels}
     return {
-        "model": options.judge_model,
+        "model": model,
         "labels": results.agreement(verdicts["labels"], right) if labels else None,
         "asked": {which: len(asked[which]) for which in results.WHICH},
         "unparsable": unparsable,
@@ -84,15 +84,15 @@ def _claim(id_: str, about: dict) -> Question:
 
 
 def _verdicts(
-    asked: dict[str, list[Question]], options, folder: Path
+    asked: dict[str, list[Question]], url: str, model: str, folder: Path
 ) -> dict[str, dict[str, bool | None]]:
     """{part: {id of a claim: the judge's yes or no, None where its reply holds none}}."""
-    endpoint = given(options.judge, options.judge_model, "JUDGE_API_KEY")
+    endpoint = given(url, model, "JUDGE_API_KEY")
     cells = [
         Cell("judge", name, "label", tuple(questions), None, "", MAX_TOKENS)
         for name, questions in asked.items()
     ]
-    identity = f"judge {options.judge_model}"
+    identity = f"judge {model}"
     logs = folder / "logs" / "judge"
     with contextlib.closing(Replies(folder / "replies" / "judge.sqlite")) as replies:
         found = ask(cells, endpoint, identity, SAMPLING, replies, logs, "judge")

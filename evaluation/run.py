@@ -69,7 +69,9 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     measured = {
         which: answers(which, cells, model, sampling, folder) for which, model in models.items()
     }
-    judged = judge.judge(cells, measured, options, folder) if options.judge else None
+    judged = None
+    if options.judge and options.judge_model:
+        judged = judge.judge(cells, measured, options.judge, options.judge_model, folder)
     asked_all = not options.limit and options.suites == tuple(settings["suites"])
     result = {
         "recipe": recipe.id,

@@ -107,6 +107,7 @@ def direct(answer: str) -> bool:
     """
     rules = settings()["direct"]
     opening = answer.strip()[:OPENING].replace("’", "'")
+    opening = re.sub(f"^{rules['greeting']}", "", opening, count=1, flags=re.IGNORECASE)
     if any(re.match(pattern, opening, re.IGNORECASE) for pattern in rules["not_opening"].values()):
         return False
     first = re.split(r"(?<=[.!?:])\s|\n", answer.strip()[:FIRST_SENTENCE], maxsplit=1)[0]
