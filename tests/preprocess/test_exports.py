@@ -137,6 +137,9 @@ SHAPES = {
     "sharegpt": sharegpt(),
     "messages with markers": listed(content=MARKED, reasoning_content=""),
     "messages with reasoning beside": listed(),
+    "roles in capitals": {
+        "messages": [one | {"role": one["role"].title()} for one in listed()["messages"]]
+    },
     "parts": listed([{"type": "text", "text": "why slow"}]),
 }
 
@@ -495,6 +498,16 @@ def test_a_key_that_is_not_read_leaves_the_conversation_out(tmp_path, raw):
     assert notes == {f"{skipped[0]}: first in own.jsonl:1": 1}
 
 
+def test_a_tool_is_named_as_the_reason(tmp_path):
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    output = {"role": "tool", "content": "a page", "tool_call_id": "1"}
+    user, reply = listed()["messages"]
+    made, skipped, notes = of(tmp_path, {"messages": [user, call, output, reply]}, listed("fine"))
+    assert skipped == ["a call of a tool"]
+    _, _, notes = of(tmp_path, {"messages": [user, reply, user, call, output, reply]})
+    assert notes == {"own.jsonl: exchanges from one on with a call of a tool left out": 2}
+
+
 def test_keys_that_say_nothing_are_passed_over(tmp_path):
     raw = listed(refusal=None, tool_calls=[], function_call=None, audio=None, annotations=[])
     raw |= {"id": "7", "title": "t", "source": "s", "tools": "[]", "videos": [], "metadata": {}}
@@ -513,6 +526,7 @@ def test_keys_that_say_nothing_are_passed_over(tmp_path):
         {"content": ""},
         {"content": "<think>It never ends.", "reasoning_content": ""},
         {"content": "<think>One.</think>Two.</think>Three.", "reasoning_content": ""},
+        {"content": "<think>One.</think>Two.<think>Three.</think>Four.", "reasoning_content": ""},
         {"content": "<think>Another thought.</think>It waits."},
         {"content": MARKED[:-20]},
         {"content": "Write to jo@example.org."},
@@ -748,6 +762,7 @@ BROKEN = {
     "cut off": json.dumps(listed(finish_reason="length")),
     "content that is a number": json.dumps(listed(7)),
     "a reply that is a number": json.dumps(listed(content=7)),
+    "a system prompt that is a list": json.dumps(listed() | {"system": ["Be brief."]}),
     "a huge number": '{"messages": ' + "9" * 5000 + "}",
 }
 

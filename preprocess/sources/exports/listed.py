@@ -63,8 +63,11 @@ def read(raw: dict, left_out: Counter[str]) -> list[Message]:
     messages = [_message(message, waiting) for message in raw_messages]
     if waiting:
         raise Skip("more pictures than places for them")
-    if raw.get("system"):
-        messages.insert(0, Message("system", (raw["system"],)))
+    system = raw.get("system") or ""
+    if not isinstance(system, str):
+        raise Skip("a system prompt that is no text")
+    if system:
+        messages.insert(0, Message("system", (system,)))
     return messages
 
 
@@ -83,12 +86,13 @@ def _check_keys(value: dict, known: set[str]) -> None:
 def _message(message: dict, waiting: list[Picture]) -> Message:
     """A message; pictures are taken from `waiting`. Raises Skip."""
     _check_keys(message, _KNOWN_OF_MESSAGE)
-    role = next((message[key] for key in _ROLE_KEYS if message.get(key)), None)
-    if role is None:
+    named = next((message[key] for key in _ROLE_KEYS if message.get(key)), None)
+    if named is None:
         raise Skip("a message without a role")
-    if role not in _ROLES:
-        raise Skip(f"a message of role {str(role)[:40]}")
-    if _ROLES[role] == "tool" or any(message.get(key) for key in _TOOL_KEYS):
+    role = _ROLES.get(str(named).lower())
+    if role is None:
+        raise Skip(f"a message of role {str(named)[:40]}")
+    if role == "tool" or any(message.get(key) for key in _TOOL_KEYS):
         return Message("assistant", (), flaw="a call of a tool")
     weight = 1 if message.get("weight") is None else message["weight"]
     if weight not in (0, 1):
@@ -102,11 +106,11 @@ def _message(message: dict, waiting: list[Picture]) -> Message:
             thoughts.append(part["thinking"])
         else:
             parts += _part(part, waiting)
-    if _ROLES[role] != "user" and any(isinstance(part, Picture) for part in parts):
+    if role != "user" and any(isinstance(part, Picture) for part in parts):
         raise Skip("a picture that no user shows")
     ended = all(message.get(key) in (None, *values) for key, values in _ENDED.items())
     return Message(
-        _ROLES[role],
+        role,
         tuple(parts),
         "\n\n".join(thoughts),
         trained=bool(weight),

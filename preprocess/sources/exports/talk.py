@@ -25,8 +25,8 @@ _CITATION = re.compile(
 )
 _PAGE = re.compile("[\ue200-\ue2ff]|</?ant[A-Z]|This block is not supported on your current device")
 _OPENED = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-_ALTERNATING = (["user", "assistant"], ["user", "assistant", "user"])
 _CLOSED = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
 
 
 class Picture(NamedTuple):
@@ -73,14 +73,12 @@ class Cleaner:
         turns = []
         for number in range(0, len(exchanged) - 1, 2):
             try:
-                if [one.role for one in exchanged[number : number + 3]] not in _ALTERNATING:
-                    raise Skip("messages of user and assistant that do not alternate")
-                turns.append(self._turn(exchanged[number], exchanged[number + 1]))
-            except Skip as flaw:
+                turns.append(self._turn(*exchanged[number : number + 3]))
+            except Skip as skip:
                 if not turns:
                     raise
                 rest = (len(exchanged) - number + 1) // 2
-                self.left_out[f"exchanges from one on with {flaw}"] += rest
+                self.left_out[f"exchanges from one on with {skip}"] += rest
                 return system, tuple(turns)
         if not turns:
             raise Skip("a question without a reply")
@@ -88,11 +86,14 @@ class Cleaner:
             self.left_out["last questions without a reply"] += 1
         return system, tuple(turns)
 
-    def _turn(self, user: Message, assistant: Message) -> Turn:
-        """One exchange. Raises Skip, saying what is wrong with it."""
+    def _turn(self, user: Message, assistant: Message, after: Message | None = None) -> Turn:
+        """One exchange. `after`: the message after it. Raises Skip, saying what is wrong with it."""
         flaw = user.flaw or assistant.flaw
         if flaw:
             raise Skip(flaw)
+        roles = (user.role, assistant.role, after.role if after else "user")
+        if roles != ("user", "assistant", "user"):
+            raise Skip("messages of user and assistant that do not alternate")
         if any(isinstance(part, Picture) for part in assistant.parts):
             raise Skip("a picture in a reply")
         reasoning, answer = taken_apart(assistant.text, assistant.reasoning.strip())
@@ -167,8 +168,8 @@ def taken_apart(text: str, reasoning: str) -> tuple[str, str]:
         if closed and (opened or "<think" not in text[: closed.start()].lower()):
             inside = text[begins : closed.start()].strip()
             answer = text[closed.end() :].strip()
-        if _OPENED.match(answer) or (closed and _CLOSED.search(answer) and "<think" not in answer):
-            raise Skip("tags of reasoning that do not pair")
+            if _TAG.search(answer):
+                raise Skip("tags of reasoning in an answer")
     if inside and reasoning and inside.split() != reasoning.split():
         raise Skip("two reasonings that differ")
     return inside or reasoning, answer
