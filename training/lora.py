@@ -132,9 +132,8 @@ def _silu_product(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
 
 
 def _silu_product_backward(gate: torch.Tensor, up: torch.Tensor, gradient: torch.Tensor) -> Tensors:
-    share = torch.sigmoid(gate)
-    slope = share * (1 + gate * (1 - share))
-    return gradient * up * slope, gradient * gate * share
+    of_gate = torch.ops.aten.silu_backward(gradient * up, gate)
+    return of_gate, gradient * functional.silu(gate)
 
 
 SILU = Gate(_silu_product, _silu_product_backward)
