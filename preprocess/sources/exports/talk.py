@@ -87,7 +87,7 @@ class Cleaner:
         return system, tuple(turns)
 
     def _turn(self, user: Message, assistant: Message, after: Message | None = None) -> Turn:
-        """One exchange. `after`: the message after it. Raises Skip, saying what is wrong with it."""
+        """One exchange, and the message after it. Raises Skip, saying what is wrong with it."""
         flaw = user.flaw or assistant.flaw
         if flaw:
             raise Skip(flaw)
