@@ -70,20 +70,3 @@ def test_facts_agree_with_the_published_size():
     assert facts.image_tokens(1024, 1024) == 4160  # 64 rows of 64 patches and a break
     assert facts.image_tokens(2048, 512) == 16 * 65  # scaled to 1024 x 256
     assert facts.image_tokens(1, 1) == 2
-
-
-def test_image_geometry_is_the_processors():
-    import numpy as np
-    from transformers.models.pixtral.image_processing_pixtral import get_resize_output_image_size
-
-    for width, height in (
-        (5, 7),
-        (16, 17),
-        (640, 480),
-        (1025, 9),
-        (3000, 2000),
-        (1024, 1024),
-        (999, 5000),
-    ):
-        wanted = get_resize_output_image_size(np.zeros((height, width, 3)), (1024, 1024), (16, 16))
-        assert facts.resized(width, height)[::-1] == tuple(wanted)
