@@ -12,8 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +35,14 @@ from inspect_ai.scorer import Score, Scorer, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from common import chat
-from common.asking import replies as stored
 from common.asking.client import Address, Client
-from common.asking.database import Database
+from common.asking.replies import body_of
 from common.errors import AetherError
 from common.servers import Endpoint
 from evaluation import scorers
+from evaluation.progress import Progress
 from evaluation.question import Question
+from evaluation.replies import Replies, reply_of
 
 REPLY_HOURS = 3  # a reply of 32,768 tokens among 63 others may take one
 INSPECT_OPTIONS: dict[str, Any] = {
@@ -97,53 +96,6 @@ class Cell:
         images = [ContentImage(image=str(path)) for path in question.images]
         content = [*images, ContentText(text=last + self.suffix)]
         return [*messages, ChatMessageUser(content=content)]
-
-
-class Replies:
-    """The replies of one model, in a file."""
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = Database(path, stored.SCHEMA)
-        self._store = stored.Replies(self._database)
-
-    def reply(self, key: str) -> dict | None:
-        """A kept reply, `text`, `stop` and `tokens`; None where there is none."""
-        body = self._store.body(bytes.fromhex(key))
-        return None if body is None else reply_of(body)
-
-    def count(self) -> int:
-        """How many are kept."""
-        return self._database.read("SELECT count(*) FROM replies").fetchone()[0]
-
-    async def keep(self, key: str, body: str) -> None:
-        """Keep a reply; it is on disk when this returns."""
-        self._store.keep(bytes.fromhex(key), 0, body)
-        await self._database.written()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-
-def reply_of(body: str) -> dict:
-    """What stands in the body of a chat completion: `text`, `stop` and `tokens`.
-
-    The text is the reply as the model wrote it: where a server took the reasoning out, it is put
-    back.
-    """
-    found = stored.completion_of(body)
-    usage = stored.usage_of(body)
-    text = found.reasoning + found.text
-    if found.reasoning and found.text.strip() and chat.BEGIN_FINAL not in found.text:
-        end = f"\n{chat.END_FINAL}" if found.ended == "stop" else ""
-        begin = f"{chat.REASONING}\n{found.reasoning.strip()}\n{chat.BEGIN_FINAL}"
-        text = f"{begin}\n{found.text.strip()}{end}"
-    return {
-        "text": text,
-        "stop": "max_tokens" if found.ended == stored.CUT_OFF else found.ended,
-        "tokens": usage[1] if usage else None,
-    }
 
 
 def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str:
@@ -258,7 +210,7 @@ class _Asking:
                 extra_body=self.extra,
             )
             reply = await self.client.ask(state.messages, config)
-            body = stored.body_of(reply)
+            body = body_of(reply)
             await self.replies.keep(key, body)
             self.progress.tick(asked=True)
             return reply_of(body)
@@ -305,45 +257,3 @@ def _measured(found: Measured) -> Scorer:
         return Score(value=float(shown), answer=about["final"], metadata=about)
 
     return score
-
-
-class Progress:
-    """One line that is rewritten on a terminal, or a line every half minute elsewhere: how many,
-    and when it ends.
-    """
-
-    def __init__(self, note: str, total: int):
-        self.note = note
-        self.total = total
-        self.done = 0
-        self.asked = 0
-        self.started = time.monotonic()
-        self.printed = self.started
-
-    def tick(self, asked: bool) -> None:
-        """One more reply, asked now or kept."""
-        now = time.monotonic()
-        self.done += 1
-        self.asked += asked
-        terminal = sys.stderr.isatty()
-        if now - self.printed < (1 if terminal else 30):
-            return
-        self.printed = now
-        left = 0.0
-        if self.asked:
-            left = (self.total - self.done) * (now - self.started) / self.asked
-        print(
-            f"{self.note}: {self.done} of {self.total} replies, {left / 60:.1f} min left  ",
-            end="\r" if terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def end(self) -> None:
-        """One line at the end."""
-        seconds = time.monotonic() - self.started
-        print(
-            f"{self.note}: {self.done} replies, {self.asked} of them asked now, {seconds:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )

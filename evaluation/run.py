@@ -14,8 +14,9 @@ from common.processes import git_state
 from common.recipes import Recipe
 from common.servers import Endpoint, Served, given, kind_here, merged_of, served_base, serving
 from evaluation import gates, judge, results, scorers, suites
-from evaluation.ask import Cell, Measured, Replies, ask, key_of
+from evaluation.ask import Cell, Measured, ask, key_of
 from evaluation.question import Absent, SuiteError
+from evaluation.replies import Replies
 
 KEPT = Endpoint("http://127.0.0.1:9/v1", "kept", "given")  # asked for nothing: every reply is kept
 

@@ -19,7 +19,7 @@ from canned import final, serve
 from common.files import ROOT
 from common.recipes import Recipe, RecipeError, find
 from common.servers import merged_of
-from evaluation.ask import Replies, reply_of
+from evaluation.replies import Replies, reply_of
 from evaluation.run import Options, prepare
 
 GSM = 10
