@@ -2,7 +2,7 @@
 (docs/runs.md).
 
 A run lives in outputs/<recipe>/v<N>/. Its run.json is written before the training starts; resuming,
-merging, evaluating and exporting ask it again, by content and not by name. What may change between
+merging and evaluating ask it again, by content and not by name. What may change between
 two starts (packages, commit, machine, the name of the base) is kept under `changes`, with the step
 at which it changed.
 """
