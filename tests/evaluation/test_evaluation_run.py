@@ -91,7 +91,8 @@ def tree(tmp_path_factory):
     """A copy of the repository with small question files, and a training that is said to have happened."""
     tree = tmp_path_factory.mktemp("tree")
     for name in ("common", "evaluation", "recipes"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__", "*.result.json")
+        shutil.copytree(ROOT / name, tree / name, ignore=ignored)
     for name in ("system/serving.md", "system/training.md", "mix.yaml", "triad.yaml"):
         (tree / "datasets" / "aether" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "datasets" / "aether" / name, tree / "datasets" / "aether" / name)
