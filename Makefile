@@ -67,12 +67,12 @@ pin: .venvs/train/.ready ## write the newest revisions of the hub into the recip
 	$(TRAIN) -m training.pins
 
 test: setup ## run the tests, the end-to-end run included
-	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation
-	$(TRAIN) -m pytest -q tests/training tests/house
+	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation tests/house
+	$(TRAIN) -m pytest -q tests/training
 
 test-fast: setup ## the tests that take no more than moments, in about a minute
-	$(LIGHT) -m pytest -q -m "not slow" tests/common tests/preprocess tests/evaluation
-	$(TRAIN) -m pytest -q -m "not slow" tests/training tests/house
+	$(LIGHT) -m pytest -q -m "not slow" tests/common tests/preprocess tests/evaluation tests/house
+	$(TRAIN) -m pytest -q -m "not slow" tests/training
 
 lint: .venvs/tools/.ready audit ## ruff, mypy, hadolint, shellcheck, and known bad versions in the locks
 	$(TOOLS)/ruff check . && $(TOOLS)/ruff format --check . && $(TOOLS)/mypy

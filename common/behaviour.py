@@ -15,7 +15,7 @@ NUDGE_WORDS = 90  # the most an answer that nudges has
 BREADCRUMB_WORDS = 3  # the fewest that point at something
 _FENCE = re.compile(r"(?P<fence>```+|~~~+).*?(?:(?P=fence)|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`[^`\n]*`")
-_URL = re.compile(r"\b(?:https?://|www\.)\S+")
+_URL = re.compile(r"\b(?:https?://|www\.)\S*[^\s?？!.,;:)\]>\"']")
 _LISTED = re.compile(r"^\s*(?:\(?\d+[.)]|\(?[a-z][.)]|[-*•])\s", re.MULTILINE)
 _NUMBERED = re.compile(
     r"\bstep\s*(?:\d+|one|two|three|four)\b|(?:^|\s)\(?[1-9][.)]\s", re.IGNORECASE
@@ -30,14 +30,22 @@ _SOLVED = re.compile(
     r"(?:answer|solution)(?:\sis\s|\s?[:=]\s?)"
     r"(?!(?:not|in|on|at|hid|somewhere|there|already|right (?:there|in)|inside|within|between"
     r"|behind|often|rarely|usually|probably|one|closer|near|up to|whatever|what)\b)[\w$\"'*`−-]"
-    r"|\b(?:result|value|total) is\s[*_`]*[-−$]?\d",
+    r"|\b(?:result|value|total) is\s[*_`]*[-−$]?\d"
+    r"|\b(?:it|that|this)(?:['’]s| is| gives| makes| equals)\s[*_`]*[-−$]?\d[\d.,]*"
+    r"[*_`]*[.!;]?(?:\s|$)(?!\w)"
+    r"|\b(?:it|that|this)(?:['’]s| is| gives| makes| equals)\s[*_`]*[-−$]?\d[\d.,]*(?<=[.,])\s",
     re.IGNORECASE,
 )
 _BARE_CODE = re.compile(r"<(?:code|pre)>|^(?: {4}|\t)\s*\S.*[=({;]", re.MULTILINE)
 _FILLERS = """hmm hm mmm well ok okay right yes no yeah sure ah oh aha alright so now good great
 nice interesting fair enough point question i see let me think us let's wait maybe perhaps indeed
-actually about it this that is a"""
-_ROUTE = re.compile(r"[*_`]*route[*_`]*:[*_`\s]*(?P<member>[\w.-]*[\w-])[*_`]*\.?", re.IGNORECASE)
+actually about it this that is a that's it's thing to ask asking like work far take your time you
+you're are close try friend job start thinking keep going"""
+_ROUTE_LINE = re.compile(r"[\s>*_`•-]*route[*_`]*\s?:", re.IGNORECASE)
+_ROUTE = re.compile(
+    _ROUTE_LINE.pattern + r"[*_`\s\"'“<\[(]*(?P<member>[\w.-]*[\w-])[*_`\"'”>\])]*\.?[*_`]*",
+    re.IGNORECASE,
+)
 
 
 def prose(text: str) -> str:
@@ -61,7 +69,7 @@ def not_a_nudge(answer: str) -> str | None:
         return f"asks {asked} questions instead of one"
     if _FENCE.search(answer) or _BARE_CODE.search(answer) or _has_steps(answer):
         return "gives the solution away in code or in steps"
-    if _SOLVED.search(prose(answer)):
+    if _SOLVED.search(_URL.sub(" ", _INLINE.sub("code", answer))):
         return "says what the answer is"
     words = len(answer.split())
     if words > NUDGE_WORDS:

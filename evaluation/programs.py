@@ -25,7 +25,9 @@ SECONDS = 10
 MEGABYTES = 512
 HARNESS = "harness"
 SOLUTION = "solution"
-_FENCE = re.compile(r"^(?P<indent>[ \t>*-]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^`\n]*)$")
+_FENCE = re.compile(
+    r"^(?P<indent>(?:[ \t>*+-]|\d{1,3}[.)])*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^`\n]*)$"
+)
 _BAD = re.compile(
     r"\b(?:bad|wrong|incorrect|broken|buggy|naive|do(?:n't| not)|avoid|never|not this"
     r"|anti-?pattern)\b",
@@ -143,25 +145,30 @@ def _blocks(text: str) -> Iterator[_Block]:
     """The fenced Python blocks of a Markdown text, without their indent; an unclosed fence runs to
     the end.
     """
-    fence = ""
+    fence = indent = ""
     before = ""
     lines: list[str] = []
     python = False
     for line in text.splitlines():
         found = _FENCE.match(line)
         if not fence and found:
-            fence = found["fence"]
+            fence, indent = found["fence"], found["indent"]
             lines = []
             python = bool(_PYTHON.fullmatch(_language(found["language"])))
         elif not fence:
             before = line if line.strip() else before
-        elif found and not found["language"].strip() and found["fence"].startswith(fence):
+        elif (
+            found
+            and not found["language"].strip()
+            and found["fence"].startswith(fence)
+            and len(found["indent"].expandtabs(4)) < len(indent.expandtabs(4)) + 4
+        ):
             if python:
                 yield _Block(textwrap.dedent("\n".join(lines)), before)
             fence = ""
             before = ""
         else:
-            lines.append(line)
+            lines.append(re.sub(r"^\s*>[ ]?", "", line) if ">" in indent else line)
     if fence and python:
         yield _Block(textwrap.dedent("\n".join(lines)), before)
 

@@ -17,16 +17,16 @@ from common.files import ROOT, load_yaml
 from evaluation import programs
 
 VERSION = {
-    "voice": 2,
+    "voice": 3,
     "identity": 2,
-    "nudge": 2,
-    "routing": 2,
-    "number": 2,
-    "boxed": 2,
-    "answer": 2,
-    "exam": 2,
-    "looking": 2,
-    "code": 2,
+    "nudge": 3,
+    "routing": 3,
+    "number": 3,
+    "boxed": 3,
+    "answer": 3,
+    "exam": 3,
+    "looking": 3,
+    "code": 3,
     "design": 1,
     "label": 1,
 }

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("AXOLOTL_DO_NOT_TRACK", "1")
@@ -18,6 +19,10 @@ import pytest
 from PIL import Image
 
 from common import chat
+
+# Whoever starts the tests in the background hands ignored signals down; the tests send some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCES = (

@@ -60,6 +60,7 @@ _LOOKS = [  # in this order: the ways LaTeX has of saying the same
     (re.compile(r"∞"), r"\\infty "),
     (re.compile(r"π"), r"\\pi "),
     (re.compile(r"∪"), r"\\cup "),
+    (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
     (re.compile(r"\\cdot|\\times|·|×"), r"\\cdot "),
     (re.compile(r"[−–]"), "-"),
     (re.compile(r"\+\s?\\infty"), r"\\infty"),

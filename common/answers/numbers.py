@@ -92,6 +92,8 @@ def _plain_sign(sign: str) -> str:
         return sign
     if sign.isdecimal():
         return str(unicodedata.decimal(sign))
+    if unicodedata.category(sign) == "Sc" and sign not in "£¥€":
+        return "€"  # any other money is read as this one
     if unicodedata.decomposition(sign).startswith("<fraction>"):
         return " " + unicodedata.normalize("NFKC", sign).replace("⁄", "/")
     return sign
@@ -131,6 +133,7 @@ _BOUND_BEFORE = re.compile(
 )
 _BOUND_AFTER = re.compile(
     r"\+(?!\s?\d)|(?:st|nd|rd|th)\b|:\d|\s?[\\^π√]|\s?/\s?\d"
+    r"|[\s-](?:hundreds?|dozens?|thousands?|lakhs?|crores?|[mb]illions?|trillions?|mrd|mill?iarden?)\b"
     r"|\s(?:or (?:more|less|fewer|above|below)|at (?:most|least)|and (?:a half|more|above))\b",
     re.IGNORECASE,
 )

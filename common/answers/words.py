@@ -28,6 +28,11 @@ _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|instead of|(?:rather )?than)|n't|n’t)\s(?:in |the |an? )*$",
     re.I,
 )
+_DENIED_AFTER = re.compile(
+    r"[*_`\"'”)]*\s(?:is|was)(?:n't|n’t|\snot)"
+    r"(?:\s(?:it|right|correct|the (?:one|answer)))?[\s*]*(?:[.,;!]|$)",
+    re.I,
+)
 _TAKEN_BACK = re.compile(
     r"(?:is )?(?:wrong|incorrect|false)\b|is not\b|no\b|not (?:that|this)\b|or\b|and\b",
     re.IGNORECASE,
@@ -150,7 +155,8 @@ def _named(part: str, finder: re.Pattern) -> Iterator[str]:
         before = part[max(0, found.start() - 30) : found.start()]
         if name in ("yes", "no") and not _answers(before, part[found.end() :]):
             continue
-        if not _DENIED.search(before.replace("*", "")):
+        denied = _DENIED.search(before.replace("*", "")) or _DENIED_AFTER.match(part[found.end() :])
+        if not denied:
             yield name
 
 
@@ -158,7 +164,8 @@ def _answers(before: str, after: str) -> bool:
     """Whether a yes or no is an answer: it begins a sentence or ends one."""
     begins = re.search(r"(?:^|[.:!?\n]|\banswer is)[\s*_`\"'(]*$", before)
     goes_on = re.match(
-        r"[*_`\"')]*\s*(?:[,:/—–-]|(?:because|since|as|it|and|or|but|yes|no)\b)", after
+        r"[*_`\"')]*\s*(?:[,:/(—–-]|(?:because|since|as|it|and|or|but|yes|no|that|this|there|they|you|we)\b)",
+        after,
     )
     ends = re.match(r"[*_`\"')]*\s*(?:$|[.!;\n])", after)
     return bool(ends or (begins and goes_on))
@@ -184,9 +191,11 @@ def states_text(text: str, value: str) -> bool:
         return any(words(reading) == wanted for reading in readings)
     if any(words(marks.statement(part)) == wanted for part in marks.answer_words(text)):
         return True
-    found = [words(part) for part in (*marks.bold(text), *marks.sentences(text))]
+    parts = (*marks.bold(text), *marks.sentences(text))
+    found = [words(part) for part in parts if not part.rstrip("*_ ").endswith("?")]
     return any(
         part[at : at + len(wanted)] == wanted
+        and not {"not", "never", "no", "t"} & {*_without_article(part[:at][::-1])[:1]}
         for part in found
         for at in range(len(part) - len(wanted) + 1)
     )

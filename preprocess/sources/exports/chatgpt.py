@@ -110,7 +110,10 @@ def _parts(parts: list) -> Iterator[str | Picture]:
 def _flaw(message: dict, parts: tuple[str | Picture, ...]) -> str:
     """What is wrong with a message; only what is known to be right passes."""
     about = message.get("metadata") or {}
+    role = (message.get("author") or {}).get("role")
     if message.get("status") not in _WHOLE or about.get("is_complete") is False:
+        return "a reply that does not end"
+    if role == "assistant" and message.get("end_turn") is False:
         return "a reply that does not end"
     if (about.get("finish_details") or {}).get("type") not in _ENDED:
         return "a reply that does not end"

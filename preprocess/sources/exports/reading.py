@@ -104,6 +104,10 @@ class Reader:
             return wanted.data
         if "://" in wanted.name or "\0" in wanted.name:
             raise Skip("a picture at an address; only files in the folder are read")
+        if any(
+            len(part.encode("utf-8", "replace")) > 255 for part in PurePosixPath(wanted.name).parts
+        ):
+            raise Skip("a picture that is not there")
         if self.archive is not None:
             return self._archived_picture(self.archive, wanted)
         names = [self.folder / wanted.name, self.folder / self.beside / wanted.name]

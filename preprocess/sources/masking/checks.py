@@ -61,6 +61,12 @@ _SETTING = re.compile(
 )
 
 
+_KEY_OF_DATA = re.compile(
+    r"(?:foreign|primary|partition|sort|routing|cache|group|hash|range|index|shard|unique)_?key$",
+    re.IGNORECASE,
+)
+
+
 def is_value(text: str, match: re.Match) -> bool:
     """Whether the value given to a name is a secret. A name in capitals is a setting, and what it
     is set to is one unless it is a plain word of code; any other must look like one.
@@ -68,6 +74,8 @@ def is_value(text: str, match: re.Match) -> bool:
     if not is_credential(text) or "(" in text or "[" in text:
         return False
     name = match["name"]
+    if _KEY_OF_DATA.search(name):
+        return False
     setting = name == name.upper() and _SETTING.search(name)
     quoted = match["quote"] is not None
     if " " in text:
@@ -125,7 +133,7 @@ def is_public(text: str, match: re.Match) -> bool:
 
 
 _COUNTED = re.compile(
-    r"\s*(?:[kmg]?i?b(?:ytes?)?\b|[mnuµ]?s\b|%|(?:rows|tokens|requests|times|calls|characters|chars"
+    r"\s*(?:[kmg]?i?b(?:ytes?)?\b|[mnuµ]?s\b|%|(?:nano|micro|milli)?sec(?:ond)?s?\b|(?:minute|hour|day|cycle|bit)s?\b|(?:rows|tokens|requests|times|calls|characters|chars"
     r"|words|lines|items|users|records|messages|events|entries|operations|steps|points)\b)"
 )
 _DUMP = r"(?: [0-9a-f]{2}\b){2}"

@@ -35,7 +35,7 @@ def _any_case(kind: str, pattern: str, check: Callable | None = None) -> Rule:
 
 _NAMES = (
     r"(?:api|access|secret|private|auth|account|encryption|signing|master|service|_)[_-]?key"
-    r"|secret|token|passw(?:or)?d|passphrase|pwd|credentials?"
+    r"|secret|token|passw(?:or)?d|passphrase|pwd|credentials?|_pass(?![a-z])"
 )
 _PARAMETERS = (
     r"(?:[\w-]{0,20}token|api[_-]?key|key|[\w-]{0,20}sig(?:nature)?|[\w-]{0,20}secret|pwd|auth"
@@ -90,7 +90,7 @@ _TOKENS = (
 _COMMANDS = (
     _rule(
         "secret",
-        r"\b(?:curl|wget|http)\b[^\n]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?[\"']?"
+        r"\b(?:curl|wget|http)\b[^\n]{0,300}?\s(?:-u|--user|--proxy-user|-a|--auth)[ =]?[\"']?"
         r"(?P<it>[^\s\"':]{1,100}:[^\s\"']{1,200})",
     ),
     _rule(
