@@ -170,8 +170,9 @@ def _can_be_scored(kind: str, options: Options) -> None:
     """Raise Absent where what scores a kind of suite is not here."""
     if kind == "design" and not options.judge:
         raise Absent("not judged: no judge was given")
-    if kind == "code" and sandbox.missing():
-        raise Absent(f"no sandbox on this machine: {sandbox.missing()}")
+    no_sandbox = sandbox.missing()
+    if kind == "code" and no_sandbox:
+        raise Absent(no_sandbox)
 
 
 def _cells(name: str, suite: dict, questions: tuple, small: bool) -> list[Cell]:
