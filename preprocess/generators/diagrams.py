@@ -26,7 +26,7 @@ from preprocess.generators.diagram_families import (
     timeline,
 )
 from preprocess.rows import Conversation
-from preprocess.source import Context, Generated
+from preprocess.source import Context, Generated, MixError
 
 SMALLEST = 12  # pixels of text that is still readable
 FAMILIES = {
@@ -63,6 +63,24 @@ def _pictures(folder: Path, spec: dict, rng: random.Random) -> tuple[bytes]:
     note = drawn.wording(folder, spec["family"]).get("note", "")
     style = Style.drawn(drawn.wording(folder, "styles"), rng)
     return (draw(spec, Sheet(style, title, note, rng)),)
+
+
+def by_hand(folder: Path, spec: dict, look: int) -> bytes:
+    """The picture of a spec that a person wrote, as a PNG file; `look` draws its style.
+
+    `folder`: the families' words. Raises MixError for a spec that its family cannot draw.
+    """
+    rng = random.Random(f"look {look}")
+    try:
+        if spec["family"] not in FAMILIES:
+            raise LookupError(f"no family {spec['family']}")
+        note = drawn.wording(folder, spec["family"]).get("note", "")
+        style = Style.drawn(drawn.wording(folder, "styles"), rng)
+        return draw(spec, Sheet(style, spec.get("title", ""), note, rng))
+    except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration) as error:
+        problem = f"{type(error).__name__} {error}"
+        known = ", ".join(FAMILIES)
+        raise MixError(f"cannot be drawn ({problem}); the families are {known}") from None
 
 
 def draw(spec: dict, sheet: Sheet) -> bytes:

@@ -4,21 +4,26 @@
     [...]}
 
 each turn with `user`, `reasoning` and `answer`. A seed whose last turn has only `user` is a
-question for a teacher to answer; it makes no row of its own.
+question for a teacher to answer; it makes no row of its own. What a user shows stands under
+`image`, or `images`: a file's path relative to the dataset's folder, or `{draw: {family: timeline,
+...}}`, which a program of the house draws (preprocess.generators.diagrams).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from common import behaviour
+from common import behaviour, pictures
 from common.files import load_yaml, shown
-from preprocess.rows import Conversation, Skip, Turn
+from preprocess.generators import diagrams
+from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, MixError, Part, Source, load
+
+LARGEST = 400_000  # bytes of a picture's file: it is committed with the text
 
 
 class Config(Source):
@@ -27,17 +32,39 @@ class Config(Source):
     kind: Literal["seeds"]
     path: str
     triad: str = "triad.yaml"  # the members that a target may name
+    diagrams: str = "diagrams"  # the looks of the pictures that a program draws
 
     origins: ClassVar[tuple[str, ...]] = ("seed",)
     written: ClassVar[bool] = True
 
 
+class Drawn(Part):
+    """A picture that a program draws from what a person wrote; `look` varies its style."""
+
+    draw: dict
+    look: int = 0
+
+
 class SeedTurn(Part):
-    """One exchange of a seed."""
+    """One exchange of a seed; its pictures stand before the user's text."""
 
     user: str = Field(min_length=1)
+    # A teacher is shown, and asked for, the texts alone.
+    image: str | Drawn | None = Field(default=None, exclude=True)
+    images: list[str | Drawn] = Field(default=[], exclude=True)
     reasoning: str | None = None
     answer: str | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.image and self.images:
+            raise ValueError("give image or images, not both")
+        return self
+
+    @property
+    def pictures(self) -> list[str | Drawn]:
+        """What the user shows, in order."""
+        return [self.image] if self.image else self.images
 
 
 class Seed(Part):
@@ -49,12 +76,18 @@ class Seed(Part):
     mood: Literal["curious", "frustrated", "rushed", "sceptical", "anxious", "playful", "neutral"]
     tags: list[str] = []
     target: str | None = None  # of a routing seed: the member it routes to
+    licence: str | None = None  # of its pictures, where it is not the dataset's own
     turns: list[SeedTurn] = Field(min_length=1)
 
     @property
     def answered(self) -> bool:
         """Whether every turn has its reply."""
         return all(turn.answer is not None and turn.reasoning is not None for turn in self.turns)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a turn shows a picture."""
+        return any(turn.pictures for turn in self.turns)
 
 
 def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
@@ -77,16 +110,37 @@ def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
             yield seed
 
 
-def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip]:
-    """The answered seeds of the files; the others as Skip. Raises as `read`."""
+def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]:
+    """The answered seeds of the files; the others as Skip. Raises as `read`, and MixError for a
+    picture that cannot be used."""
     for seed in read(context.files(config.path), context.path(config.triad)):
         if not seed.answered:
             yield Skip("question without a reply yet")
             continue
-        tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}"]
+        tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}", f"domain:{seed.domain}"]
         if seed.target:
             tags.append(f"target:{seed.target}")
-        turns = tuple(
-            Turn(turn.user, turn.reasoning or "", turn.answer or "") for turn in seed.turns
-        )
-        yield Conversation(seed.id, "", "seed", turns=turns, tags=tuple(tags))
+        if seed.licence:
+            yield Note(f"hand-written conversations with a picture under {seed.licence}")
+        turns = []
+        for turn in seed.turns:
+            images = tuple(_picture(seed.id, shows, config, context) for shows in turn.pictures)
+            turns.append(Turn(turn.user, turn.reasoning or "", turn.answer or "", images))
+        yield Conversation(seed.id, "", "seed", turns=tuple(turns), tags=tuple(tags))
+
+
+def _picture(seed: str, shows: str | Drawn, config: Config, context: Context) -> bytes:
+    """A picture of a seed as a PNG file. Raises MixError naming the seed."""
+    try:
+        if isinstance(shows, Drawn):
+            folder = context.path(config.diagrams)
+            return diagrams.by_hand(folder, shows.draw, shows.look)
+        path = context.path(shows)
+        inside = path.resolve().is_relative_to(context.folder.resolve())
+        if not inside or path.is_symlink() or not path.is_file():
+            raise MixError("no file in the dataset's folder")
+        if path.stat().st_size > LARGEST:
+            raise MixError(f"more than {LARGEST:,} bytes; scale it down")
+        return pictures.png(pictures.decode(path))
+    except (MixError, pictures.PictureError) as error:
+        raise MixError(f"{config.path}: {seed}: picture {shows}: {error}") from None

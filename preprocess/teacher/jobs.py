@@ -126,7 +126,9 @@ def chains(
 
 
 def _seeds(prompt: Prompt, folder: Path) -> list[seeds.Seed]:
-    return load(folder / prompt.seeds, list[seeds.Seed]) if prompt.seeds else []
+    """Those that a teacher varies: a picture cannot be another one in words."""
+    written = load(folder / prompt.seeds, list[seeds.Seed]) if prompt.seeds else []
+    return [seed for seed in written if not seed.pictured]
 
 
 def _system(folder: Path, category: str, prompt: Prompt) -> str:

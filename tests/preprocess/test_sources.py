@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from common import hub
 from common.answers import is_value
@@ -239,3 +241,67 @@ def test_a_wrong_seed_is_named(tmp_path, about, says):
     (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("fine"), seed("wrong", **about)]))
     with pytest.raises(MixError, match=rf"s\.yaml: wrong\..*{says}"):
         written(tmp_path, "s.yaml")
+
+
+def shown_turn(**pictures: object) -> dict:
+    return {"user": "What is it?", "reasoning": "Look.", "answer": "A queue."} | pictures
+
+
+TIMELINE = {
+    "family": "timeline",
+    "names": ["read", "write", "flush", "close"],
+    "tasks": [
+        {"name": name, "ready": 10 * n, "ms": 100 if n == 1 else 20}
+        for n, name in enumerate(("read", "write", "flush", "close"))
+    ],
+}
+
+
+def test_a_seed_shows_pictures_that_pass_the_decoder_of_the_house(tmp_path):
+    half = Image.new("RGBA", (40, 30), (255, 0, 0, 128))
+    half.save(tmp_path / "half.png")
+    (tmp_path / "diagrams").symlink_to(AETHER / "diagrams")
+    turns = [
+        shown_turn(image="half.png"),
+        shown_turn(images=["half.png", {"draw": TIMELINE, "look": 1}]),
+        shown_turn(),
+    ]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("a", turns=turns, licence="CC0-1.0")]))
+    note, made = written(tmp_path, "s.yaml")
+    assert "CC0-1.0" in note.text
+    assert [len(turn.images) for turn in made.turns] == [1, 2, 0]
+    with Image.open(io.BytesIO(made.turns[0].images[0])) as picture:
+        assert picture.mode == "RGB" and picture.getpixel((0, 0))[1] > 100  # laid on white
+    drawn = made.turns[1].images
+    assert drawn[0] == made.turns[0].images[0] and drawn[1].startswith(b"\x89PNG")
+    assert written(tmp_path, "s.yaml")[1] == made
+
+
+@pytest.mark.parametrize(
+    ("shows", "says"),
+    [
+        ({"image": "missing.png"}, "no file in the dataset's folder"),
+        ({"image": "../outside.png"}, "no file in the dataset's folder"),
+        ({"image": "/etc/hostname"}, "no file in the dataset's folder"),
+        ({"image": "link.png"}, "no file in the dataset's folder"),
+        ({"image": "text.png"}, "no picture that is known"),
+        ({"image": "large.png"}, "scale it down"),
+        ({"image": "https://example.org/a.png"}, "no file in the dataset's folder"),
+        ({"image": {"draw": {"family": "../timeline"}}}, "cannot be drawn"),
+        ({"image": {"draw": {"family": "timeline", "names": []}}}, "cannot be drawn"),
+        ({"image": {"draw": {}}}, "cannot be drawn"),
+        ({"image": "a.png", "images": ["b.png"]}, "not both"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named_with_its_seed(tmp_path, shows, says):
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    for path in (tmp_path / "outside.png", folder / "fine.png"):
+        Image.new("RGB", (8, 8)).save(path)
+    (folder / "link.png").symlink_to(folder / "fine.png")
+    (folder / "text.png").write_text("no picture")
+    (folder / "large.png").write_bytes(bytes(seeds.LARGEST + 1))
+    (folder / "diagrams").symlink_to(AETHER / "diagrams")
+    (folder / "s.yaml").write_text(yaml.safe_dump([seed("odd", turns=[shown_turn(**shows)])]))
+    with pytest.raises(MixError, match=f"odd.*{says}"):
+        written(folder, "s.yaml")
