@@ -10,6 +10,8 @@ A complete reply is
 
 In Apriel-1.5 the turn markers and the response markers are plain text, several tokens each, not
 special tokens: a user can type them, and `skip_special_tokens` does not remove them.
+
+A reply that calls tools says so at the end of its answer (common.tools).
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SYSTEM, USER, ASSISTANT, END_OF_TURN = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
+TOOL = "<|tool_result|>"
 REASONING = "Here are my reasoning steps:"
 BEGIN_FINAL, END_FINAL = "[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"
-TURN_MARKERS = (SYSTEM, USER, ASSISTANT, END_OF_TURN)
+TURN_MARKERS = (SYSTEM, USER, ASSISTANT, TOOL, END_OF_TURN)
 IMAGE_TOKENS = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
 # What no reasoning, answer or user text of ours may contain: it would change what a reader of the
 # rendered text sees.

@@ -8,8 +8,10 @@ of it.
       {"role": "assistant", "content": [{"type": "text", "text": "..."}], "weight": 1}]}
 
 `weight` says which assistant turns are trained (1) and which are history (0). `answer` may hold
-what a program can check. Every error names the file, the line, the key, what is wrong and what to
-do.
+what a program can check. A row may offer `tools`; earlier assistant turns then carry `tool_calls`,
+and messages of role `tool` their results, all as OpenAI writes them. A trained turn is the whole
+reply as the model writes it, its calls included (common.tools). Every error names the file, the
+line, the key, what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from common import tools
 from common.errors import AetherError
 from common.facts import MAX_PIXELS
 
 MAX_LINE = 4 * 2**20  # bytes; a longer line is not a conversation
-_KEYS = {"id", "category", "origin", "messages", "tags", "answer"}
+_KEYS = {"id", "category", "origin", "messages", "tags", "answer", "tools"}
 _ORIGIN = re.compile(r"[a-z0-9][a-z0-9_-]*")
+# Turns by letter: user, call of tools, result of one, answer.
+_TURNS = re.compile(r"(?:u(?:cr+)*a)*u(?:cr+)*[ac]")
+_OF_ROLE = {"assistant": {"weight", "tool_calls"}, "tool": {"tool_call_id"}}
 _IMAGE_PATH = re.compile(r"images/[0-9a-f]{64}\.png")
 
 
@@ -88,19 +94,24 @@ def check(row: object) -> None:
     for number, message in enumerate(messages):
         _check_message(message, f"messages[{number}]")
     _check_order(messages)
+    if "tools" in row or any(_letter(message) in "cr" for message in messages):
+        _check_calls(row)
 
 
 def _check_message(message: object, where: str) -> None:
     if not isinstance(message, dict):
         raise RowError(f"{where}: a {type(message).__name__} where an object is wanted")
     role = message.get("role")
-    if role not in ("system", "user", "assistant"):
-        raise RowError(f"{where}.role: {role!r}; one of system, user, assistant")
+    if role not in ("system", "user", "assistant", "tool"):
+        raise RowError(f"{where}.role: {role!r}; one of system, user, assistant, tool")
     weight = message.get("weight")
     if role == "assistant" and weight not in (0, 1):
         raise RowError(f"{where}.weight: {weight!r}; 1 to train on this turn, 0 for history")
-    if unknown := sorted(set(message) - {"role", "content", "weight"}):
+    if unknown := sorted(set(message) - {"role", "content"} - _OF_ROLE.get(role, set())):
         raise RowError(f"{where}: unknown key {unknown[0]!r}")
+    calls = message.get("tool_calls", [None])
+    if not isinstance(calls, list) or not calls:
+        raise RowError(f"{where}.tool_calls: give a non-empty list, or leave it out")
     content = message.get("content")
     if not isinstance(content, list) or not content:
         raise RowError(f"{where}.content: give a non-empty list of parts")
@@ -124,14 +135,57 @@ def _check_part(part: object, role: str, where: str) -> None:
 
 def _check_order(messages: list[dict]) -> None:
     roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    if "system" in turns:
+    turns = messages[1:] if roles[0] == "system" else messages
+    if "system" in roles[1:]:
         raise RowError("messages: a system turn that is not the first; join them into one")
-    if len(turns) % 2 or turns != ["user", "assistant"] * (len(turns) // 2):
+    letters = "".join(map(_letter, turns))
+    if not _TURNS.fullmatch(letters):
         wanted = "user and assistant must alternate and the assistant end"
+        if "c" in letters or "r" in letters:
+            wanted += "; the results of its calls stand before its next turn"
         raise RowError(f"messages: the roles are {', '.join(roles)}; {wanted}")
     if not any(message.get("weight") for message in messages):
         raise RowError("messages: no assistant turn has weight 1, so there is nothing to train on")
+
+
+def _letter(message: dict) -> str:
+    """The letter that _TURNS has for a message."""
+    if "tool_calls" in message:
+        return "c"
+    return {"user": "u", "assistant": "a", "tool": "r"}.get(message["role"], "s")
+
+
+def _check_calls(row: dict) -> None:
+    """Raise RowError unless every call is of one of the row's tools and has its result."""
+    messages = row["messages"]
+    try:
+        offered = tools.parameters(row.get("tools"))
+    except tools.ToolError as error:
+        raise RowError(str(error)) from None
+    for number, message in enumerate(messages):
+        where = f"messages[{number}].tool_calls"
+        ids = [_call_id(call, where, offered) for call in message.get("tool_calls", ())]
+        results = []
+        for after in messages[number + 1 :]:
+            if after["role"] != "tool":
+                break
+            results.append(after.get("tool_call_id"))
+        if ids and results and sorted(ids) != sorted(map(str, results)):
+            raise RowError(f"{where}: the ids are {ids}, those of the results {results}")
+
+
+def _call_id(entry: object, where: str, offered: dict[str, dict]) -> str:
+    """The id of a call. Raises RowError."""
+    try:
+        call = tools.of_openai(entry)
+    except tools.ToolError as error:
+        raise RowError(f"{where}: {error}") from None
+    if call.name not in offered:
+        raise RowError(f"{where}: {call.name!r} is none of the tools, {', '.join(offered)}")
+    id_ = entry.get("id") if isinstance(entry, dict) else None
+    if not isinstance(id_, str) or not id_:
+        raise RowError(f"{where}: id: {id_!r}; give each call a name of its own")
+    return id_
 
 
 def text_of(message: dict) -> str:

@@ -128,6 +128,7 @@ def _data(recipe: Recipe, folder: Path | None, report: dict[str, Any]) -> float:
         points = compare(folder, renderer)
         report["same"] = points.same
         report["differs"] = points.differs
+        report["notes"] += points.notes
         report["errors"] += [f"{report['model']}: {line}" for line in points.differs]
     data = data_of(recipe)
     if not (data / "manifest.json").exists():

@@ -10,19 +10,20 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from common import chat, facts
+from common import chat, facts, tools
 from common.errors import AetherError
 from common.facts import Shape
 from common.files import load_json
-from training.render import Renderer
+from training.render import Renderer, RenderError
 
 
 class Comparison:
-    """Points that agree, and sentences on those that differ."""
+    """Points that agree, sentences on those that differ, and on those that may."""
 
     def __init__(self):
         self.same: list[str] = []
         self.differs: list[str] = []
+        self.notes: list[str] = []
 
     def equal(self, what: str, found: object, wanted: object) -> None:
         if found == wanted:
@@ -54,6 +55,7 @@ def compare(folder: Path, renderer: Renderer) -> Comparison:
     _tokenizer(points, renderer, shape)
     _geometry(points, config, renderer)
     _template(points, renderer)
+    _tools(points, renderer)
     _weights(points, folder, shape)
     return points
 
@@ -141,6 +143,33 @@ def _template(points: Comparison, renderer: Renderer) -> None:
         f"the prompt ends in {prompt[-20:]!r}, the trained text goes on with "
         f"{rendered[len(prompt) :][:20]!r}",
     )
+
+
+def _tools(points: Comparison, renderer: Renderer) -> None:
+    """Whether the chat template shows tools before the first turn, calls of them as they are
+    trained, and a result as a turn of its own. Rows without tools do not need it.
+    """
+    offered = [{"type": "function", "function": {"name": "probe", "parameters": {}}}]
+    texts = {"user": "U", "assistant": "", "tool": "R"}
+    messages: list[dict[str, Any]] = [
+        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in texts.items()
+    ]
+    messages[1]["tool_calls"] = [tools.Call("probe", {"n": 7}).as_openai("c1")]
+    messages[2]["tool_call_id"] = "c1"
+    try:
+        rendered = renderer.text(messages, offered)
+    except RenderError as error:
+        points.notes.append(f"tools: {error}")
+        return
+    head, _, turns = rendered.partition(chat.USER)
+    found = Comparison()
+    found.holds("tools in the system turn", "probe" in head, "the template does not show them")
+    shown = tools.OPEN in turns and "probe" in turns and "7" in turns
+    found.holds("calls of tools", shown, f"the template does not write them in {tools.OPEN}")
+    wanted = f"{chat.TOOL}\nR\n{chat.END_OF_TURN}"
+    found.holds("results of tools", wanted in turns, f"the template does not write {wanted!r}")
+    points.same += found.same
+    points.notes += found.differs
 
 
 def _weights(points: Comparison, folder: Path, shape: Shape) -> None:

@@ -2,8 +2,10 @@
 
 The model's own chat template writes the text. It is rendered once with a placeholder in the place
 of every text part, which tells what the template writes and where each message's text goes; then
-the real texts are put in. So a turn marker or an `[IMG]` that a user typed is text of that user and
-nothing else: it moves no role, no loss and no image.
+the real texts are put in. So a turn marker or an `[IMG]` that a user typed, or that a tool gave
+back, is text of that message and nothing else: it moves no role, no loss and no image. Tools and
+calls of them, which a template may write in any form, are given as they are, the letters of
+special tokens in them taken out and put back as letters.
 
 Token boundaries follow what a server does. Special tokens that the template writes are special; the
 same letters in a message are not. A trained reply begins at a token boundary, because at inference
@@ -15,10 +17,12 @@ Everything else is tokenised jointly, as a server tokenises a prompt.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +35,9 @@ from common.errors import AetherError
 IGNORE = -100  # the label that carries no loss, PyTorch's default ignore_index
 # Goes into the cache key of lengths: raise it when the same row may give other tokens or labels.
 VERSION = 2
-SLOT = re.compile("\ue000(\\d+)\\.(\\d+)\ue001")
-
-Shape = tuple[tuple[str, tuple[str, ...]], ...]  # role and kinds of parts of each message
+# The placeholder of a text part, in characters of Unicode's private use; or of a special token in
+# a tool, in letters that no template escapes.
+SLOT = re.compile("\ue000(\\d+)\\.(\\d+)\ue001|zqSpecial(\\d+)qz")
 
 
 class RenderError(AetherError):
@@ -50,10 +54,30 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a template is told of a message besides its texts."""
+
+    role: str
+    kinds: tuple[str, ...]  # of its parts
+    trained: bool
+    rest: str  # its calls and the like, as JSON
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides the layout of a conversation."""
+
+    messages: tuple[Told, ...]
+    tools: str  # JSON
+
+
+@dataclass(frozen=True)
 class Piece:
     """A run of the rendered text: written by the template, or a text part of message `message`."""
 
     text: str
+    trained: bool
+    plain: bool = False  # the letters of special tokens in it are letters
     message: int | None = None
     part: int = 0
 
@@ -96,61 +120,93 @@ class Renderer:
         state = (VERSION, self.plain.to_str(), template, self.longest_edge, self.patch)
         return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
-    def _template(self, messages: list[dict], **kwargs) -> str:
+    def _template(self, messages: list[dict], tools: list[dict] | None, **kwargs) -> str:
+        """What the template writes. It gets the arguments of calls as objects, as servers hand them
+        on."""
+        given = [_with_objects(message) for message in messages]
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, **kwargs)
+            return self.tokenizer.apply_chat_template(given, tools=tools, tokenize=False, **kwargs)
         except Exception as error:  # jinja raises whatever the template asks it to
             raise RenderError(f"the chat template refuses this conversation: {error}") from None
 
-    def _layout_of(self, shape: Shape) -> tuple[tuple[Piece, ...], dict[int, str]]:
-        """For a conversation's shape: its pieces, and what the template writes after each reply.
-        Raises RenderError.
-        """
-        messages = [_with_slots(number, *message) for number, message in enumerate(shape)]
-        text = self._template(messages)
-        pieces = _cut(text)
+    def _layout_of(self, shape: Shape) -> tuple[Piece, ...]:
+        """The pieces of a conversation of that shape. Raises RenderError."""
+        tools = json.loads(self._without_special(shape.tools))
+        messages = []
+        for number, told in enumerate(shape.messages):
+            rest = json.loads(self._without_special(told.rest))
+            messages.append(_with_slots(number, told) | rest)
+        text = self._template(messages, tools)
+        spans = []
+        for number, told in enumerate(shape.messages):
+            if told.trained:
+                until = self._template(messages[: number + 1], tools)
+                if not text.startswith(until):
+                    raise RenderError(
+                        "the chat template writes a turn differently once another follows"
+                    )
+                spans.append((number, len(until)))
+        pieces = self._cut(text, spans)
         wanted = [
             (number, part)
-            for number, (_, kinds) in enumerate(shape)
-            for part, kind in enumerate(kinds)
+            for number, told in enumerate(shape.messages)
+            for part, kind in enumerate(told.kinds)
             if kind == "text"
         ]
         if [(piece.message, piece.part) for piece in pieces if piece.message is not None] != wanted:
             raise RenderError("the chat template drops, repeats or reorders messages")
-        images = sum(kinds.count("image") for _, kinds in shape)
-        if sum(piece.text.count("[IMG]") for piece in pieces) != images:
+        images = sum(told.kinds.count("image") for told in shape.messages)
+        if sum(piece.text.count("[IMG]") for piece in pieces if not piece.plain) != images:
             raise RenderError("the chat template does not write one [IMG] an image")
-        ends = {}
-        for number, (role, kinds) in enumerate(shape):
-            if role != "assistant":
-                continue
-            until = self._template(messages[: number + 1])
-            if not text.startswith(until):
-                raise RenderError(
-                    "the chat template writes a turn differently once another follows"
-                )
-            last = _slot(number, len(kinds) - 1)
-            ends[number] = until[until.index(last) + len(last) :]
-        return tuple(pieces), ends
+        return tuple(pieces)
 
-    def text(self, messages: list[dict]) -> str:
+    def _without_special(self, text: str) -> str:
+        """JSON in which each special token is replaced by its placeholder."""
+        return self.special_pattern.sub(lambda token: f"zqSpecial{self.special[token[0]]}qz", text)
+
+    def _cut(self, text: str, spans: list[tuple[int, int]]) -> list[Piece]:
+        """A rendering with placeholders, cut at them and at the ends of trained turns.
+
+        Args:
+            text: The rendering.
+            spans: (number of a trained message, where its turn ends in `text`).
+        """
+        names = {id_: token for token, id_ in self.special.items()}
+        begins = {number: text.find(_slot(number, 0)) for number, _ in spans}
+        ranges = [(begins[number], end) for number, end in spans]
+        slots = {slot.start(): slot for slot in SLOT.finditer(text)}
+        cuts = {0, len(text), *(end for _, end in ranges)}
+        for start, slot in slots.items():
+            cuts |= {start, slot.end()}
+        pieces = []
+        for start, end in pairwise(sorted(cuts)):
+            trained = any(begin <= start < stop for begin, stop in ranges)
+            found = slots.get(start)
+            if found is None:
+                pieces.append(Piece(text[start:end], trained))
+            elif found[3]:
+                pieces.append(Piece(names[int(found[3])], trained, plain=True))
+            else:
+                pieces.append(Piece("", trained, True, int(found[1]), int(found[2])))
+        return pieces
+
+    def text(self, messages: list[dict], tools: list[dict] | None = None) -> str:
         """The rendered text, images as one [IMG] each; checked against the template's own rendering
         of the real texts.
         """
-        pieces, _ = self._layout(_shape_of(messages))
-        return "".join(self._fill(pieces, messages))
+        return "".join(text for _, text in self._filled(messages, tools))
 
-    def _fill(self, pieces: tuple[Piece, ...], messages: list[dict]) -> list[str]:
-        """The text of each piece, messages put in. Raises RenderError where the template would
+    def _filled(self, messages: list[dict], tools: list[dict] | None) -> list[tuple[Piece, str]]:
+        """The pieces with their texts, messages put in. Raises RenderError where the template would
         write another text.
         """
         filled = []
-        for piece in pieces:
-            if piece.message is None:
-                filled.append(piece.text)
-            else:
-                filled.append(messages[piece.message]["content"][piece.part]["text"])
-        if "".join(filled) != self._template(messages):
+        for piece in self._layout(_shape_of(messages, tools)):
+            text = piece.text
+            if piece.message is not None:
+                text = messages[piece.message]["content"][piece.part]["text"]
+            filled.append((piece, text))
+        if "".join(text for _, text in filled) != self._template(messages, tools):
             raise RenderError(
                 "the chat template changes the text of a message (it trims or rewrites it)"
             )
@@ -162,24 +218,15 @@ class Renderer:
         The row's first token is never trained: in a bin it would be predicted from the row before.
         Raises RenderError, and RowError for an image that may not be read.
         """
-        messages = row["messages"]
-        pieces, ends = self._layout(_shape_of(messages))
         images = rows.images(row, folder)
         writer = _Writer(self, iter(images))
-        left = 0  # characters of the end of turn still to come, trained
-        for piece, text in zip(pieces, self._fill(pieces, messages), strict=True):
-            if piece.message is None:
-                writer.template(text[:left], trained=True)
-                writer.template(text[left:], trained=False)
-                left = 0
-                continue
-            message = messages[piece.message]
-            trained = message.get("weight") == 1
-            if trained and piece.part == 0:
+        for piece, text in self._filled(row["messages"], row.get("tools")):
+            if piece.trained and piece.message is not None and piece.part == 0:
                 writer.flush()  # the token boundary at which generation starts
-            writer.content(text, trained)
-            if trained and piece.part == len(message["content"]) - 1:
-                left = len(ends[piece.message])
+            if piece.plain:
+                writer.content(text, piece.trained)
+            else:
+                writer.template(text, piece.trained)
         writer.flush()
         labels = np.array(writer.labels, np.int32)
         labels[:1] = IGNORE
@@ -195,36 +242,42 @@ class Renderer:
         return line * (height // self.patch - 1) + line[:-1] + [end]
 
 
-def _shape_of(messages: list[dict]) -> Shape:
-    return tuple((m["role"], tuple(part["type"] for part in m["content"])) for m in messages)
+def _shape_of(messages: list[dict], tools: list[dict] | None) -> Shape:
+    told = []
+    for message in messages:
+        kinds = tuple(part["type"] for part in message["content"])
+        rest = {key: message[key] for key in sorted(message.keys() - {"role", "content", "weight"})}
+        trained = message.get("weight") == 1
+        told.append(Told(message["role"], kinds, trained, json.dumps(rest, ensure_ascii=False)))
+    return Shape(tuple(told), json.dumps(tools, ensure_ascii=False))
 
 
 def _slot(message: int, part: int) -> str:
-    """The placeholder of a text part, in characters of Unicode's private use."""
+    """The placeholder of a text part."""
     return f"\ue000{message}.{part}\ue001"
 
 
-def _with_slots(number: int, role: str, kinds: tuple[str, ...]) -> dict:
+def _with_slots(number: int, told: Told) -> dict:
     """Message `number` of a conversation with a placeholder in the place of each text."""
     content = []
-    for part, kind in enumerate(kinds):
+    for part, kind in enumerate(told.kinds):
         if kind == "image":
             content.append({"type": "image"})
         else:
             content.append({"type": "text", "text": _slot(number, part)})
-    return {"role": role, "content": content}
+    return {"role": told.role, "content": content}
 
 
-def _cut(text: str) -> list[Piece]:
-    """A rendering with placeholders, cut at them."""
-    pieces = []
-    cursor = 0
-    for slot in SLOT.finditer(text):
-        pieces.append(Piece(text[cursor : slot.start()]))
-        pieces.append(Piece("", int(slot[1]), int(slot[2])))
-        cursor = slot.end()
-    pieces.append(Piece(text[cursor:]))
-    return pieces
+def _with_objects(message: dict) -> dict:
+    """A message with the arguments of its calls as objects in the place of their JSON."""
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = call["function"]
+        arguments = json.loads(function["arguments"] or "{}")
+        calls.append(call | {"function": function | {"arguments": arguments}})
+    return message | {"tool_calls": calls}
 
 
 class _Writer:

@@ -7,9 +7,31 @@ import zlib
 import pytest
 from conftest import message, row, save_image, write_dataset
 
-from common import rows
+from common import rows, tools
 
 GOOD = [message("user", "hi"), message("assistant", "ho", weight=1)]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "ring", "parameters": {"type": "object", "properties": {}}},
+    }
+]
+
+
+def called(*ids, name="ring", arguments="{}"):
+    """An earlier turn that calls a tool once for each id."""
+    calls = [tools.Call(name, {}).as_openai(id_) for id_ in ids]
+    for call in calls:
+        call["function"]["arguments"] = arguments
+    return message("assistant", "", weight=0) | {"tool_calls": calls}
+
+
+def result(id_):
+    return message("tool", "ringing") | {"tool_call_id": id_}
+
+
+def talk(*middle):
+    return {"messages": [GOOD[0], *middle, GOOD[1]], "tools": TOOLS}
 
 
 def bomb(width=40_000, height=30_000) -> bytes:
@@ -35,7 +57,8 @@ def bomb(width=40_000, height=30_000) -> bytes:
             {"messages": [message("system", "a"), message("system", "b"), *GOOD]},
             "a system turn that is not the first",
         ),
-        ({"messages": [message("tool", "a"), *GOOD]}, "messages[0].role: 'tool'"),
+        ({"messages": [message("critic", "a"), *GOOD]}, "messages[0].role: 'critic'"),
+        ({"messages": [message("tool", "a"), *GOOD]}, "must alternate"),
         (
             {"messages": [message("user", "a"), message("assistant", "b")]},
             "messages[1].weight: None",
@@ -68,6 +91,30 @@ def bomb(width=40_000, height=30_000) -> bytes:
             },
             "no such image",
         ),
+        ({"tools": []}, "tools: give a non-empty list"),
+        ({"tools": [{"name": "ring"}]}, "tools[0]: give"),
+        ({"tools": TOOLS * 2}, "tools[1].function.name: 'ring'"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a", "parameters": []}}]},
+            "tools[0].function.parameters",
+        ),
+        (talk(called("a"), result("a")) | {"tools": None}, "tools: give a non-empty list"),
+        (talk(called("a")), "results of its calls stand before"),
+        (talk(result("a")), "results of its calls stand before"),
+        (talk(called("a"), result("b")), "the ids are ['a'], those of the results ['b']"),
+        (talk(called("a", "b"), result("a")), "the ids are ['a', 'b'], those of the results"),
+        (talk(called("a"), result("a"), result("a")), "those of the results ['a', 'a']"),
+        (talk(called("a"), message("tool", "no id")), "those of the results [None]"),
+        (talk(called("a", name="call"), result("a")), "'call' is none of the tools, ring"),
+        (talk(called("a", arguments="[1]"), result("a")), "an object of arguments"),
+        (talk(called("a", arguments="{a"), result("a")), "an object of arguments"),
+        (talk(called(""), result("")), "id: ''; give each call a name"),
+        (talk(called(), result("a")), "tool_calls: give a non-empty list"),
+        (
+            talk(called("a"), result("a") | {"content": [{"type": "image", "path": "a.png"}]}),
+            "messages[2].content[0]",
+        ),
+        ({"messages": [GOOD[0] | {"tool_calls": []}, GOOD[1]]}, "unknown key 'tool_calls'"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, change, said):
@@ -80,6 +127,15 @@ def test_bad_rows_are_named(tmp_path, change, said):
     text = str(error.value)
     assert said in text and "\n" not in text
     assert "train.jsonl:2:" in text
+
+
+def test_calls_with_their_results_keep_the_contract():
+    again = [message("assistant", "It rings.", weight=0), message("user", "Twice more.")]
+    for middle in ((called("a"), result("a")), (called("a", "b"), result("b"), result("a"))):
+        rows.check(row([]) | talk(*middle))
+        rows.check(row([]) | talk(*middle, *again, *middle))
+    rows.check(row([GOOD[0], called("a") | {"weight": 1}]) | {"tools": TOOLS})
+    rows.check(row(GOOD) | {"tools": TOOLS})
 
 
 def test_a_bomb_a_link_and_another_format_are_refused_by_the_header(tmp_path):

@@ -264,6 +264,25 @@ def test_a_prompt_that_ends_before_what_is_trained_is_refused(tiny, tmp_path):
     assert len(differs) == 1 and "a reply begins where the generation prompt ends" in differs[0]
 
 
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        ("(tool | tojson)", "tools in the system turn: the template does not show them"),
+        ("(call['function']['name'] | tojson)", "calls of tools: the template does not write"),
+        ("'<|tool_result|>\\n'", "results of tools: the template does not write"),
+        ("parts(message['content']) + '\\n<|end|>\\n' -}}", "tools: the chat template drops"),
+    ],
+)
+def test_a_template_that_does_not_show_tools_is_noted(tiny, tmp_path, cut, said):
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    path = folder / "chat_template.jinja"
+    head, mark, tail = path.read_text().rpartition(cut)
+    assert mark
+    path.write_text(head + ("'' -}}" if mark.endswith("}}") else "''") + tail)
+    points = compare(folder, renderer_of(folder))
+    assert points.differs == [] and len(points.notes) == 1 and said in points.notes[0]
+
+
 def test_markers_that_are_special_tokens_are_refused(tiny, tmp_path):
     from transformers import AutoTokenizer
 
@@ -393,7 +412,7 @@ def test_check_names_the_fact_that_differs(tiny, tmp_path, keys, value, said):
 
 def test_the_tiny_model_agrees_in_every_point(tiny, tiny_renderer):
     points = compare(tiny, tiny_renderer)
-    assert points.differs == [] and len(points.same) > 20
+    assert points.differs == [] and points.notes == [] and len(points.same) > 20
 
 
 def test_every_optimizer_that_a_recipe_may_name_has_its_memory_known():
