@@ -193,6 +193,11 @@ def text_of(message: dict) -> str:
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
 
+def last_user(row: dict) -> dict:
+    """The user's last message."""
+    return next(message for message in reversed(row["messages"]) if message["role"] == "user")
+
+
 def images(row: dict, folder: Path) -> list[Image]:
     """The images of a row in order, sizes read from their headers. Raises RowError; a link out of
     `folder` is refused."""

@@ -114,7 +114,7 @@ def fault(call: Call, schemas: dict[str, dict]) -> str | None:
     return f"{call.name}: {error.message}" if error else None
 
 
-def accepted(calls: list[Call], wanted: list[dict], schemas: dict[str, dict]) -> bool:
+def accepted(calls: list[Call], wanted: list[dict]) -> bool:
     """Whether these are the calls that are wanted, by abstract syntax, as the Berkeley
     Function-Calling Leaderboard compares them.
 
@@ -122,9 +122,8 @@ def accepted(calls: list[Call], wanted: list[dict], schemas: dict[str, dict]) ->
         calls: What was called; the order of calls in one turn says nothing.
         wanted: One `{name, arguments}` a call. Each argument is the list of values that are right;
             null among them says that it may be left out.
-        schemas: What the tools allow, as `parameters` gives it.
     """
-    if len(calls) != len(wanted) or any(fault(call, schemas) for call in calls):
+    if len(calls) != len(wanted):
         return False
     left = list(calls)
     for one in wanted:

@@ -102,7 +102,7 @@ def problems(gates: Gates, context: Context, heldout: Path) -> Iterator[Problem]
             yield Problem(f"{name} test", record[key], True)
     if heldout.exists():
         for row in rows.read(heldout):
-            question = row["messages"][-2]
+            question = rows.last_user(row)
             if all(part["type"] == "text" for part in question["content"]):
                 yield Problem("our own held-out set", rows.text_of(question), False)
     for path in question_files(gates, context.folder):

@@ -179,7 +179,10 @@ class _Run:
 
     def _keep(self, row: dict, candidate: Candidate) -> None:
         """Write a row into the spool file."""
-        line = json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
+        ordered = json.loads(json.dumps(row, sort_keys=True))
+        if "tools" in row:
+            ordered["tools"] = row["tools"]  # in the order in which a client would send them
+        line = json.dumps(ordered, ensure_ascii=False) + "\n"
         candidate.task = self.task.number
         candidate.offset = self.spool.tell()
         candidate.size = self.spool.write(line.encode())
@@ -252,12 +255,13 @@ class _Run:
 def _hashes(row: dict, looks: bytes, reasoning: str) -> bytes:
     """The MinHashes of the user's turn and of the reasoning.
 
-    A question is the same only about the same pictures, and a short later turn means what stands
-    before it.
+    A question is the same only about the same pictures, and a short later turn, as one after a
+    tool's result, means what stands before it.
     """
-    user = rows.text_of(row["messages"][-2])
+    user = rows.text_of(rows.last_user(row))
     salt = looks.hex()
-    if not salt and len(row["messages"]) > 3 and len(user.split()) < SHORT_TURN:
+    later = len(row["messages"]) > 3 and len(user.split()) < SHORT_TURN
+    if row["messages"][-2]["role"] == "tool" or not salt and later:
         salt = row["id"]
     return minhash(user, salt) + minhash(reasoning)
 

@@ -63,7 +63,13 @@ def _features() -> Features:
 
     text = Value("string")
     part = {"type": text, "text": text, "path": text}
-    message = {"role": text, "weight": Value("int8"), "content": List(part)}
+    message = {
+        "role": text,
+        "weight": Value("int8"),
+        "content": List(part),
+        "tool_calls": text,
+        "tool_call_id": text,
+    }
     return Features(
         {
             "id": text,
@@ -71,6 +77,7 @@ def _features() -> Features:
             "origin": text,
             "answer": text,
             "tags": List(text),
+            "tools": text,
             "messages": List(message),
             "images": List(Image()),
         }
@@ -79,13 +86,18 @@ def _features() -> Features:
 
 def _records(path: Path) -> Iterator[dict]:
     """The rows of a file as columns: parts keep their order; an image part's bytes stand in
-    `images`, in the same order."""
+    `images`, in the same order. Tools and calls, which have no columns in common, are JSON."""
     for row in rows.read(path):
         images = [
             {"path": image.path.name, "bytes": image.path.read_bytes()}
             for image in rows.images(row, path.parent)
         ]
-        answer = None
-        if "answer" in row:
-            answer = json.dumps(row["answer"], ensure_ascii=False, sort_keys=True)
-        yield row | {"answer": answer, "images": images}
+        messages = [message | _as_json(message, "tool_calls") for message in row["messages"]]
+        about = _as_json(row, "answer") | _as_json(row, "tools")
+        yield row | about | {"messages": messages, "images": images}
+
+
+def _as_json(value: dict, key: str) -> dict:
+    """The value of a key as JSON text; None where there is none."""
+    text = json.dumps(value[key], ensure_ascii=False) if key in value else None
+    return {key: text}

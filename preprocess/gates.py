@@ -7,6 +7,7 @@ checked as a row is made.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -90,9 +91,12 @@ def text_tokens(text: str) -> int:
 
 
 def tokens(row: dict, images: Iterable[rows.Image]) -> int:
-    """About how long a row is in Pixtral's vocabulary: its texts and its images, without the turn
-    markers."""
+    """About how long a row is in Pixtral's vocabulary: its texts, tools, calls and images, without
+    the turn markers."""
     text = sum(text_tokens(rows.text_of(message)) for message in row["messages"])
+    calls = [message["tool_calls"] for message in row["messages"] if "tool_calls" in message]
+    for offered in (row.get("tools"), *calls):
+        text += text_tokens(json.dumps(offered, ensure_ascii=False)) if offered else 0
     return text + sum(facts.image_tokens(image.width, image.height) for image in images)
 
 
@@ -100,7 +104,7 @@ def check(row: dict, length: int, gates: Gates) -> None:
     """Raise Skip for a row that no gate lets pass. `length`: its tokens."""
     if length > gates.max_tokens:
         raise Skip(f"longer than {gates.max_tokens:,} tokens")
-    user = rows.text_of(row["messages"][-2])
+    user = rows.text_of(rows.last_user(row))
     reply = rows.text_of(row["messages"][-1])
     if not is_english(f"{user} {reply}", gates.english):
         raise Skip("not English")

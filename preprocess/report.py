@@ -198,4 +198,7 @@ def _message(message: dict) -> str:
     """A message as Markdown."""
     paths = [part["path"] for part in message["content"] if part["type"] == "image"]
     images = "".join(f"![]({path})\n" for path in paths)
-    return f"**{message['role']}**\n\n{images}\n~~~~~text\n{rows.text_of(message)}\n~~~~~"
+    text = rows.text_of(message)
+    for call in message.get("tool_calls", ()):
+        text += f"\n{call['function']['name']} {call['function']['arguments']}"
+    return f"**{message['role']}**\n\n{images}\n~~~~~text\n{text}\n~~~~~"

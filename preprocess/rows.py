@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from common import behaviour, chat
+from common import behaviour, chat, tools
 
 # What an answer holds besides what its value was derived from.
 _ANSWER = ("kind", "value", "unit", "tolerance")
@@ -29,12 +29,25 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Calls of tools that a reply makes before it answers, and what each of them gave back: nothing
+    yet where the conversation ends with them. `words` stand before the calls."""
+
+    reasoning: str
+    calls: tuple[tools.Call, ...]
+    results: tuple[str, ...]
+    words: str = ""
+    check: dict | None = None
+
+
+@dataclass(frozen=True)
 class Turn:
     """One exchange. `images` are PNG files as bytes, shown before the user's text; `check` is what
     a program can check of it.
 
     A turn without reasoning is history: it is shown, and not trained on. Where pictures stand
-    between texts, `parts` holds both in their order.
+    between texts, `parts` holds both in their order. Where it has `steps`, the answer follows them,
+    or is empty where the last of them has no results.
     """
 
     user: str
@@ -43,6 +56,7 @@ class Turn:
     images: tuple[bytes, ...] = ()
     check: dict | None = None
     parts: tuple[str | bytes, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,8 @@ class Conversation:
     where it is empty.
 
     The build fills in `category` and `system` from the mix where they are empty. `answer` is the
-    last turn's `check`. A tag `target:<member>` says whom the last reply hands over to.
+    last turn's `check`. A tag `target:<member>` says whom the last reply hands over to. `offered`
+    are the tools, in OpenAI's form.
     """
 
     id: str
@@ -62,6 +77,7 @@ class Conversation:
     tags: tuple[str, ...] = ()
     answer: dict | None = None
     group: str = ""
+    offered: tuple[dict, ...] = ()
 
 
 def _handed_over(conversation: Conversation) -> tuple[Turn, ...]:
@@ -76,32 +92,79 @@ def _handed_over(conversation: Conversation) -> tuple[Turn, ...]:
 
 
 def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> list[dict]:
-    """One row a trained turn; earlier turns hold only their final answers, as a serving client
-    sends them back.
+    """One row a trained reply; earlier turns hold only their final answers and their calls, as a
+    serving client sends them back.
 
     `image_path` stores a PNG file and gives its path in the dataset. Raises Skip.
     """
-    history = [_message("system", conversation.system)]
-    rows: list[dict] = []
-    for number, turn in enumerate(_handed_over(conversation), 1):
-        reply = _reply(conversation.system, turn)
-        history.append({"role": "user", "content": _user_content(turn, image_path)})
-        last = number == len(conversation.turns)
-        only = last and number == 1
+    made = _Rows(conversation, [_message("system", conversation.system)])
+    turns = _handed_over(conversation)
+    for turn in turns:
+        _check_text(conversation.system, turn.user)
+        made.history.append({"role": "user", "content": _user_content(turn, image_path)})
+        for step in turn.steps:
+            made.calls(step)
+        if turn.answer or not turn.steps:
+            made.answer(turn, turn.check or (conversation.answer if turn is turns[-1] else None))
+    return made.finished()
+
+
+@dataclass
+class _Rows:
+    """The rows of a conversation as its messages are read."""
+
+    conversation: Conversation
+    history: list[dict]
+    rows: list[dict] = field(default_factory=list)
+    replies: int = 0
+    called: int = 0
+
+    def answer(self, turn: Turn, check: dict | None) -> None:
+        """A reply that ends a turn."""
+        reply = self._reply(turn.reasoning, turn.answer, check)
+        self.history.append(_message("assistant", chat.final_only(reply)) | {"weight": 0})
+
+    def calls(self, step: Step) -> None:
+        """A reply that calls tools, and the results."""
+        _check_text(*step.results)
+        self._reply(step.reasoning, f"{step.words}\n{tools.written(step.calls)}", step.check)
+        entries = []
+        for call in step.calls:
+            self.called += 1
+            entries.append(call.as_openai(f"call_{self.called}"))
+        message = _message("assistant", step.words.strip())
+        self.history.append(message | {"weight": 0, "tool_calls": entries})
+        for entry, result in zip(entries, step.results, strict=False):
+            self.history.append(_message("tool", result) | {"tool_call_id": entry["id"]})
+
+    def _reply(self, reasoning: str, answer: str, check: dict | None) -> str:
+        """The reply in full; its row is kept where it has reasoning. Raises Skip."""
+        _check_text(answer, reasoning, markers=False)
+        try:
+            reply = chat.compose(reasoning or "none", answer)
+        except ValueError as error:
+            raise Skip(str(error)) from None
+        self.replies += 1
         row: dict = {
-            "id": conversation.id if only else f"{conversation.id}#{number}",
-            "category": conversation.category,
-            "origin": conversation.origin,
-            "tags": list(conversation.tags),
-            "messages": [*history, _message("assistant", reply) | {"weight": 1}],
+            "id": f"{self.conversation.id}#{self.replies}",
+            "category": self.conversation.category,
+            "origin": self.conversation.origin,
+            "tags": list(self.conversation.tags),
+            "messages": [*self.history, _message("assistant", reply) | {"weight": 1}],
         }
-        check = turn.check or (conversation.answer if last else None)
+        if self.conversation.offered:
+            row["tools"] = list(self.conversation.offered)
         if check:
             row["answer"] = stored(check)
-        if turn.reasoning.strip():
-            rows.append(row)
-        history.append(_message("assistant", chat.final_only(reply)) | {"weight": 0})
-    return rows
+        if reasoning.strip():
+            self.rows.append(row)
+        return reply
+
+    def finished(self) -> list[dict]:
+        """The rows; the only one of a conversation has its id."""
+        if self.replies == 1 and self.rows:
+            self.rows[0]["id"] = self.conversation.id
+        return self.rows
 
 
 def _message(role: str, text: str) -> dict:
@@ -123,20 +186,16 @@ def _user_content(turn: Turn, image_path: Callable[[bytes], str]) -> list[dict]:
     return content
 
 
-def _reply(system: str, turn: Turn) -> str:
-    """The reply in full. Raises Skip for a turn that holds a reserved marker or has a blank
-    part."""
-    marker = chat.reserved_in(f"{system}\n{turn.user}")
+def _check_text(*texts: str, markers: bool = True) -> None:
+    """Raise Skip for texts that hold half a character or, with `markers`, a reserved marker."""
+    text = "\n".join(texts)
+    marker = chat.reserved_in(text) if markers else None
     if marker:
         raise Skip(f"a turn contains {marker}")
     try:
-        f"{system}\n{turn.user}\n{turn.reasoning}\n{turn.answer}".encode()
+        text.encode()
     except UnicodeEncodeError:
         raise Skip("half a character (a lone surrogate)") from None
-    try:
-        return chat.compose(turn.reasoning or "none", turn.answer)
-    except ValueError as error:
-        raise Skip(str(error)) from None
 
 
 def stored(check: dict) -> dict:

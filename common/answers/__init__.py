@@ -14,6 +14,7 @@ from common.answers.marks import answer_line, boxed, marked
 from common.answers.numbers import NotRead
 from common.answers.value import near, read_number, stated_number
 from common.answers.words import stated_choice, stated_option, states_text
+from common.tools import ToolError, accepted, read
 
 __all__ = [
     "NotRead", "answer_line", "boxed", "is_value", "marked", "near", "read_number", "stated_choice",
@@ -25,11 +26,14 @@ def is_value(answer: dict, text: str) -> bool:
     """Whether a final answer states the value of `answer`, a row's checkable answer.
 
     Args:
-        answer: `kind` (number | choice | text | latex), `value`; for a number its relative
+        answer: `kind` (number | choice | text | latex | calls), `value`; for a number its relative
             `tolerance` and its `unit`; where a choice is one of several, `choices`, or a
-            `derivation` (JSON) that holds them.
+            `derivation` (JSON) that holds them. The value of calls is JSON, a list of what
+            `common.tools.accepted` wants.
         text: the final answer, without its reasoning.
     """
+    if answer["kind"] == "calls":
+        return _calls(text, json.loads(answer["value"]))
     if answer["kind"] == "number":
         return _is_number(answer, stated_number(text))
     if answer["kind"] == "latex":
@@ -41,6 +45,14 @@ def is_value(answer: dict, text: str) -> bool:
     if choices:
         return stated_choice(text, choices) == answer["value"]
     return states_text(text, str(answer["value"]))
+
+
+def _calls(text: str, wanted: list[dict]) -> bool:
+    """Whether an answer makes the calls that are wanted; none of them where the list is empty."""
+    try:
+        return accepted(read(text), wanted)
+    except ToolError:
+        return False
 
 
 def _is_number(answer: dict, found: Fraction | NotRead) -> bool:
