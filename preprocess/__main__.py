@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import AetherError, command
 from common.files import ROOT
-from preprocess import build, export
+from preprocess import build, export, written
 
 
 def main() -> None:
@@ -28,6 +28,11 @@ def main() -> None:
         help="only the rows kept for evaluation, into datasets/DATASET/heldout",
     )
     parser.add_argument(
+        "--written",
+        action="store_true",
+        help="build nothing: count the hand-written files, have and want, in seconds",
+    )
+    parser.add_argument(
         "--export",
         type=Path,
         metavar="FOLDER",
@@ -41,6 +46,9 @@ def main() -> None:
     if not (folder / "mix.yaml").is_file():
         names = sorted(path.parent.name for path in ROOT.glob("datasets/*/mix.yaml"))
         raise AetherError(f"no dataset {args.dataset!r}. There are: {', '.join(names)}")
+    if args.written:
+        print(written.count(folder))
+        return
     print(build.build(folder, args.hub_dir, args.heldout))
     if args.heldout:
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 from common import hub as hubs
 from common.errors import AetherError
 from common.files import held, shown, write_text, written_aside
-from preprocess import inputs, mix, report, selection, workers
+from preprocess import inputs, mix, report, selection, workers, written
 from preprocess.benchmarks import Benchmark, problems
 from preprocess.candidates import Candidate, Result, Task, draw
 
@@ -123,6 +123,7 @@ def _make(tasks: list[Task]) -> dict:
         "rows": {name: len(part) for name, part in splits.items()},
         "images": _remove_unused_images(first.aside, heldout + chosen),
         "sources": public,
+        "written": written.measure(plan, chosen, list(written.read(first.aside))),
     }
     report.write(first.aside, first.folder, plan, about, chosen)
     return about | _finished(first.aside)

@@ -42,13 +42,17 @@ def fingerprint(text: str) -> Fingerprint:
         words = _WORD.findall(sentence)
         if words:
             sentences.append(words)
-    words = _WORD.findall(masked)
-    runs = {_hash(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))}
     return Fingerprint(
         sentences=array("I", map(_hash, sentences)),
         lengths=array("I", map(len, sentences)),
-        runs=array("I", sorted(runs)),
+        runs=array("I", sorted(set(run_hashes(text)))),
     )
+
+
+def run_hashes(text: str) -> list[int]:
+    """The hash of each RUN-word run of a text, in order; of a shorter text, one of all of it."""
+    words = _WORD.findall(_NUMBER.sub("0", text.lower()))
+    return [_hash(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))]
 
 
 def _hash(words: Sequence[str]) -> int:

@@ -60,6 +60,25 @@ class Target(Part):
     turns: tuple[int, int] | None = None
 
 
+Range = tuple[float, float | None]  # the least and the most; None where more is never too much
+
+
+class Written(Part):
+    """What the conversations written by hand shall be, counted on them alone; preprocess.written
+    measures it."""
+
+    conversations: dict[str, int]  # by category
+    total: int
+    replies: int  # that are trained
+    pictured: int  # conversations that show a picture
+    domains: int  # of work and life
+    targets: dict[str, Range]  # shares of the mix's targets, by their name
+    reasoning_words: dict[int, Range]  # share of replies whose reasoning has so many words or more
+    code: dict[str, Range]  # share of a category's replies that show code in a language
+    openings: Range  # share of replies that begin as another one does
+    shared: Range  # share of words that stand in an eight-word run of another row
+
+
 class Mix(Part):
     """A mix.yaml."""
 
@@ -72,6 +91,7 @@ class Mix(Part):
     quotas: dict[str, int] = {}  # rows wanted of each category; without them every row is taken
     caps: dict[str, int] = {}  # most rows of an origin
     targets: dict[str, Target] = {}
+    written: Written | None = None
     sources: list[AnySource] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -81,6 +101,9 @@ class Mix(Part):
             if origin not in origins:
                 known = ", ".join(sorted(origins))
                 raise ValueError(f"caps: {origin!r} is no origin; one of {known}")
+        for name in self.written.targets if self.written else ():
+            if name not in self.targets:
+                raise ValueError(f"written: {name!r} is no target")
         if not self.quotas:
             return self
         wanted = sum(self.quotas.values())

@@ -15,6 +15,7 @@ from common.markdown import table
 from preprocess.candidates import Candidate
 from preprocess.mix import Mix
 from preprocess.sources.accepted import WRITTEN_BY
+from preprocess.written import shown
 
 TEMPLATE = Path(__file__).with_name("report.template.md")
 SAMPLES = 3  # rows of each category
@@ -73,6 +74,7 @@ def _slots(mix: Mix, about: dict) -> dict[str, str]:
             ],
             _diversity(about),
         ),
+        "written": shown(about["written"]) if mix.written else "Nothing is asked of it.",
         "teachers": _teachers(about["notes"]),
         "by_source": table(
             ["source", "conversations read", "gave rows", "gave none"],
