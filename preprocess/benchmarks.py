@@ -14,6 +14,7 @@ from common.files import read_text
 from preprocess import public
 from preprocess.mix import Gates
 from preprocess.rows import Note, Skip
+from preprocess.siblings import SIBLING, Siblings
 from preprocess.source import Context, MixError, load, matching
 
 # Share of a problem that stands in a row: from which the row is dropped, and from which the
@@ -46,11 +47,15 @@ class Benchmark:
     def __init__(self, problems: Iterable[Problem] = ()):
         self._sizes: list[tuple[str, int]] = []
         self._holders: dict[str, list[int]] = defaultdict(list)
+        public = []
         for problem in problems:
+            if problem.masked:
+                public.append(problem.text)
             runs = _runs(problem.text, problem.masked)
             for run in runs:
                 self._holders[run].append(len(self._sizes))
             self._sizes.append((problem.of, len(runs)))
+        self._siblings = Siblings(public)
 
     def covered(self, text: str) -> tuple[float, str]:
         """The largest share of a problem that stands in `text`, and the set that the problem is
@@ -64,14 +69,18 @@ class Benchmark:
             largest = max(largest, (count / size, of))
         return largest
 
-    def contaminated(self, texts: Iterable[str]) -> Note | None:
+    def contaminated(self, texts: Iterable[str], whole: bool = False) -> Note | None:
         """A note where half of a problem stands in one of the texts. Raises Skip where nearly all
-        of it does."""
+        of it does, and where a text, a `whole` problem, is one of a public set with other numbers.
+        """
         if not self._sizes:
             return None
-        share, of = max((self.covered(text) for text in texts), default=(0.0, ""))
+        texts = list(texts)
+        share, of = max(map(self.covered, texts), default=(0.0, ""))
         if share >= DROP:
             raise Skip(f"holds a problem of {of}")
+        if whole and max(map(self._siblings.nearest, texts)) >= SIBLING:
+            raise Skip("is a problem of a public test set with other numbers")
         if share >= REPORT:
             return Note(f"kept, though {REPORT:.0%} or more of a problem of {of} stands in it")
         return None

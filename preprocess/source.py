@@ -20,7 +20,7 @@ skipped.
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,9 +91,9 @@ class Context:
     folder: Path  # of the dataset; paths of the mix are relative to it
     hub: Path | None  # a folder in the hub's place
     heldout: bool  # rows for evaluation alone are wanted
-    # A note where a good part of a benchmark's problem stands in one of the texts; raises Skip
-    # where nearly all of it does.
-    contaminated: Callable[[Iterable[str]], Note | None]
+    # Benchmark.contaminated of preprocess.benchmarks: a note, or Skip, for texts that hold a
+    # problem of a benchmark.
+    contaminated: Callable[..., Note | None]
 
     def path(self, name: str) -> Path:
         """A file or folder that the mix names."""

@@ -1,4 +1,4 @@
-"""GSM8K and MATH, train split only, as rows that think from first principles (see solutions and
+"""GSM8K and MATH, train split only, as problems with plain worked solutions (see solutions and
 replies)."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import Field
 from preprocess import public
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, Source, load
-from preprocess.sources.worked.replies import Writer
+from preprocess.sources.worked.replies import reply
 from preprocess.sources.worked.solutions import Worked, gsm8k, math
 
 READERS = {"gsm8k": gsm8k, "math": math}
@@ -25,7 +25,7 @@ class Config(Source):
     kind: Literal["gsm8k", "math"]
     # Share of conversations that hold 4-6 problems instead of one.
     sessions: float = Field(default=0, ge=0, lt=1)
-    # The texts around the solutions and how often each stands there.
+    # The few words around the solutions, and the problems that are left out.
     framings: str = "framings/worked.yaml"
 
     origins: ClassVar[tuple[str, ...]] = ("gsm8k", "math")
@@ -47,7 +47,9 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
     for record in public.records(config.kind, "train", context.hub):
         try:
             worked = _read(config, record)
-            note = context.contaminated([worked.problem])
+            if worked.key in texts["drop"]:
+                raise Skip(texts["drop"][worked.key])
+            note = context.contaminated([worked.problem], whole=True)
             if note:
                 yield note
             if worked.key in seen:
@@ -81,7 +83,7 @@ def _conversation(problems: list[Worked], texts: dict, seed: int) -> Conversatio
     for number, worked in enumerate(problems):
         rng = random.Random(f"{worked.key} {seed}")
         ask = rng.choice(texts["next" if number else "ask"]).replace("{problem}", worked.problem)
-        reasoning, answer = Writer(texts, rng).reply(worked)
+        reasoning, answer = reply(worked, texts, rng)
         turns.append(Turn(ask, reasoning, answer, check=worked.check))
     first = problems[0]
     return Conversation(

@@ -16,6 +16,7 @@ from preprocess.generators.exact import TextError, evaluate
 from preprocess.rows import Skip
 
 _CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
+_JOINS = re.compile(r"\b(?:and|or|per|of|the|an)\s*$")  # no sentence ends in these
 _TITLES = ("Mr", "Mrs", "Ms", "Dr", "St", r"a\.m", r"p\.m")
 _NO_TITLE = "".join(rf"(?<!\b{title}\.)" for title in _TITLES)
 _SENTENCE_END = re.compile(rf"(?:(?<=[.?!])|(?<=[.?!]\$)){_NO_TITLE}\s+(?=[A-Z\"$\\])")
@@ -57,13 +58,15 @@ def gsm8k(record: dict) -> Worked:
     final = final.strip().replace(",", "")
     steps: list[str] = []
     chain = []
-    for line in solution.splitlines():
+    for line in _whole_lines(solution):
         for expression, result in _calculations(line):
             if not _equal(expression, result):
                 raise Skip("a calculation of the worked solution does not hold exactly")
             if expression != result:
                 chain.append((len(steps), expression, result))
         step = _tidy(_CALCULATION.sub("", line))
+        if step.count("(") != step.count(")"):
+            raise Skip("a bracket of the worked solution is not closed")
         if step:
             steps.append(step)
     if not chain or not _equal(chain[-1][2], final):
@@ -113,13 +116,29 @@ def _number(text: str) -> dict:
     return {"kind": "number", "value": value, "tolerance": 1e-6}
 
 
+def _whole_lines(solution: str) -> list[str]:
+    """The lines of a GSM8K solution; one that was cut in the middle of a sentence, whole again."""
+    lines: list[str] = []
+    for line in filter(str.strip, solution.splitlines()):
+        # It begins with a word in small letters that is no variable, or ends in a word that joins.
+        cut = lines and lines[-1].rstrip()[-1] not in ".!?:"
+        if cut and (re.match(r"\s*[a-z]{2}", line) or _JOINS.search(lines[-1])):
+            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
+        else:
+            lines.append(line)
+    return lines
+
+
 def _tidy(line: str) -> str:
-    """One line of a GSM8K solution as a sentence, its operators spaced."""
+    """One line of a GSM8K solution as a sentence, its operators spaced, what is left over at its
+    end removed."""
     line = re.sub(r"(?<![\d.])\.(?=\d)", "0.", line.replace("–", "-").replace("−", "-"))
     line = re.sub(r" *\* *|(?<=[\w)]) x (?=\$?\d)", " × ", line)
     line = re.sub(r"(?<=\d)\+(?=\$?\d)", " + ", line)
     line = re.sub(r" *= *(?=[$\d(.])", " = ", " ".join(line.split())).strip()
-    end = "" if line[-1:] in ".!?:" else "."
+    line = re.sub(r" +([.,;])(?!\S)", r"\1", line)
+    line = line.rstrip('"' if line.count('"') % 2 else "").rstrip(" .,;")
+    end = "" if line[-1:] in "!?:" else "."
     return line[:1].upper() + line[1:] + end
 
 
@@ -130,8 +149,9 @@ def math(record: dict) -> Worked:
     solution = record["solution"].strip()
     if "[asy]" in problem + solution or "\\includegraphics" in problem + solution:
         raise Skip("needs a drawing that the text only has as a program")
+    solution = re.split(r"-\s*OR\s*-", solution)[0].rstrip()  # the second of two ways
     solution = re.sub(r"\\(?:boxed|fbox) (\w)", r"\\boxed{\1}", solution)
-    solution = solution.replace("\\fbox{", "\\boxed{")
+    solution = re.sub(r"\\(?:boxed|fbox)\s*\{", r"\\boxed{", solution)
     box = _BOX.search(solution)
     if not box or not box[1].strip() or "\\boxed" in solution[box.end() :]:
         raise Skip("not exactly one boxed answer")
@@ -154,15 +174,12 @@ def _paragraphs(solution: str) -> tuple[str, ...]:
     """The paragraphs of a MATH solution, or the sentences of its only one."""
     parts = [part.strip() for part in re.split(r"\n\s*\n", solution) if part.strip()]
     steps = [part if "\\begin" in part else " ".join(part.split()) for part in parts]
-    return tuple(sentences(steps[0], True) if len(steps) == 1 else steps)
+    return tuple(sentences(steps[0]) if len(steps) == 1 else steps)
 
 
-def sentences(text: str, formulas: bool) -> list[str]:
-    """The sentences of a text; with `formulas`, what stands between dollar signs is TeX and is not
-    cut."""
-    if formulas:
-        text = _FORMULA.sub(_without_blanks, text)
-    parts = _SENTENCE_END.split(text)
+def sentences(text: str) -> list[str]:
+    """The sentences of a text in which what stands between dollar signs is TeX, and is not cut."""
+    parts = _SENTENCE_END.split(_FORMULA.sub(_without_blanks, text))
     return [part.replace("\0", " ").replace("\1", "\n").strip() for part in parts if part.strip()]
 
 
