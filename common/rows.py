@@ -193,6 +193,11 @@ def text_of(message: dict) -> str:
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
 
+def turns(row: dict) -> list[dict]:
+    """The messages of a row without its system prompt, where it has one."""
+    return [message for message in row["messages"] if message["role"] != "system"]
+
+
 def last_user(row: dict) -> dict:
     """The user's last message."""
     return next(message for message in reversed(row["messages"]) if message["role"] == "user")

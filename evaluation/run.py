@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import runs, sandbox
+from common import chat, runs, sandbox
 from common.bases import base_of, is_hub_id, model_hash
 from common.files import ROOT, load_json
 from common.processes import git_state
@@ -181,7 +181,7 @@ def _cells(name: str, suite: dict, questions: tuple, small: bool) -> list[Cell]:
     if small:
         budget = min(budget, settings["cpu_max_tokens"])
     path = ROOT / suite.get("persona", settings["persona"])
-    systems = {"persona": path.read_text(encoding="utf-8").strip(), "none": None}
+    systems = {"persona": chat.persona(path.read_text(encoding="utf-8")), "none": None}
     return [
         Cell(name, prompt, suite["score"], questions, systems[prompt], suite.get("ask", ""), budget)
         for prompt in suite["prompts"]

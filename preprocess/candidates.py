@@ -143,8 +143,8 @@ class _Run:
 
     def _system_prompts(self) -> list[str]:
         named = self.task.source.system
-        files = [named] if isinstance(named, str) else named
-        return [read_text(self.context.path(name)).strip() for name in files]
+        files = named if isinstance(named, list) else [named]
+        return [chat.persona(read_text(self.context.path(name))) if name else "" for name in files]
 
     def _completed(self, conversation: Conversation, prompts: list[str]) -> Conversation:
         """The conversation with a system prompt and a category, from the mix where it has none."""
@@ -247,7 +247,7 @@ class _Run:
     def _check_contamination(self, row: dict) -> None:
         if self.task.source.compares_itself:
             return
-        note = self.context.contaminated(map(rows.text_of, row["messages"][1:]))
+        note = self.context.contaminated(map(rows.text_of, rows.turns(row)))
         if note:
             self.result.notes[note.text] += 1
 

@@ -190,7 +190,7 @@ def _samples(aside: Path, seed: int, chosen: list[Candidate]) -> Iterator[str]:
     ]
     for row in sorted(sampled, key=lambda row: (row["category"], row["id"])):
         yield f"### {row['category']}: {row['id']}"
-        for message in row["messages"][1:]:
+        for message in rows.turns(row):
             yield _message(message)
         if answer := row.get("answer"):
             yield f"checked by a program: {answer['kind']} `{answer['value']}` {answer['unit']}"

@@ -64,7 +64,8 @@ class Conversation:
     """What a source yields. `group` names what must stay on one side of the train/val split; the id
     where it is empty.
 
-    The build fills in `category` and `system` from the mix where they are empty. `answer` is the
+    The build fills in `category` and `system` from the mix where they are empty; the mix may want
+    no system prompt. `answer` is the
     last turn's `check`. A tag `target:<member>` says whom the last reply hands over to. `offered`
     are the tools, in OpenAI's form.
     """
@@ -97,7 +98,8 @@ def to_rows(conversation: Conversation, image_path: Callable[[bytes], str]) -> l
 
     `image_path` stores a PNG file and gives its path in the dataset. Raises Skip.
     """
-    made = _Rows(conversation, [_message("system", conversation.system)])
+    system = conversation.system
+    made = _Rows(conversation, [_message("system", system)] if system.strip() else [])
     turns = _handed_over(conversation)
     for turn in turns:
         _check_text(conversation.system, turn.user)

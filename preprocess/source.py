@@ -48,8 +48,9 @@ class Source(Part):
 
     kind: str
     category: str
-    # Files relative to the dataset's folder; of several prompts each conversation draws one.
-    system: str | list[str]
+    # Files relative to the dataset's folder; of several prompts each conversation draws one. Null
+    # is no prompt at all.
+    system: str | list[str | None]
     # Only the first so many of the conversations.
     limit: int | None = Field(default=None, gt=0)
 

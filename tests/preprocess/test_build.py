@@ -568,3 +568,40 @@ def test_the_card_of_the_tree_comes_from_the_template():
     ):
         assert fixed in text
     assert not any(f"{{{slot}}}" in text for slot in ("kept", "have_want", "targets", "dropped"))
+
+
+def test_a_conversation_draws_its_prompt_and_may_have_none(dataset):
+    plan = yaml.safe_load((dataset / "mix.yaml").read_text())
+    plan["sources"][0]["system"] = ["system.md", None]
+    (dataset / "mix.yaml").write_text(yaml.safe_dump(plan))
+    build.build(dataset)
+    built = [row for name in ("train", "val") for row in rows.read(dataset / f"build/{name}.jsonl")]
+    prompts = Counter(
+        rows.text_of(row["messages"][0]) for row in built if row["messages"][0]["role"] == "system"
+    )
+    # The model's template glues it to the default prompt as it is.
+    assert set(prompts) == {"\n\nYou are AetherAI."}
+    without = [row for row in built if row["messages"][0]["role"] == "user"]
+    assert prompts.total() and without and prompts.total() + len(without) == len(built)
+    assert all(rows.turns(row) == row["messages"] for row in without)
+
+
+def test_the_served_prompt_names_the_members_and_stands_where_it_should():
+    folder = ROOT / "datasets" / "aether"
+    members = source.load(folder / "triad.yaml", dict)["members"]
+    prompt = (folder / "system" / "serving.md").read_text()
+    for name, about in members.items():
+        place = "outside" if about["outside"] else "self-hosted"
+        assert f"\n- {name} ({place}): {about['takes']}\n" in prompt, name
+    assert prompt.count("\n- ") == len(members)
+    for one in mix.read(folder).sources:
+        drawn = Counter(one.system)
+        wanted = {"system/serving.md": 0.25, None: 0}
+        if one.category in ("identity", "routing"):
+            wanted = {"system/serving.md": 0.5, None: 0.1}
+        elif one.category in ("practical", "nudge") or one.kind in ("seeds", "chains", "teacher"):
+            wanted = {"system/serving.md": 0.3, None: 0.1}
+        if one.category in ("vision", "first-principles"):
+            wanted = {"system/serving.md": 0.25, None: 0}
+        for name, share in wanted.items():
+            assert drawn[name] / drawn.total() == share, one
