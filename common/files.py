@@ -113,7 +113,7 @@ def held(path: Path, doing: str) -> Iterator[None]:
 
 class _UniqueKeys(yaml.CSafeLoader):
     """A safe loader that refuses a mapping with a key given twice: YAML would keep the last in
-    silence."""
+    silence. A key `yes:` or `true:` is that word: a table's heading is no truth value."""
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict:
@@ -121,6 +121,8 @@ def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict:
     for key, _ in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
             continue
+        if key.tag == "tag:yaml.org,2002:bool":
+            key.tag = "tag:yaml.org,2002:str"
         name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
         if name in seen:
             text = f"{key.value}: given twice; the last one would win in silence"

@@ -4,22 +4,25 @@ its run in the cage.
 A folder `code_<number>_<name>` holds prompt.md, hidden.py (the tests), reference.py and wrong_1.py,
 ... (solutions that pass and that do not), and meta.yaml with the topic and the `entry`, the name
 that a solution must define. hidden.py imports from `harness`, beside the folders, and from
-`solution`, which stands for the code under test.
+`solution`, which stands for the code under test. The values that the tests expect stay out of the
+process in which a solution runs (hidden.py).
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import secrets
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from common import sandbox
 from common.files import load_yaml, read_text, shown
 from common.sandbox import Outcome
+from evaluation.hidden import Halves, Wanted, objection
 
 SECONDS = 10
 MEGABYTES = 512
@@ -44,15 +47,18 @@ class Program:
     topic: str
     entry: str
     prompt: str
-    tests: str  # the harness and the hidden tests, as one text
+    tests: str  # the harness and what of the hidden tests runs beside a solution, as one text
     needs: tuple[str, ...]  # what the tests use of a solution
+    wanted: tuple[Wanted, ...]  # what the solution must hand out
     reference: str
     wrong: tuple[str, ...]
 
     @property
     def expect(self) -> dict:
         """What the scorer needs."""
-        return {"entry": self.entry, "tests": self.tests, "needs": list(self.needs)}
+        wanted = [list(about) for about in self.wanted]
+        about = {"entry": self.entry, "needs": list(self.needs)}
+        return {**about, "tests": self.tests, "wanted": wanted}
 
 
 def load(folder: Path) -> list[Program]:
@@ -64,33 +70,25 @@ def load(folder: Path) -> list[Program]:
 def _program(folder: Path, harness: str) -> Program:
     meta = load_yaml(folder / "meta.yaml")
     number = folder.name.split("_")[1]
-    hidden, needs = _without_imports(read_text(folder / "hidden.py"), shown(folder))
+    hidden = ast.parse(read_text(folder / "hidden.py"), shown(folder))
+    imports = [node for node in hidden.body if isinstance(node, ast.ImportFrom)]
+    own = [node for node in imports if node.module in (HARNESS, SOLUTION)]
+    needs = [name.name for node in own if node.module == SOLUTION for name in node.names]
+    hidden.body = [node for node in hidden.body if node not in own]
+    halves = Halves()
+    beside = ast.unparse(ast.fix_missing_locations(halves.visit(hidden)))
     wrong = sorted(folder.glob("wrong_*.py"))
     return Program(
         id=f"code-{number}",
         topic=meta["topic"],
         entry=meta["entry"],
         prompt=read_text(folder / "prompt.md").strip(),
-        tests=f"{harness}\n\n{hidden}",
-        needs=needs,
+        tests=f"{harness}\n\n{beside}\n",
+        needs=tuple(needs),
+        wanted=tuple(halves.wanted),
         reference=read_text(folder / "reference.py"),
         wrong=tuple(read_text(path) for path in wrong),
     )
-
-
-def _without_imports(tests: str, where: str) -> tuple[str, tuple[str, ...]]:
-    """(the tests without their imports from the harness and the solution, the names imported from
-    the solution).
-    """
-    lines = tests.splitlines()
-    needs: list[str] = []
-    for node in ast.parse(tests, where).body:
-        if isinstance(node, ast.ImportFrom) and node.module in (HARNESS, SOLUTION):
-            if node.module == SOLUTION:
-                needs += [alias.name for alias in node.names]
-            for at in range(node.lineno - 1, node.end_lineno or node.lineno):
-                lines[at] = ""
-    return "\n".join(lines) + "\n", tuple(needs)
 
 
 def score(answer: str, expect: dict) -> dict:
@@ -100,16 +98,27 @@ def score(answer: str, expect: dict) -> dict:
     block = code_block(answer, expect["entry"])
     if block is None:
         return {"correct": False, "why": "no Python code"}
-    outcome = run(block, expect["tests"], tuple(expect["needs"]))
+    wanted = tuple(Wanted(*about) for about in expect.get("wanted", ()))
+    outcome = run(block, expect["tests"], tuple(expect["needs"]), wanted)
     return {"correct": outcome.ok, "why": outcome.reason[:200]}
 
 
 @lru_cache(maxsize=256)
-def run(solution: str, tests: str, needs: tuple[str, ...]) -> Outcome:
-    """Run tests on a solution; the helpers of the one do not hide those of the other."""
+def run(
+    solution: str, tests: str, needs: tuple[str, ...], wanted: tuple[Wanted, ...] = ()
+) -> Outcome:
+    """Run tests on a solution; the helpers of the one do not hide those of the other.
+
+    It passes when its process ran to the end and handed out what is wanted, no more and no less.
+    """
+    mark = secrets.token_hex(16)
     seen = f"{{name: globals()[name] for name in {list(needs)!r} if name in globals()}}"
-    program = f"{solution}\n\n\nexec({tests!r}, {{'__name__': 'hidden', **{seen}}})\n"
-    return sandbox.run(program, SECONDS, MEGABYTES)
+    names = f"{{'__name__': 'hidden', 'MARK': {mark!r}, **{seen}}}"
+    outcome = sandbox.run(
+        f"{solution}\n\n\nexec({tests!r}, {names})\n", SECONDS, MEGABYTES, sandbox.PRINTED
+    )
+    reason = objection(wanted, outcome.output, mark, outcome.ok)
+    return replace(outcome, ok=False, reason=reason) if reason else outcome
 
 
 def code_block(text: str, entry: str) -> str | None:

@@ -33,14 +33,24 @@ def mcnemar(gained: int, lost: int) -> float:
     return _rounded(min(1.0, 2 * tail / 2**n))
 
 
+def _pairs(base: Sequence[float], tuned: Sequence[float]) -> int:
+    """How many pairs there are. Raises ValueError where one side has more."""
+    if len(base) != len(tuned):
+        raise ValueError(
+            f"base has {len(base)} values and tuned has {len(tuned)}: "
+            "give one of each for every question"
+        )
+    return len(base)
+
+
 def paired_rates(base: Sequence[bool], tuned: Sequence[bool]) -> dict:
     """Shares of both and tuned - base.
 
     The difference has the interval of Bonett and Price (2012), which adds one to both counts of
     pairs that differ, so that few pairs that all agree do not make a certainty; `p` is exact
-    McNemar's, `effect` Cohen's h.
+    McNemar's, `effect` Cohen's h. Raises ValueError where they are not as many.
     """
-    n = len(base)
+    n = _pairs(base, tuned)
     pairs = list(zip(base, tuned, strict=True))
     gained = sum(after and not before for before, after in pairs)
     lost = sum(before and not after for before, after in pairs)
@@ -76,10 +86,10 @@ def paired_means(base: Sequence[float], tuned: Sequence[float]) -> dict:
 
     Under FEWEST pairs the intervals are None: too few to know a spread. Where all differences are
     the same, but for what floating point leaves, there is no spread to measure an effect by, and
-    `effect` is None.
+    `effect` is None. Raises ValueError where they are not as many.
     """
+    n = _pairs(base, tuned)
     pairs = np.array([base, tuned], float)
-    n = pairs.shape[1]
     if n == 0:
         return {"kind": "mean", "n": 0}
     differences = pairs[1] - pairs[0]

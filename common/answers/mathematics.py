@@ -19,6 +19,7 @@ import threading
 from fractions import Fraction
 from functools import lru_cache
 
+from common.answers.latex import letters, unit, written
 from common.answers.numbers import LONGEST, literals, normalised
 from common.errors import AetherError
 from common.files import ROOT
@@ -33,46 +34,7 @@ class MathError(AetherError):
     """Results cannot be compared on this machine."""
 
 
-_LOOKS = [  # in this order: the ways LaTeX has of saying the same
-    (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])"), ""),
-    (re.compile(r"(?:\{,\}|,\\!|\\!,|(?<=\d)\\,)(?=\d{3})"), ""),
-    (re.compile(r"\{,\}"), "."),
-    (re.compile(r"(?<!\\)\\[!;:, ]|\\q?quad(?![a-zA-Z])|~"), " "),
-    (re.compile(r"\\begin\{array\}\{[clr]*\}"), r"\\begin{pmatrix}"),
-    (re.compile(r"\\end\{array\}"), r"\\end{pmatrix}"),
-    (re.compile(r"\(\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*\)", re.DOTALL), r"\1"),
-    (re.compile(r"([_^])\s?(\w)"), r"\1{\2}"),
-    (re.compile(r"\\\$|(?<!\\)\$|\\?%|\^\s?\{?\\circ\}?|°|\\degree"), ""),
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (
-        re.compile(
-            r"(?<=\d)\s*\\(?:text|mathrm|mbox)\{(?!\s*(?:or|and)\b)[^{}]*[A-Za-z][^{}]*\}"
-            r"(?:\^\{\d\})?"
-        ),
-        "",
-    ),
-    (re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf|textit|operatorname)\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|∅|^\s*\\\{\s*\\\}\s*$"), r"\\emptyset"),
-    (re.compile(r"\\geq?(?![a-zA-Z])|\\geqslant|≥|>="), r"\\ge "),
-    (re.compile(r"\\leq?(?![a-zA-Z])|\\leqslant|≤|<="), r"\\le "),
-    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
-    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
-    (re.compile(r"∞"), r"\\infty "),
-    (re.compile(r"π"), r"\\pi "),
-    (re.compile(r"∪"), r"\\cup "),
-    (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
-    (re.compile(r"\\cdot|\\times|·|×"), r"\\cdot "),
-    (re.compile(r"[−–]"), "-"),
-    (re.compile(r"\+\s?\\infty"), r"\\infty"),
-    (re.compile(r"^\s*[a-zA-Z]\s*\\in(?![a-zA-Z])"), ""),
-]
 _REPEATING = re.compile(r"(-?)(\d*)\.(\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
-_SIDE = r"(?:[^<>=\\,]|\\(?!ge|le)[a-zA-Z]+)+"
-_BETWEEN = re.compile(rf"({_SIDE})(<|\\le)\s*[a-zA-Z]\s*(<|\\le)({_SIDE})")
-_BETWEEN_DOWN = re.compile(rf"({_SIDE})(>|\\ge)\s*[a-zA-Z]\s*(>|\\ge)({_SIDE})")
-_ABOVE = re.compile(rf"\s*[a-zA-Z]\s*(>|\\ge)({_SIDE})|({_SIDE})(<|\\le)\s*[a-zA-Z]\s*")
-_BELOW = re.compile(rf"\s*[a-zA-Z]\s*(<|\\le)({_SIDE})|({_SIDE})(>|\\ge)\s*[a-zA-Z]\s*")
-_THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,]|\.\d*,)")
 _BASE = re.compile(r"\d_\{?(\d+)\}?")
 _PLAIN_LOG = re.compile(r"\\log(?!\s*_|[a-zA-Z])")
 _OTHER_LOG = re.compile(r"\\log\s*_|\\ln(?![a-zA-Z])|\\lg(?![a-zA-Z])")
@@ -86,55 +48,46 @@ def same_mathematics(gold: str, found: str) -> bool:
     """
     if len(found) > LONGEST:
         return False
+    for stated in (unit, letters):
+        sides = (stated(gold), stated(found))
+        if all(sides) and sides[0] != sides[1]:
+            return False
     wanted, given = written(gold), written(found)
     if wanted == given or (_is_word(wanted) and wanted.lower() == given.lower()):
         return True
-    left, right = _number(wanted), _number(given)
-    if left is not None and right is not None:
+    if ":" in wanted or ":" in given:
+        return _same_ratio(wanted.split(":"), given.split(":"))
+    left = _listed(wanted)
+    right = _listed(given)
+    if left and right:
         return left == right
     if _certainly_differ(wanted, given):
         return False
     return _worker.same(wanted, given)
 
 
-def written(text: str) -> str:
-    """A result in one spelling: without sizes, dollars, degrees, per cent and units; inequalities
-    of one letter as intervals.
+def _same_ratio(wanted: list[str], given: list[str]) -> bool:
+    """Whether both are ratios of as many parts, and each part is to the first as in the other."""
+    if len(wanted) != len(given):
+        return False
+    left = _numbers(wanted)
+    right = _numbers(given)
+    if not left or not right:
+        return all(map(same_mathematics, wanted, given))
+    return all(one * right[0] == other * left[0] for one, other in zip(left, right, strict=True))
+
+
+def _listed(text: str) -> list[Fraction]:
+    """The numbers that a result lists, smallest first: their order says nothing. Empty where it is
+    anything else.
     """
-    for pattern, plain in _LOOKS:
-        text = pattern.sub(plain, text)
-    text = _union(text.strip().rstrip(".").strip())
-    if not re.search(r"[(\[{]\s*[^()]*,", text):  # no pair, no set: 1,000 is a thousand
-        text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
-    text = re.sub(r"(?<=\d)\s+(?=\d)", "␣", text)  # 1 2 is not 12
-    return re.sub(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])", r"\1␢", text).replace(" ", "").replace("␢", " ")
+    return sorted(_numbers(re.sub(r"^\\\{(.*)\\\}$", r"\1", text).split(",")))
 
 
-def _union(text: str) -> str:
-    """`x < 3 or x > 5` as a union of intervals."""
-    return r"\cup ".join(
-        _interval(part) for part in re.split(r"\bor\b|\\lor(?![a-z])|\\cup(?![a-z])", text)
-    )
-
-
-def _interval(text: str) -> str:
-    """`x > 3` as `(3,\\infty)`, `1 < x \\le 2` as `(1,2]`; anything else as it is."""
-    text = text.strip()
-    if found := _BETWEEN.fullmatch(text):
-        low, opens, closes, high = found.groups()
-    elif found := _BETWEEN_DOWN.fullmatch(text):
-        high, closes, opens, low = found.groups()
-    elif found := _ABOVE.fullmatch(text):
-        opens, low = found[1] or found[4], found[2] or found[3]
-        closes, high = "<", r"\infty"
-    elif found := _BELOW.fullmatch(text):
-        closes, high = found[1] or found[4], found[2] or found[3]
-        opens, low = "<", r"-\infty"
-    else:
-        return text
-    begin = "(" if opens in "<>" else "["
-    end = ")" if closes in "<>" else "]"
-    return f"{begin}{low.strip()},{high.strip()}{end}"
+def _numbers(parts: list[str]) -> list[Fraction]:
+    """The numbers that these are; empty where one of them is none."""
+    found = [value for part in parts if (value := _number(part)) is not None]
+    return found if len(found) == len(parts) else []
 
 
 def _number(text: str) -> Fraction | None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from common.answers.spelled import WORD
+
 LONGEST = 400  # characters; no stated value is longer, and a model that loops writes a million
 LARGEST_EXPONENT = 400
 
@@ -134,6 +136,7 @@ _BOUND_BEFORE = re.compile(
 _BOUND_AFTER = re.compile(
     r"\+(?!\s?\d)|(?:st|nd|rd|th)\b|:\d|\s?[\\^π√]|\s?/\s?\d"
     r"|[\s-](?:hundreds?|dozens?|thousands?|lakhs?|crores?|[mb]illions?|trillions?|mrd|mill?iarden?)\b"
+    rf"|\s(?:{WORD})\b(?!-)"
     r"|\s(?:or (?:more|less|fewer|above|below)|at (?:most|least)|and (?:a half|more|above))\b",
     re.IGNORECASE,
 )

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from common.answers import marks
 from common.answers.numbers import LONGEST, Literal, NotRead, literals, normalised
+from common.answers.spelled import spelled
 
 NOTHING = NotRead("no number")
 SEVERAL = NotRead("several numbers")
@@ -26,7 +27,13 @@ _CONCLUDES = re.compile(
 )
 _SO = re.compile(r"\b(?:so|therefore|thus|hence|then|altogether)\b,?", re.IGNORECASE)
 _WRONG = re.compile(
-    r"\b(?:is|are|was|be|seems?|looks?)\s(?:probably\s)?(?:wrong|incorrect|unknown|false)\b|\d\s?\?",
+    r"\b(?:is|are|was|be|seems?|looks?)\s(?:probably\s)?(?:wrong|incorrect|unknown|false)\b|\d\s?\?|[✗✘❌❎]",
+    re.IGNORECASE,
+)
+
+_IN_WORDS = re.compile(  # in digits by now; "one of them", "one has to wait" count nothing
+    r"\W*(?:(?:about|around|approximately|roughly|exactly|only|minus|negative|at (?:least|most)"
+    r"|(?:more|less|fewer) than|it(?:'s| is)|\w+\s?[=≈])\s)*-?(?!1\s(?:of\b|\w+\s\w))\d",
     re.IGNORECASE,
 )
 
@@ -37,22 +44,24 @@ def stated_number(text: str) -> Fraction | NotRead:
     Where it stands, in this order: after the last line that begins with `Answer:`; in the last
     \boxed{}; after the last "the answer is"; in bold words, where all that hold a number hold the
     same; in the last sentence that concludes; anywhere, where there is one number alone. A mark
-    that holds no number, or more than one, is not read, and nothing is read in its place.
+    that holds no number, or more than one, is not read, and nothing is read in its place. Where a
+    mark, or the whole reply, begins with a whole number in English words, that is read.
     """
     line, box = marks.answer_line(text), marks.boxed(text)
     if line is not None:
-        return _unless_contradicted(read_number(line), box, text)
+        return _unless_contradicted(read_number(line, words=True), box, text)
     if box is not None:
-        return read_number(box)
+        return read_number(box, words=True)
     for words in marks.answer_words(text):
-        found = read_number(words)
+        found = read_number(words, words=True)
         if found != NOTHING:
             return found
     emphasised = [read_number(part) for part in marks.bold(text) if not _LABEL.match(part)]
     numbers = _same(value for value in emphasised if isinstance(value, Fraction))
     if isinstance(numbers, Fraction):
         return numbers
-    return _concluded(marks.sentences(text))
+    found = _concluded(marks.sentences(text))
+    return read_number(text, words=True) if found == NOTHING else found
 
 
 def _unless_contradicted(
@@ -63,7 +72,7 @@ def _unless_contradicted(
         text.rfind("\\boxed"), text.rfind("\\fbox")
     ):
         return found
-    other = read_number(box)
+    other = read_number(box, words=True)
     if isinstance(found, Fraction) and isinstance(other, Fraction) and not _near(found, other):
         return SEVERAL
     return found
@@ -82,13 +91,17 @@ def _concluded(sentences: list[str]) -> Fraction | NotRead:
     return _same(found for s in sentences if (found := read_number(s)) != NOTHING)
 
 
-def read_number(text: str) -> Fraction | NotRead:
+def read_number(text: str, words: bool = False) -> Fraction | NotRead:
     """The one number that a short text states: `42`, `x = 3/4`, `$5.5M`, `2 x 21 = 42`; not
-    `10-12`, `12 or 13`, `> 5`.
+    `10-12`, `12 or 13`, `> 5`. With `words`, also `forty-two` where the text begins with it.
     """
     if len(text) > LONGEST:
         return NotRead("too long")
-    main = marks.statement(normalised(text))
+    plain = normalised(text)
+    in_digits = spelled(marks.boxed(plain) or plain) if words else plain
+    if _IN_WORDS.match(in_digits) and not any(literals(_PARENTHESIS.sub(" ", plain))):
+        plain = in_digits
+    main = marks.statement(plain)
     box = marks.boxed(main)
     if box is not None:
         main = box

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -22,10 +23,12 @@ _LETTER = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _AFTER_A_LETTER = re.compile(
-    r"\s*(?:[-–—:.,;)]|\b(?:is|because|since|as|rather|instead|not)\b)\s*(?P<text>.*)", re.DOTALL
+    r"\s*(?:[-–—:.,;)(]|\b(?=(?:is|because|since|as|rather|instead|not)\b))\s*(?P<text>.*)",
+    re.DOTALL,
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|instead of|(?:rather )?than)|n't|n’t)\s(?:in |the |an? )*$",
+    r"(?:\b(?:not|never|neither|nor|instead of|(?:rather )?than)|n't|n’t)\s(?:in |the |an? )*"
+    r"(?:\(?[A-Z]\)?(?:\s(?:or|nor|and)\s|,\s(?:or\s|nor\s)?))*\(?$",
     re.I,
 )
 _DENIED_AFTER = re.compile(
@@ -34,9 +37,13 @@ _DENIED_AFTER = re.compile(
     re.I,
 )
 _TAKEN_BACK = re.compile(
-    r"(?:is )?(?:wrong|incorrect|false)\b|is not\b|no\b|not (?:that|this)\b|or\b|and\b",
+    r"(?:is )?(?:wrong|incorrect|false)\b|is not\b|no\b|not (?:that|this|sure)\b|or\b|and\b|\?",
     re.IGNORECASE,
 )
+_NOT_ANOTHER = re.compile(r"[\s,;(]+(?:and |but )?not\b")
+_SIGNS = ("So", "Sk", "Mn", "Cf")  # pictures, and what changes how they look
+_CROSS = re.compile(r"[✗✘✕✖❌❎]")
+_ARTICLE = re.compile(rf"\ban?\s+(?=[\w-]{{2}})(?!(?:{'|'.join(JOINING)})\b)", re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|mathbf)\{([^{}]*)\}")
 
 
@@ -56,14 +63,23 @@ def stated_option(text: str, options: Sequence[str]) -> str | NotRead:
 
 def _option(part: str, options: Sequence[str]) -> str | NotRead:
     part = marks.boxed(part) or part
-    part = _LATEX_TEXT.sub(r"\1", part[:LONGEST]).replace("\\", "").strip(_DRESS)
-    named = _with_text(part, options)
+    part = _LATEX_TEXT.sub(r"\1", part[:LONGEST]).replace("\\", "")
+    if _CROSS.search(part):
+        return SEVERAL
+    part = _without_signs(part).strip(_DRESS)
+    named = _with_text(part, options) or _with_text(_NOT_ANOTHER.split(part)[0], options)
     if named is not None:
         return named
     found = _LETTER.fullmatch(part.replace("**", ""))
     if not found:
         return NONE_OF_THEM
     return _lettered(found, options)
+
+
+def _without_signs(part: str) -> str:
+    """The text with plain letters and without ticks and pictures (`Ｂ ✓` is `B`)."""
+    kept = [sign for sign in part if sign.isascii() or unicodedata.category(sign) not in _SIGNS]
+    return unicodedata.normalize("NFKC", "".join(kept))
 
 
 def _lettered(found: re.Match, options: Sequence[str]) -> str | NotRead:
@@ -76,7 +92,7 @@ def _lettered(found: re.Match, options: Sequence[str]) -> str | NotRead:
     if _with_text(rest.strip(" ()[]-–—→=>"), options) == letter:
         return letter
     after = _AFTER_A_LETTER.fullmatch(found["rest"])
-    sure = bool(found["close"]) or found["letter"].isupper()
+    sure = bool(found["close"]) or found["letter"].isupper() or rest.lower().startswith("(not ")
     if not sure or not (after or found["close"]):
         return NONE_OF_THEM
     explained = (after["text"] if after else rest).strip(_DRESS)
@@ -91,7 +107,7 @@ def _names_another(text: str, letter: str, options: Sequence[str]) -> bool:
         return True
     if _TAKEN_BACK.match(text):
         return True
-    last = chr(ord("A") + len(options) - 1)
+    last = max("H", chr(ord("A") + len(options) - 1))  # not I, which is a word
     lettered = re.finditer(rf"(?<![\w'’])\(?([A-{last}])(?![\w'’])\)?(?!\s[a-z]+\s[a-z])", text)
     return any(
         other[1] != letter and not _DENIED.search(text[: other.start()]) for other in lettered
@@ -100,8 +116,8 @@ def _names_another(text: str, letter: str, options: Sequence[str]) -> bool:
 
 def _with_text(part: str, options: Sequence[str]) -> str | None:
     """The letter of the only option with this text, or with this number."""
-    wanted = _without_article(words(part))
-    texts = [_without_article(words(option)) for option in options]
+    wanted = words(part)
+    texts = [words(option) for option in options]
     same = [at for at, text in enumerate(texts) if wanted and text == wanted]
     if not same:
         number = read_number(part)
@@ -109,10 +125,6 @@ def _with_text(part: str, options: Sequence[str]) -> str | None:
         if isinstance(number, Fraction) and all(isinstance(value, Fraction) for value in values):
             same = [at for at, value in enumerate(values) if value == number]
     return chr(ord("A") + same[0]) if len(same) == 1 else None
-
-
-def _without_article(found: list[str]) -> list[str]:
-    return found[1:] if len(found) > 1 and found[0] in ("a", "an") else found
 
 
 def stated_choice(text: str, choices: Sequence[str]) -> str | NotRead:
@@ -172,10 +184,11 @@ def _answers(before: str, after: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without what only joins them; names keep their inner
-    points, slashes and hyphens.
+    """The words of a text in lower case, without articles and what only joins them; names keep
+    their inner points, slashes and hyphens, and `a` alone is a name.
     """
-    found = [word.strip("./-") for word in re.findall(r"[\w./-]+", normalised(text).lower())]
+    text = _ARTICLE.sub("", normalised(text).lower())
+    found = [word.strip("./-") for word in re.findall(r"[\w./-]+", text)]
     return [word for word in found if word and word not in JOINING]
 
 
@@ -187,7 +200,8 @@ def states_text(text: str, value: str) -> bool:
     mark = marks.marked(text)
     if mark is not None:
         stated = marks.statement(mark)
-        readings = (mark, stated, re.sub(r"\s\([^()]*\)\W*$", "", stated))
+        readings = [mark, stated, re.sub(r"\s\([^()]*\)\W*$", "", stated)]
+        readings += [re.sub(r"^\W*(?:it|this|that)(?:'s|’s| is)\s", "", stated, flags=re.I)]
         return any(words(reading) == wanted for reading in readings)
     if any(words(marks.statement(part)) == wanted for part in marks.answer_words(text)):
         return True
@@ -195,7 +209,7 @@ def states_text(text: str, value: str) -> bool:
     found = [words(part) for part in parts if not part.rstrip("*_ ").endswith("?")]
     return any(
         part[at : at + len(wanted)] == wanted
-        and not {"not", "never", "no", "t"} & {*_without_article(part[:at][::-1])[:1]}
+        and not {"not", "never", "no", "t"} & {*part[:at][-1:]}
         for part in found
         for at in range(len(part) - len(wanted) + 1)
     )

@@ -13,13 +13,11 @@ resource limits, and an audit hook that names what was tried. Where this machine
 nothing is run.
 
 What it is not: a proof against code written to forge its verdict. The verdict comes from the
-process in which the code runs. Where values can be compared, `values` keeps what is expected out of
-that process.
+process in which the code runs. Who compares what it printed keeps what is expected out of there.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -28,14 +26,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from common.sandbox import cage
 from common.sandbox.cage import NoSandbox, missing
 
-__all__ = ["KEPT", "NoSandbox", "Outcome", "missing", "run", "values"]
+__all__ = ["KEPT", "PRINTED", "NoSandbox", "Outcome", "missing", "run"]
 
 KEPT = 8 << 10  # bytes of output that are kept
 PRINTED = 1 << 20  # bytes of output after which the process is stopped
@@ -53,9 +50,11 @@ class Outcome:
     output: str
 
 
-def run(code: str, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> Outcome:
+def run(
+    code: str, seconds: float = SECONDS, megabytes: int = MEGABYTES, kept: int = KEPT
+) -> Outcome:
     """Run `code` to its end, at most `seconds` of wall time and CPU time, in `megabytes` of address
-    space.
+    space; the first `kept` bytes of its output are given back.
 
     Raises NoSandbox where this machine grants no cage, OSError or RuntimeError when the cage itself
     cannot start: neither says anything about the code."""
@@ -73,7 +72,7 @@ def run(code: str, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> Outc
             said = b""
             stopped = "killed"
             try:
-                said, output, stopped = _follow(process, told, time.monotonic() + seconds)
+                said, output, stopped = _follow(process, told, time.monotonic() + seconds, kept)
             finally:
                 alone = _end(process, grace=0 if stopped or said.endswith(b"\n") else 0.5)
         finally:
@@ -86,34 +85,6 @@ def run(code: str, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> Outc
     else:
         verdict = b"" if alone else b"no spoiled the line on which it is judged"
     return _outcome(verdict, text, stopped, process.returncode, seconds)
-
-
-def values(
-    code: str,
-    entry: str,
-    arguments: Sequence[Sequence[Any]],
-    seconds: float = SECONDS,
-    megabytes: int = MEGABYTES,
-) -> tuple[Outcome, list[Any] | None]:
-    """(how it ended, what `entry` of `code` returned for each list of arguments, or None).
-
-    Arguments and results pass as JSON. What is expected stays with the caller, out of the code's
-    memory."""
-    mark = secrets.token_hex(16)
-    asked = json.dumps([list(one) for one in arguments])
-    calls = (
-        f"\n\nimport json as _json\n"
-        f"_results = [{entry}(*_one) for _one in _json.loads({asked!r})]\n"
-        f"print({mark!r} + _json.dumps(_results), flush=True)\n"
-    )
-    outcome = run(code + calls, seconds, megabytes)
-    if not outcome.ok:
-        return outcome, None
-    line = outcome.output.rstrip("\n").rpartition("\n")[2]
-    try:
-        return outcome, json.loads(line.removeprefix(mark)) if line.startswith(mark) else None
-    except ValueError:
-        return Outcome(False, "returned what is no JSON", outcome.output), None
 
 
 def _start(
@@ -134,7 +105,7 @@ def _start(
 
 
 def _follow(
-    process: subprocess.Popen[bytes], told: int, deadline: float
+    process: subprocess.Popen[bytes], told: int, deadline: float, kept: int
 ) -> tuple[bytes, bytes, str]:
     """Read until the verdict is whole, the child is gone or a limit is passed.
 
@@ -153,23 +124,23 @@ def _follow(
             if left <= 0:
                 return texts[told], texts[printed], "time"
             for key, _ in selector.select(left):
-                if not _read(key.fd, texts, sizes):
+                if not _read(key.fd, texts, sizes, kept):
                     selector.unregister(key.fd)
             if max(sizes.values()) > PRINTED:
                 return texts[told], texts[printed], "output"
-    while sizes[printed] <= PRINTED and _read(printed, texts, sizes):
+    while sizes[printed] <= PRINTED and _read(printed, texts, sizes, kept):
         pass  # what was printed just before the verdict
     return texts[told], texts[printed], ""
 
 
-def _read(descriptor: int, texts: dict[int, bytes], sizes: dict[int, int]) -> bool:
+def _read(descriptor: int, texts: dict[int, bytes], sizes: dict[int, int], kept: int) -> bool:
     """Take in what is there now; False at the end of the stream or when nothing is there."""
     try:
         chunk = os.read(descriptor, 1 << 16)
     except BlockingIOError:
         return False
     sizes[descriptor] += len(chunk)
-    texts[descriptor] += chunk[: KEPT - len(texts[descriptor])]
+    texts[descriptor] += chunk[: kept - len(texts[descriptor])]
     return bool(chunk)
 
 

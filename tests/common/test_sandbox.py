@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from common.sandbox import KEPT, missing, run, values
+from common.sandbox import KEPT, missing, run
 
 if why := missing():
     pytest.skip(why, allow_module_level=True)
@@ -326,13 +326,11 @@ def test_a_killed_caller_takes_the_code_with_it():
     assert pids and not left
 
 
-def test_values_are_compared_by_the_caller():
-    outcome, found = values("def add(a, b):\n    return a + b", "add", [(1, 2), ("x", "y")])
-    assert outcome.ok and found == [3, "xy"]
-    outcome, found = values("def add(a, b):\n    raise KeyError(a)", "add", [(1, 2)])
-    assert not outcome.ok and found is None and "KeyError" in outcome.reason
-    assert values("def f():\n    return {1}", "f", [()])[1] is None
-    assert values("def f():\n    print('[3]')\n    raise SystemExit", "f", [()])[1] is None
+def test_as_much_of_the_output_is_kept_as_is_asked_for():
+    code = "print('x' * 100_000)"
+    assert len(run(code).output) == KEPT
+    assert len(run(code, kept=50_000).output) == 50_000
+    assert len(run(code, kept=1 << 20).output) == 100_001
 
 
 def test_the_overhead_is_small():

@@ -33,7 +33,7 @@ def outcomes():
     def one(pair):
         solution, problem = pair
         began = time.monotonic()
-        outcome = programs.run(solution, problem.tests, problem.needs)
+        outcome = programs.run(solution, problem.tests, problem.needs, problem.wanted)
         return outcome, time.monotonic() - began
 
     with ThreadPoolExecutor(2) as pool:
@@ -117,7 +117,8 @@ def test_a_solution_may_use_the_names_of_the_tests_helpers():
     problem = PROBLEMS[0]
     helpers = "\n\ndef raises(*_):\n    return 1\n\n\ndef _failure():\n    return raises()\n\n\n"
     checks = "assert _failure() == 1\n"
-    assert programs.run(problem.reference + helpers + checks, problem.tests, problem.needs).ok
+    solution = problem.reference + helpers + checks
+    assert programs.run(solution, problem.tests, problem.needs, problem.wanted).ok
 
 
 def test_the_labels_to_measure_a_judge_by():

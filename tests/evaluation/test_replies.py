@@ -23,6 +23,10 @@ def test_the_table_is_long_and_every_kind_that_a_program_scores_is_in_it():
     kinds = {group["kind"] for group in GROUPS}
     assert kinds >= {"number", "answer", "exam", "boxed", "nudge", "routing", "code"}
     assert all(set(group) <= {"kind", "expect", *SCORES, *STATUSES} for group in GROUPS)
+    for group in GROUPS:
+        expect = group.get("expect", {})
+        assert all(isinstance(value, str) for value in expect.get("choices", [])), expect  # "yes"
+        assert isinstance(expect.get("value", ""), str), expect
     told = [(str(group.get("expect")), group["kind"], reply) for group in GROUPS
             for score in (*SCORES, *STATUSES) for reply in group.get(score, [])]  # fmt: skip
     assert len(set(told)) == len(told)
@@ -44,3 +48,15 @@ def test_a_reply_is_worth_what_a_person_says(kind, expect, score, reply):
         assert found.get("read", False) is False, found
     elif kind in ("number", "exam", "boxed"):
         assert found["read"] is True, found
+
+
+def test_a_heading_of_a_table_is_a_word_whatever_yaml_makes_of_it(tmp_path):
+    path = tmp_path / "table.yaml"
+    path.write_text("yes: [a]\nno: [b]\ntrue: [c]\non: {off: [d]}\n'yes ': true\n")
+    assert load_yaml(path) == {
+        "yes": ["a"],
+        "no": ["b"],
+        "true": ["c"],
+        "on": {"off": ["d"]},
+        "yes ": True,
+    }

@@ -44,6 +44,14 @@ def test_too_few_pairs_have_no_interval(n):
     assert found["effect"] is None
 
 
+@pytest.mark.parametrize("compare", [statistics.paired_means, statistics.paired_rates])
+@pytest.mark.parametrize(("base", "tuned"), [([1.0] * 3, [1.0] * 4), ([], [1.0]), ([1.0], [])])
+def test_sides_of_other_lengths_are_an_error_that_says_so(compare, base, tuned):
+    said = f"base has {len(base)} values and tuned has {len(tuned)}: give one of each"
+    with pytest.raises(ValueError, match=said):
+        compare(base, tuned)
+
+
 def test_no_pairs_are_no_measurement():
     assert statistics.paired_means([], []) == {"kind": "mean", "n": 0}
 
