@@ -24,9 +24,10 @@ from preprocess.rows import Skip
 RUN = 6  # words
 SHORT = 40  # words under which a language or a repetition cannot be told
 _WORD = re.compile(r"\w+")
-# Code and formulas.
+# Code, formulas and calls of tools.
 _NOT_PROSE = re.compile(
-    r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL
+    r"<tool_calls>.*?</tool_calls>|```.*?(?:```|\Z)|\$\$.*?\$\$|\$.*?\$|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}",
+    re.DOTALL,
 )
 # Common English words that are no common words of the neighbouring languages.
 _ENGLISH = frozenset(

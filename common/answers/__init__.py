@@ -8,6 +8,7 @@ NotRead, never a guess.
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 
 from common.answers.marks import answer_line, boxed, marked
@@ -29,11 +30,13 @@ def is_value(answer: dict, text: str) -> bool:
         answer: `kind` (number | choice | text | latex | calls), `value`; for a number its relative
             `tolerance` and its `unit`; where a choice is one of several, `choices`, or a
             `derivation` (JSON) that holds them. The value of calls is JSON, a list of what
-            `common.tools.accepted` wants.
+            `common.tools.accepted` wants; `says`, or a derivation with it, are texts that the
+            answer holds beside them.
         text: the final answer, without its reasoning.
     """
     if answer["kind"] == "calls":
-        return _calls(text, json.loads(answer["value"]))
+        says = answer.get("says") or _derived(answer.get("derivation"), "says") or []
+        return _calls(text, json.loads(answer["value"])) and all(_says(text, one) for one in says)
     if answer["kind"] == "number":
         return _is_number(answer, stated_number(text))
     if answer["kind"] == "latex":
@@ -41,7 +44,7 @@ def is_value(answer: dict, text: str) -> bool:
 
         found = boxed(text) or marked(text)
         return found is not None and same_mathematics(str(answer["value"]), found)
-    choices = answer.get("choices") or _derived_choices(answer.get("derivation"))
+    choices = answer.get("choices") or _derived(answer.get("derivation"), "choices")
     if choices:
         return stated_choice(text, choices) == answer["value"]
     return states_text(text, str(answer["value"]))
@@ -55,6 +58,12 @@ def _calls(text: str, wanted: list[dict]) -> bool:
         return False
 
 
+def _says(text: str, wanted: str) -> bool:
+    """Whether an answer holds a text, or a number without regard to the commas in it."""
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", text.casefold())
+    return bool(re.search(rf"(?<![\w.]){re.escape(wanted.casefold())}(?![\w]|\.\d)", plain))
+
+
 def _is_number(answer: dict, found: Fraction | NotRead) -> bool:
     """A value counted in millions is said with the word or, as it was asked for, without."""
     tolerance = answer.get("tolerance") or 0.0
@@ -66,7 +75,7 @@ def _is_number(answer: dict, found: Fraction | NotRead) -> bool:
     return near(found / counted_in, str(answer["value"]), tolerance)
 
 
-def _derived_choices(derivation: str | dict | None) -> list[str] | None:
-    """The choices that a derivation holds, as a row keeps it (JSON) or as it is made."""
+def _derived(derivation: str | dict | None, key: str) -> list[str] | None:
+    """What a derivation holds of a key, as a row keeps it (JSON) or as it is made."""
     found = json.loads(derivation) if isinstance(derivation, str) and derivation else derivation
-    return found.get("choices") if isinstance(found, dict) else None
+    return found.get(key) if isinstance(found, dict) else None

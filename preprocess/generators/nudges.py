@@ -27,21 +27,15 @@ class Config(Generated):
     path: str = "nudges"
 
 
-class Situation(Part):
-    """What happens, whom the user blames, what is really wrong, and what to ask."""
+class Numbers(Part):
+    """Numbers that are drawn, and what follows from them."""
 
-    id: str
-    draw: dict[str, tuple[float, float, float]]  # low, high, step
-    let: dict[str, str]
-    require: list[str]
-    words: list[dict[str, str]]
-    user: list[str]
-    truth: list[str]
-    question: list[str]
-    breadcrumb: list[str]
+    draw: dict[str, tuple[float, float, float]] = {}  # low, high, step
+    let: dict[str, str] = {}
+    require: list[str] = []
 
     def values(self, rng: random.Random) -> dict[str, Fraction]:
-        """Numbers for which the user is wrong. Raises TextError when there are none."""
+        """Numbers that meet the requirements. Raises TextError when there are none."""
         for _ in range(TRIES):
             values = {}
             for name, bounds in self.draw.items():
@@ -55,6 +49,17 @@ class Situation(Part):
             if all(evaluate(condition, values) for condition in self.require):
                 return values
         raise TextError(f"no draw meets {self.require}")
+
+
+class Situation(Numbers):
+    """What happens, whom the user blames, what is really wrong, and what to ask."""
+
+    id: str
+    words: list[dict[str, str]]
+    user: list[str]
+    truth: list[str]
+    question: list[str]
+    breadcrumb: list[str]
 
 
 class Texts(Part):
