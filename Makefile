@@ -14,9 +14,10 @@ IMAGE ?= aether:$(TARGET)
 export OMP_WAIT_POLICY ?= passive
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
+SERVE_ARGS = $(if $(filter 0,$(PERSONA)),--no-persona) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(FLAGS),--flags='$(FLAGS)')
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand eval serve pin bench test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand eval serve chat card pin bench test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -31,7 +32,7 @@ $(UV): locks/bootstrap.lock
 datasets/aether/heldout/manifest.json: | .venvs/light/.ready
 	$(LIGHT) -m preprocess aether --heldout
 
-# One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM).
+# One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM), chat (Gradio).
 .venvs/%/.ready: locks/%.lock | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
 	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@
@@ -57,8 +58,14 @@ expand: .venvs/light/.ready ## let the teacher of DATASET= write its missing row
 eval: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
 	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
-serve: .venvs/train/.ready ## RECIPE='s merged model behind an OpenAI-compatible endpoint; PORT=
-	$(TRAIN) -m serving.serve "$(RECIPE)" $(if $(PORT),--port $(PORT))
+serve: .venvs/train/.ready ## RECIPE='s model behind an OpenAI-compatible endpoint; EXPORT=<format>; ADAPTER=1 or RECIPES="a b" adapters hot on their base; PERSONA=0; HOST= PORT= FLAGS=
+	$(TRAIN) -m serving.serve $(or $(RECIPES),"$(RECIPE)") $(if $(EXPORT),--export $(EXPORT)) $(if $(ADAPTER),--adapter) $(SERVE_ARGS)
+
+chat: .venvs/chat/.ready .venvs/train/.ready ## talk to RECIPE='s base and tuned model side by side in the browser, and keep the best; ENDPOINT= MODEL= BASE_MODEL= what already runs; PORT=
+	.venvs/chat/bin/python -m serving.chat "$(RECIPE)" $(ENDPOINT_ARGS) $(if $(PORT),--port $(PORT))
+
+card: .venvs/light/.ready ## write the page that belongs beside RECIPE='s published weights, from its records
+	$(LIGHT) -m serving.card "$(RECIPE)"
 
 bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
 	$(TRAIN) -m training.bench $(if $(GPU),--gpu)
@@ -66,13 +73,14 @@ bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU
 pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
 	$(TRAIN) -m training.pins
 
-test: setup ## run the tests, the end-to-end run included
+test: setup .venvs/chat/.ready ## run the tests, the end-to-end run included
 	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation tests/house
-	$(TRAIN) -m pytest -q tests/training
+	$(TRAIN) -m pytest -q tests/training tests/serving
+	.venvs/chat/bin/python -m pytest -q tests/chat
 
 test-fast: setup ## the tests that take no more than moments, in about a minute
 	$(LIGHT) -m pytest -q -m "not slow" tests/common tests/preprocess tests/evaluation tests/house
-	$(TRAIN) -m pytest -q -m "not slow" tests/training
+	$(TRAIN) -m pytest -q -m "not slow" tests/training tests/serving
 
 lint: .venvs/tools/.ready audit ## ruff, mypy, hadolint, shellcheck, and known bad versions in the locks
 	$(TOOLS)/ruff check . && $(TOOLS)/ruff format --check . && $(TOOLS)/mypy

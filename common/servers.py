@@ -2,7 +2,8 @@
 or one that runs.
 
 vLLM where it is installed (on the PATH or in .venvs/serve), else `transformers serve` of
-.venvs/train. Replies come whole: the reasoning and the final response stand in the text, with the
+.venvs/train; llama.cpp's server for a folder of GGUF files. Replies come whole, unless a model's
+folder or flags say otherwise: the reasoning and the final response stand in the text, with the
 model's own markers.
 """
 
@@ -25,14 +26,19 @@ from pathlib import Path
 
 from common.bases import base_of
 from common.errors import AetherError
-from common.facts import SPECIAL_TOKENS
-from common.files import ROOT
+from common.facts import LONGEST_EDGE, PATCH, SPECIAL_TOKENS
+from common.files import ROOT, load_json
+from common.memory import CONTEXT
 from common.processes import end_with_parent
 from common.recipes import Recipe, RecipeError
 
 START_MINUTES = 20  # vLLM reads 30 GB and compiles
 STOP_SECONDS = 15
 ENVIRONMENTS = ROOT / ".venvs"
+LLAMA = ENVIRONMENTS / "llama" / "build" / "bin" / "llama-server"
+PICTURE_TOKENS = (LONGEST_EDGE // PATCH) ** 2  # llama.cpp would stop at 1,024
+LOOPBACK = "127.0.0.1"
+KEY = "ENDPOINT_API_KEY"  # the environment variable with the key of a server and of its clients
 
 
 class ServeError(AetherError):
@@ -46,7 +52,7 @@ class Endpoint:
     Args:
         url: Ends in /v1.
         model: The model's id there.
-        kind: vllm | cuda | cpu (both transformers) | given.
+        kind: vllm | llama | cuda | cpu (both transformers) | given.
         concurrency: How many requests it should get at once.
         key_variable: The environment variable with its key.
     """
@@ -55,7 +61,7 @@ class Endpoint:
     model: str
     kind: str
     concurrency: int = 64
-    key_variable: str = "ENDPOINT_API_KEY"
+    key_variable: str = KEY
 
     def extra(self, sampling: dict) -> dict | None:
         """What a request must hold beyond OpenAI's fields, None for nothing.
@@ -76,10 +82,18 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Served:
-    """A model that can be served: a local folder, or a hub id with its pinned revision."""
+    """A model that can be served.
+
+    Args:
+        where: A local folder, or a hub id with its pinned revision.
+        id: Its name at the server; `where` without one, and at transformers always.
+        flags: Further ones of its server, for vLLM and llama.cpp.
+    """
 
     where: str
     revision: str | None = None
+    id: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -136,6 +150,20 @@ def kind_here() -> str:
     return "cuda" if gpus.stdout else "cpu"
 
 
+def kind_of(model: Served) -> str:
+    """The kind of server that this machine would start of a model. Raises ServeError."""
+    if not gguf_of(Path(model.where)):
+        return kind_here()
+    if not LLAMA.exists():
+        raise ServeError(f"{LLAMA}: llama.cpp is not built here; run make .venvs/llama/.ready")
+    return "llama"
+
+
+def gguf_of(folder: Path) -> list[Path]:
+    """The GGUF files of a folder: the text model, then the projector of its eyes."""
+    return sorted(folder.glob("*.gguf"), key=lambda path: "mmproj" in path.name)
+
+
 def _vllm() -> str | None:
     return shutil.which("vllm") or shutil.which(ENVIRONMENTS / "serve" / "bin" / "vllm")
 
@@ -144,21 +172,42 @@ def _transformers() -> Path:
     return ENVIRONMENTS / "train" / "bin" / "transformers"
 
 
-def _command(model: Served, kind: str, port: int) -> list[str]:
-    """The command line of the server."""
-    address = ["--host", "127.0.0.1", "--port", str(port)]
+def _command(model: Served, kind: str, host: str, port: int) -> list[str]:
+    """The command line of the server. No key stands in it: every user of a machine may read it."""
+    address = ["--host", host, "--port", str(port)]
     if kind == "vllm":
-        pinned = []
+        words = [str(_vllm()), "serve", model.where, *address, "--seed", "0"]
+        words += ["--max-model-len", str(context_of(model)), *model.flags]
+        if model.id:
+            words += ["--served-model-name", model.id]
         if model.revision:
-            pinned = ["--revision", model.revision, "--tokenizer-revision", model.revision]
-        return [str(_vllm()), "serve", model.where, *address, "--seed", "0", *pinned]
+            words += ["--revision", model.revision, "--tokenizer-revision", model.revision]
+        return words
+    if kind == "llama":
+        text, *eyes = gguf_of(Path(model.where))
+        words = [str(LLAMA), "--model", str(text), *address, "--alias", model.id or model.where]
+        words += ["--no-ui", "--ctx-size", str(CONTEXT), "--image-max-tokens", str(PICTURE_TOKENS)]
+        for path in eyes:
+            words += ["--mmproj", str(path)]
+        return [*words, *model.flags]
     name = f"{model.where}@{model.revision}" if model.revision else model.where
     return [str(_transformers()), "serve", name, "--device", kind, *address]
+
+
+def context_of(model: Served) -> int:
+    """Tokens of the longest conversation: those that fit the card in mind, or all the model has."""
+    config = Path(model.where) / "config.json"
+    if not config.is_file():
+        return CONTEXT
+    text = load_json(config).get("text_config", {})
+    return min(CONTEXT, text.get("max_position_embeddings", CONTEXT))
 
 
 def _environment(model: Served, kind: str) -> dict[str, str]:
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     environment = os.environ | quiet
+    if os.environ.get(KEY):
+        environment |= {"VLLM_API_KEY": os.environ[KEY], "LLAMA_API_KEY": os.environ[KEY]}
     if not model.revision:
         environment["HF_HUB_OFFLINE"] = "1"
     if kind == "cpu":
@@ -169,16 +218,19 @@ def _environment(model: Served, kind: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(model: Served, log: Path, port: int = 0) -> Iterator[Endpoint]:
-    """A server of `model` for as long as the block runs; what it says goes to `log`. Raises
-    ServeError.
+def serving(model: Served, log: Path, port: int = 0, host: str = LOOPBACK) -> Iterator[Endpoint]:
+    """A server of `model` for as long as the block runs; what it says goes to `log`.
+
+    It is reached from this machine alone unless `host` says otherwise. Raises ServeError.
     """
     port = port or free_port()
-    kind = kind_here()
+    near = LOOPBACK if host == "0.0.0.0" else host
+    _require_free(near, port)
+    kind = kind_of(model)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         process = subprocess.Popen(
-            _command(model, kind, port),
+            _command(model, kind, host, port),
             stdout=file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -187,15 +239,22 @@ def serving(model: Served, log: Path, port: int = 0) -> Iterator[Endpoint]:
             preexec_fn=functools.partial(end_with_parent, signal.SIGTERM),
         )
     try:
-        _wait(process, port, log)
-        yield Endpoint(f"http://127.0.0.1:{port}/v1", model.where, kind)
+        _wait(process, f"http://{near}:{port}", log)
+        name = model.id if model.id and kind in ("vllm", "llama") else model.where
+        yield Endpoint(f"http://{near}:{port}/v1", name, kind)
         if process.poll() is not None:
             raise ServeError(f"the server ended by itself with code {process.returncode}: {log}")
     finally:
         _stop(process)
 
 
-def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
+def _require_free(host: str, port: int) -> None:
+    """Raise ServeError where something listens already: its health would be taken for ours."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
+        raise ServeError(f"port {port} is taken by another program; stop it, or give PORT=")
+
+
+def _wait(process: subprocess.Popen, url: str, log: Path) -> None:
     deadline = time.monotonic() + START_MINUTES * 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -207,7 +266,7 @@ def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
             )
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5),
+            urllib.request.urlopen(f"{url}/health", timeout=5),
         ):
             return
         time.sleep(0.2)
@@ -226,13 +285,11 @@ def _stop(process: subprocess.Popen) -> None:
 def free_port() -> int:
     """A port of this machine that nothing listens on."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((LOOPBACK, 0))
         return found.getsockname()[1]
 
 
-def given(
-    url: str, model: str, key_variable: str = "ENDPOINT_API_KEY", concurrency: int = 64
-) -> Endpoint:
+def given(url: str, model: str, key_variable: str = KEY, concurrency: int = 64) -> Endpoint:
     """An endpoint that already runs, checked to be one and to know the model. Raises ServeError."""
     url = url.rstrip("/").removesuffix("/v1") + "/v1"
     key = os.environ.get(key_variable, "none")

@@ -21,6 +21,7 @@ from common.bases import Base, BaseError, base_of, is_hub_id
 from common.errors import AetherError, command
 from common.facts import Shape
 from common.files import ROOT, load_json, shown
+from common.memory import served
 from common.recipes import Recipe, RecipeError, find
 from training import memory
 from training.check_recipe import problems
@@ -164,6 +165,7 @@ def _memory(
         "gpu_gib": gpu_gib,
         "layers_not_recomputed": kept,
     }
+    report["serving"] = served(shape, gpu_gib)
     if recipe.data["bf16"] and total > gpu_gib:
         report["errors"].append(
             f"{recipe.path.name}: about {total:.1f} GiB at the peak do not fit {gpu_gib:.1f} GiB; "
@@ -181,6 +183,7 @@ def show(report: dict[str, Any], colour: bool) -> None:
             _show_split(split, report["data"][split])
     if "memory" in report:
         _show_memory(report["memory"])
+        _show_serving(report["serving"])
     if "same" in report:
         agreeing = len(report["same"])
         print(f"\nthe model's files agree with what this repository relies on in {agreeing} points")
@@ -225,6 +228,15 @@ def _show_memory(found: dict[str, Any]) -> None:
         f"  about {found['total_gib']:.1f} at the peak of a GPU with {found['gpu_gib']:.1f}, with "
         f"{found['layers_not_recomputed']} decoder layers that are not recomputed"
     )
+
+
+def _show_serving(found: list[dict[str, Any]]) -> None:
+    print("\nserved by vLLM on that GPU, weights in GiB and tokens that its cache holds:")
+    for of in found:
+        print(
+            f"  {of['weights']} {of['gib']:.1f}, cache {of['cache']}: {of['tokens']:,} tokens, "
+            f"{of['contexts']} conversations of the longest kind"
+        )
 
 
 def main() -> int:

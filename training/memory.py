@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import facts
 from common.facts import Shape
+from common.memory import GIB, image_bytes, layer_bytes
+from common.memory import L40S_GIB as L40S_GIB
 
-GIB = 2**30
-L40S_GIB = 44.4  # of the 48 GB on paper, what the driver reports (45,488 MiB) less the CUDA context
 # Half a byte, and a scale of 8 bits (double quantisation) for each 64 weights.
 NF4_BYTES = 0.5 + 1 / 64
 STATE_BYTES = {
@@ -56,7 +55,7 @@ def estimate(
         **_weights(recipe, shape, half),
         **_activations(recipe, shape, tokens, half, kept),
         "logits": _logits(shape, tokens * trained_share, half),
-        "one image": _image(shape, half),
+        "one image": image_bytes(shape, half),
     }
     return {name: size / GIB for name, size in parts.items()}
 
@@ -86,7 +85,7 @@ def _activations(
 ) -> dict[str, float]:
     """Bytes of what a layer keeps for the backward pass, and of what all layers keep."""
     attention = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
-    layer = tokens * half * (4 * shape.hidden + attention + 6 * shape.ffn)
+    layer = layer_bytes(shape, tokens, half)
     if recipe.get("adapter"):
         layer += 7 * tokens * recipe["lora_r"] * 4 * 2
     largest_map = max(inputs * outputs for inputs, outputs in shape.linears.values())
@@ -119,11 +118,3 @@ def _logits(shape: Shape, trained: float, half: int) -> float:
     """
     chunk = max(1, round(trained * shape.hidden / shape.vocab))
     return chunk * shape.vocab * (half + 4) + trained * shape.hidden * half * 2
-
-
-def _image(shape: Shape, half: int) -> float:
-    """Bytes of the largest image in one layer of the tower."""
-    edge = facts.LONGEST_EDGE
-    return (
-        facts.image_tokens(edge, edge) * (4 * shape.vision_hidden + 3 * shape.vision_ffn) * half * 2
-    )
