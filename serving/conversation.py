@@ -21,8 +21,10 @@ from common.errors import AetherError
 from common.files import shown
 from serving.talk import Reply, picture_part
 
-BASE, TUNED = "base", "tuned"
-ROWS, PAIRS = "rows.jsonl", "pairs.jsonl"
+BASE = "base"
+TUNED = "tuned"
+ROWS = "rows.jsonl"
+PAIRS = "pairs.jsonl"
 WHY = "the owner liked the other one better"
 
 

@@ -89,15 +89,15 @@ def with_persona(template: str, persona: str, model: Path) -> str:
         return template
     for content in (persona, [{"type": "text", "text": persona}]):
         message: dict[str, Any] = {"role": "system", "content": content}
+        own = [message | {"content": _other(content)}, ASKED]
         changed = _beginning(message) + template
         try:
-            told = rendered(template, [message, ASKED])
-            own = [message | {"content": _other(content)}, ASKED]
-            as_before = rendered(changed, own) == rendered(template, own)
-            if told.count(persona.strip()) == 1 and rendered(changed, [ASKED]) == told and as_before:
-                return changed
+            wanted = rendered(template, [message, ASKED])
+            kept = rendered(changed, own) == rendered(template, own)
         except TemplateError:
             continue
+        if kept and wanted.count(persona.strip()) == 1 and rendered(changed, [ASKED]) == wanted:
+            return changed
     raise CopyError(
         f"{shown(model)}: its chat template takes no default system message; give PERSONA=0"
     )
