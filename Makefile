@@ -15,9 +15,11 @@ export OMP_WAIT_POLICY ?= passive
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 SERVE_ARGS = $(if $(filter 0,$(PERSONA)),--no-persona) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(FLAGS),--flags='$(FLAGS)')
+HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
+EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand eval serve chat card pin bench test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand eval serve chat card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -36,6 +38,13 @@ datasets/aether/heldout/manifest.json: | .venvs/light/.ready
 .venvs/%/.ready: locks/%.lock | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
 	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@
+
+# llama.cpp from its pinned source: the converter's Python, and the server and the quantiser, compiled once.
+.venvs/llama/.source: locks/llama-cpp-python.lock | .venvs/llama/.ready
+	.venvs/llama/bin/python -m serving.llama_cpp fetch && touch $@
+
+.venvs/llama/.built: .venvs/llama/.source
+	.venvs/llama/bin/python -m serving.llama_cpp build && touch $@
 
 train: .venvs/train/.ready ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
 	$(TRAIN) -m training.run "$(RECIPE)" $(if $(FRESH),--fresh) $(BASE_ARG)
@@ -67,16 +76,22 @@ chat: .venvs/chat/.ready .venvs/train/.ready ## talk to RECIPE='s base and tuned
 card: .venvs/light/.ready ## write the page that belongs beside RECIPE='s published weights, from its records
 	$(LIGHT) -m serving.card "$(RECIPE)"
 
+export: .venvs/train/.ready $(EXPORT_NEEDS) ## RECIPE='s finished model in the form of a server, with proof: FORMAT=gguf, with QUANT=q8_0|q4_k_m; fp8, w4; awq on a GPU
+	$(TRAIN) -m serving.export "$(RECIPE)" "$(FORMAT)" $(if $(QUANT),--quant $(QUANT))
+
 bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
 	$(TRAIN) -m training.bench $(if $(GPU),--gpu)
 
 pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
 	$(TRAIN) -m training.pins
 
-test: setup .venvs/chat/.ready ## run the tests, the end-to-end run included
+test: setup .venvs/chat/.ready .venvs/llama/.source ## run the tests, the end-to-end run included
 	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation tests/house
 	$(TRAIN) -m pytest -q tests/training tests/serving
 	.venvs/chat/bin/python -m pytest -q tests/chat
+
+export-test: .venvs/train/.ready .venvs/llama/.built .venvs/export/.ready ## make, prove and ask every export of the tiny model for real
+	EXPORT_TEST=1 $(TRAIN) -m pytest -q tests/serving/test_real_exports.py
 
 test-fast: setup ## the tests that take no more than moments, in about a minute
 	$(LIGHT) -m pytest -q -m "not slow" tests/common tests/preprocess tests/evaluation tests/house

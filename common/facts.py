@@ -167,3 +167,8 @@ TINY = replace(
     vision_layers=2,
     vision_ffn=256,
 )
+# Wide enough for the blocks of 256 and 128 weights that K-quants and W4A16 cut rows into, and of as
+# many vision layers as llama.cpp's converter needs.
+TINY_V2 = replace(TINY, hidden=256, head_dim=64, vision_layers=3)
+# The tiny models with random weights, by the folder under outputs/ that training.tiny_base writes.
+RANDOM_BASES = {"tiny_init": TINY, "tiny_init_v2": TINY_V2}

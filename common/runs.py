@@ -21,6 +21,7 @@ from common.recipes import Recipe
 
 FILE = "run.json"
 HISTORY = "history.jsonl"  # what it logged, one JSON object a line, as it went
+MERGE_PROOF = "proof.json"  # in a merged folder: what was proven, of which adapter and weights
 # What may differ between two starts of one run.
 MAY_CHANGE = (
     "base",

@@ -19,7 +19,7 @@ COMPILE = (
     "pip compile --quiet --generate-hashes --no-header --no-annotate "
     "--python-version 3.11 --python-platform x86_64-manylinux_2_36"
 )
-WITHOUT_NEEDS = ("flash-attn",)  # its needs are those of the environment it is built in
+WITHOUT_NEEDS = ("flash-attn", "llama-cpp-python")
 
 
 def targets(makefile: str) -> list[tuple[str, str]]:

@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import save_file
 
 from common import runs
-from common.bases import PARTS, base_of
+from common.bases import PARTS, base_of, model_hash
 from common.errors import command
-from common.files import ROOT, only_writer, shown, written_aside
+from common.files import ROOT, only_writer, sha256_of, shown, write_json, written_aside
 from common.recipes import Recipe, RecipeError, find
 from training.adapter import MergeError, load_adapter
 from training.checkpoints import damage
@@ -56,7 +56,11 @@ def merge(base_folder: Path, adapter_folder: Path, out: Path, data: Path | None 
                 tensors[key] = tensor.contiguous()
             save_file(tensors, aside / file, metadata=base.metadata(file))
             print(f"  {file}: {len(keys)} tensors", flush=True)
-        return prove(base_folder, adapter_folder, aside, data)
+        proven = prove(base_folder, adapter_folder, aside, data)
+        adapter_sha256 = sha256_of(adapter_folder / "adapter_model.safetensors")
+        about = {"proven": proven, "adapter_sha256": adapter_sha256, "model": model_hash(aside)}
+        write_json(aside / runs.MERGE_PROOF, about)
+        return proven
 
 
 def prove(base_folder: Path, adapter_folder: Path, merged: Path, data: Path | None) -> str:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from common.bases import Base
+from common.facts import RANDOM_BASES
 from common.files import ROOT, shown
 from common.recipes import Recipe, RecipeError
 from training.supervise import supervise
 
-RANDOM_BASE = "outputs/tiny_init"  # what training.tiny_base writes
 LIGHT = ROOT / ".venvs" / "light" / "bin" / "python"
 
 
@@ -20,8 +20,9 @@ def maker_of(base: Base) -> list[str] | None:
     """The module, with its words, that makes a base which is not there; None where nothing here
     does.
     """
-    if base.name.rstrip("/") == RANDOM_BASE:
-        return ["training.tiny_base"]
+    name = base.name.rstrip("/").removeprefix("outputs/")
+    if name in RANDOM_BASES:
+        return ["training.tiny_base", name]
     if base.maker is not None:
         return ["training.run", base.maker.id]
     return None

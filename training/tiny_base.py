@@ -1,7 +1,8 @@
 """The tiny model: the same classes, processor, chat template, special-token ids and checkpoint key
 layout as Apriel-1.5.
 
-    python -m training.tiny_base      writes outputs/tiny_init: random weights, and a tokenizer
+    python -m training.tiny_base tiny_init_v2
+                                      writes outputs/tiny_init_v2: random weights, and a tokenizer
                                       trained on datasets/tiny
 
 It exists so that every line of the pipeline runs for real on a laptop. `recipes/tiny_base` then
@@ -178,11 +179,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.tiny_base", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "tiny_init")
+    parser.add_argument("name", choices=facts.RANDOM_BASES, help="its folder under outputs/")
     parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "tiny" / "build")
     options = parser.parse_args()
-    write(options.out, options.data)
-    print(f"wrote {shown(options.out)}")
+    folder = ROOT / "outputs" / options.name
+    write(folder, options.data, shape=facts.RANDOM_BASES[options.name])
+    print(f"wrote {shown(folder)}")
     return 0
 
 

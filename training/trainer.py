@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
-from transformers import TrainerControl
+from transformers import PreTrainedModel, TrainerControl
 
 from training import checkpoints, mirror
 from training.data import Collator
@@ -20,6 +20,7 @@ from training.failures import Diverged
 from training.meter import Meter
 from training.render import IGNORE
 from training.signals import Interrupted, StopRequest, leave_signals_to_the_trainer
+from training.weights import load_into
 
 
 class AetherTrainer(AxolotlTrainer):
@@ -49,6 +50,12 @@ class AetherTrainer(AxolotlTrainer):
             self.stop_request.defer()
         self.meter.begin()
         return super().train(*args, **kwargs)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if isinstance(self.model, PreTrainedModel) and not self.is_fsdp_enabled:
+            load_into(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from common.errors import command
+from common.weights import same_bits
 from training.adapter import LowRank, load_adapter
 from training.weights import Checkpoint, places
 
@@ -46,11 +47,6 @@ class Proof:
             f"{self.read / 1e9:.2f} GB read"
         )
         return f"{text}; nothing changed: the adapter is zero" if self.is_zero else text
-
-
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors of one shape and dtype hold the same bits."""
-    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
 
 
 def off(base: torch.Tensor, merged: torch.Tensor, low: LowRank) -> float:

@@ -1,67 +1,49 @@
-"""The tensors of a checkpoint folder, one file or sharded, read one at a time, and their places
-under an adapter.
-"""
+"""The tensors of a model by their names in memory, and their places under an adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from common.files import load_json, shown
+from common.weights import Weights
 from training.adapter import Adapter, MergeError, canonical, is_target
 
 FLOATS = ("F32", "BF16", "F16")  # safetensors' names of the types that a delta may be added to
 
 
-class Checkpoint:
-    """A model's folder. Raises MergeError for one that is not whole, and for one whose weights are
-    quantised.
+class Checkpoint(Weights):
+    """A model's folder. Raises WeightsError for one that is not whole, and MergeError for one whose
+    weights are quantised.
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
         config = folder / "config.json"
         if config.exists() and load_json(config).get("quantization_config"):
             raise MergeError(
                 f"{shown(config)}: quantization_config: these weights are quantised already; "
                 "give the base that they were made from"
             )
-        index = folder / "model.safetensors.index.json"
-        try:
-            if index.exists():
-                self.file_of: dict[str, str] = load_json(index)["weight_map"]
-            else:
-                with safe_open(folder / "model.safetensors", "pt") as file:
-                    self.file_of = dict.fromkeys(file.keys(), "model.safetensors")
-            names = sorted(set(self.file_of.values()))
-            self._open = {name: safe_open(folder / name, "pt") for name in names}
-        except (OSError, KeyError, SafetensorError) as error:
-            raise MergeError(f"{shown(folder)}: no readable checkpoint ({error})") from None
+        super().__init__(folder)
         self.key_of = {canonical(key): key for key in self.file_of}
-
-    def __getitem__(self, key: str) -> torch.Tensor:
-        return self._open[self.file_of[key]].get_tensor(key)
 
     def named(self, name: str) -> torch.Tensor:
         """A tensor by its name in memory."""
         return self[self.key_of[name]]
 
-    def shape_and_type(self, key: str) -> tuple[tuple[int, ...], str]:
-        """Without reading the tensor; the type as safetensors names it."""
-        part = self._open[self.file_of[key]].get_slice(key)
-        return tuple(part.get_shape()), part.get_dtype()
 
-    def shards(self) -> Iterator[tuple[str, list[str]]]:
-        """(file name, its keys)."""
-        for name in self._open:
-            yield name, [key for key, file in self.file_of.items() if file == name]
+def load_into(model: torch.nn.Module, folder: Path) -> None:
+    """Give a whole model the weights of a checkpoint folder, each and no other.
 
-    def metadata(self, name: str) -> dict[str, str]:
-        """What a shard's header says beside its tensors."""
-        return self._open[name].metadata() or {}
+    Stock resuming goes by the files' names, which are not those in memory: it warns and goes on
+    from the weights that the model has. Raises MergeError and WeightsError.
+    """
+    saved = Checkpoint(folder)
+    lost = set(model.state_dict()) ^ set(saved.key_of)
+    if lost:
+        raise MergeError(f"{shown(folder)}: {min(lost)} stands in the model or there alone")
+    model.load_state_dict({name: saved.named(name) for name in saved.key_of})
 
 
 def places(base: Checkpoint, adapter: Adapter) -> dict[str, str]:

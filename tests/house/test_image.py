@@ -390,21 +390,21 @@ def read(tar, pattern: str) -> list[tuple[str, bytes]]:
 @with_image
 def test_the_tiny_recipe_trains_inside(run):
     printed, tar = run
-    assert "no GPU in this container" in printed and "tiny/v1: finished" in printed
-    [(_, text)] = read(tar, r"outputs/tiny/v1/run\.json$")
+    assert "no GPU in this container" in printed and "tiny/v2: finished" in printed
+    [(_, text)] = read(tar, r"outputs/tiny/v2/run\.json$")
     record, labels = json.loads(text), built(IMAGE)["Config"]["Labels"]
     print(json.dumps({key: value for key, value in record.items() if key != "packages"}, indent=1))
     assert record["status"] == "finished" and record["image_digest"] == built(IMAGE)["Id"]
     assert record["commit"] == labels["org.opencontainers.image.revision"].partition("-")[0]
     assert record["lock_sha256"] == labels["aether.train.lock.sha256"]
-    assert read(tar, r"outputs/tiny/v1/adapter_model\.safetensors$") and read(
+    assert read(tar, r"outputs/tiny/v2/adapter_model\.safetensors$") and read(
         tar, r"datasets/tiny/build/manifest\.json$"
     )
     with tarfile.open(tar) as archive:
         assert {(m.uid, m.gid) for m in archive} == {(1000, 1000)}
     losses = [
         log
-        for _, text in read(tar, r"outputs/tiny/v1/checkpoint-\d+/trainer_state.json$")
+        for _, text in read(tar, r"outputs/tiny/v2/checkpoint-\d+/trainer_state.json$")
         for log in json.loads(text)["log_history"]
     ]
     held_out = {log["step"]: log["eval_loss"] for log in losses if "eval_loss" in log}

@@ -39,7 +39,7 @@ def tree(tmp_path_factory):
             shutil.copyfile(ROOT / name, tree / name)
     (tree / ".venvs").symlink_to(ROOT / ".venvs")
     for name, steps in (("tiny_base", 10), ("tiny", 16)):
-        path = tree / "recipes" / name / "v1.yaml"
+        path = tree / "recipes" / name / "v2.yaml"
         text = re.sub(r"num_epochs: \d+", f"num_epochs: 4\nmax_steps: {steps}", path.read_text())
         text = text.replace(
             "eval_strategy: epoch\nsave_strategy: epoch", "eval_steps: 8\nsave_steps: 4"
@@ -57,7 +57,7 @@ def tree(tmp_path_factory):
 @contextlib.contextmanager
 def edited(tree, old, new):
     """The tiny recipe with `old` replaced, and afterwards as it was."""
-    recipe = tree / "recipes" / "tiny" / "v1.yaml"
+    recipe = tree / "recipes" / "tiny" / "v2.yaml"
     before = recipe.read_text()
     assert old in before
     recipe.write_text(before.replace(old, new))
@@ -71,12 +71,12 @@ def test_train_kill_resume_merge_serve(tree):
     before = {path.name for path in tree.iterdir()}
     done = make(tree, "train", "RECIPE=tiny")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "tiny_base/v1: finished" in done.stdout and "tiny/v1: finished" in done.stdout
-    out = tree / "outputs" / "tiny" / "v1"
+    assert "tiny_base/v2: finished" in done.stdout and "tiny/v2: finished" in done.stdout
+    out = tree / "outputs" / "tiny" / "v2"
     record = json.loads((out / "run.json").read_text())
     assert (
         record["status"] == "finished"
-        and record["identity"]["recipe"] == "tiny/v1"
+        and record["identity"]["recipe"] == "tiny/v2"
         and record["packages"]["axolotl"] == "0.19.0"
     )
     state = json.loads((out / "checkpoint-16" / "trainer_state.json").read_text())
@@ -123,7 +123,7 @@ def test_train_kill_resume_merge_serve(tree):
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert (
         "checkpoint-15 is not whole" in resumed.stdout
-        and "continuing from outputs/tiny/v1/checkpoint-" in resumed.stdout
+        and "continuing from outputs/tiny/v2/checkpoint-" in resumed.stdout
     )
     adapter = load_file(out / "adapter_model.safetensors")
     assert adapter.keys() == unkilled.keys() and all(
@@ -163,7 +163,7 @@ def test_another_run_in_the_folder_is_not_overwritten(tree):
         and "holds another run (other recipe_sha256, seed)" in done.stderr
         and "FRESH=1" in done.stderr
     )
-    assert (tree / "outputs" / "tiny" / "v1" / "adapter_model.safetensors").exists()
+    assert (tree / "outputs" / "tiny" / "v2" / "adapter_model.safetensors").exists()
 
 
 def test_a_bad_row_stops_before_the_model_is_loaded(tree, tmp_path):
@@ -186,7 +186,7 @@ def test_a_typo_stops_the_run_with_its_line(tree):
     with edited(tree, "lora_alpha", "lora_alhpa"):
         done = make(tree, "check", "RECIPE=tiny")
     assert done.returncode and re.search(
-        r"v1\.yaml:\d+: lora_alhpa: .*did you mean lora_alpha\?", done.stderr
+        r"v2\.yaml:\d+: lora_alhpa: .*did you mean lora_alpha\?", done.stderr
     )
 
 
@@ -205,4 +205,4 @@ def test_a_plugin_that_is_not_there_stops_axolotl_itself(tree):
 
 def test_unknown_recipe_gets_the_list(tree):
     done = make(tree, "train", "RECIPE=nope")
-    assert done.returncode and "There are: " in done.stderr and "tiny/v1" in done.stderr
+    assert done.returncode and "There are: " in done.stderr and "tiny/v2" in done.stderr

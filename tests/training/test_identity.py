@@ -34,7 +34,7 @@ def trained(tiny, tmp_path):
     base = shutil.copytree(tiny, tmp_path / "base")
     path = tmp_path / "mine" / "v1.yaml"
     path.parent.mkdir()
-    text = find("tiny").text.replace("datasets/tiny/build", str(data))
+    text = find("tiny/v1").text.replace("datasets/tiny/build", str(data))
     path.write_text(text.replace("outputs/tiny_base/v1", str(base)))
     folder = tmp_path / "outputs" / "mine" / "v1"
     (folder / "checkpoint-4").mkdir(parents=True)

@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
+from common import facts
 from common.errors import command
 from common.files import FileError, only_writer
 from training import verify_merge
@@ -17,7 +18,7 @@ from training.adapter import MergeError, load_adapter
 from training.merge import merge, prove
 from training.same_logits import compare
 from training.verify_merge import verify
-from training.weights import Checkpoint
+from training.weights import Checkpoint, load_into
 
 TARGETS = r"model\.language_model\.layers\.\d+\.(mlp|self_attn)\.(up|down|gate|q|k|v|o)_proj"
 UP_PROJ = "language_model.model.layers.1.mlp.up_proj.weight"
@@ -368,3 +369,16 @@ def test_axolotls_default_merge_is_caught(trained, tmp_path):
     )
     wrong = verify(*trained, tmp_path).wrong
     assert any("the adapter is not in it" in line for line in wrong)
+
+
+def test_a_whole_model_resumes_with_the_weights_of_its_checkpoint(tiny, tmp_path):
+    """The files have LLaVA's old names, the model in memory the new ones."""
+    from training.tiny_base import model
+
+    resumed = model(facts.TINY, seed=7)
+    load_into(resumed, tiny)
+    wanted = load(tiny, torch.float32).state_dict()
+    assert wanted.keys() == resumed.state_dict().keys()
+    assert all(torch.equal(value, wanted[name]) for name, value in resumed.state_dict().items())
+    with pytest.raises(MergeError, match="stands in the model or there alone"):
+        load_into(model(facts.TINY_V2, seed=7), tiny)

@@ -84,7 +84,7 @@ def test_recipe_is_sound(id_):
 def test_a_broken_recipe_is_told_where_and_what(tmp_path, change, line, said):
     path = tmp_path / "recipes" / "tiny" / "v1.yaml"
     path.parent.mkdir(parents=True)
-    text = find("tiny").text
+    text = find("tiny/v1").text
     path.write_text(text.replace(*change, 1))
     found = problems(Recipe(path), tmp_path)
     if said is None:
@@ -105,7 +105,7 @@ def broken(tmp_path, *changes, name="tiny"):
     """What is said about a copy of a recipe in which each (old, new) was replaced."""
     path = tmp_path / "recipes" / name / "v1.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = find(name).text
+    text = find(f"{name}/v1").text
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new, 1)
@@ -219,7 +219,7 @@ def test_a_key_that_is_not_honoured_is_refused(tmp_path, line, said):
     ],
 )
 def test_an_adapter_sits_on_the_decoders_maps_alone(tmp_path, pattern, said):
-    text = find("tiny").text
+    text = find("tiny/v1").text
     line = next(line for line in text.splitlines() if line.startswith("lora_target_modules"))
     found = broken(tmp_path, (line, f"lora_target_modules: '{pattern}'"))
     assert (found == []) if said is None else (len(found) == 1 and said in found[0]), found
@@ -331,7 +331,7 @@ def test_a_command_says_it_in_lines(tmp_path, module, words, said):
     """train and check say the same; no traceback, and no Axolotl for what the text alone tells."""
     path = tmp_path / "mine" / "v1.yaml"
     path.parent.mkdir()
-    path.write_text(find("tiny").text.replace("output_dir:", "outptu_dir:"))
+    path.write_text(find("tiny/v1").text.replace("output_dir:", "outptu_dir:"))
     words = [word.format(typo=path) for word in words]
     if module == "run" and "--base" in words and not (ROOT / "datasets/tiny/build").exists():
         pytest.skip("train would build the dataset first")
@@ -354,7 +354,7 @@ def test_recipes_of_other_names_are_none_of_ours(tmp_path):
 def test_a_measured_recipe_is_frozen(tmp_path):
     path = tmp_path / "recipes" / "tiny" / "v1.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(find("tiny").text)
+    path.write_text(find("tiny/v1").text)
     path.with_suffix(".result.json").write_text(json.dumps({"recipe_sha256": Recipe(path).sha256}))
     assert problems(Recipe(path), tmp_path) == []
     path.write_text(path.read_text().replace("seed: 42", "seed: 43"))
@@ -364,7 +364,7 @@ def test_a_measured_recipe_is_frozen(tmp_path):
 def test_unknown_names_get_the_list():
     with pytest.raises(RecipeError, match=r"did you mean qlora_r128\?.*tiny/v1"):
         find("qlora_r182")
-    assert find("tiny").id == "tiny/v1" == find("tiny/v1").id
+    assert find("tiny").id == "tiny/v2" and find("tiny/v1").id == "tiny/v1"
 
 
 def test_check_of_the_big_recipe_without_the_hub():
@@ -467,7 +467,7 @@ def test_what_is_missing_of_a_base_is_said(tiny, tmp_path):
 
 
 def test_a_base_that_another_recipe_trains_is_made_and_an_adapter_is_none():
-    assert base_of(find("tiny")).maker.id == "tiny_base/v1"
+    assert base_of(find("tiny")).maker.id == "tiny_base/v2"
     assert base_of(find("tiny"), "outputs/tiny_base/v1/").maker.id == "tiny_base/v1"
     assert base_of(find("tiny"), "outputs/tiny/v1").maker is None
     assert base_of(find("tiny_base")).maker is None

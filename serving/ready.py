@@ -1,0 +1,98 @@
+"""Everything that can be known before an export writes: the model, its proof, tools and room."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from common import runs
+from common.bases import PARTS, model_hash
+from common.files import ROOT, load_json, sha256_of, shown
+from common.recipes import Recipe
+from common.servers import merged_of
+from serving.llama_cpp import BINARIES, SOURCE
+from serving.proof import FORMATS, ExportError, is_gguf
+
+EXPORT_PYTHON = ROOT / ".venvs" / "export" / "bin" / "python"
+# Bytes that are written while a format is made, over those of the merged weights: GGUF files are
+# converted whole before they are quantised.
+ROOM = {"gguf": 1.1, "gguf-q8_0": 1.7, "gguf-q4_k_m": 1.5, "fp8": 0.7, "w4": 0.5, "awq": 0.5}
+
+
+def form_of(form: str, quant: str | None) -> str:
+    """The name of a format from FORMAT= and QUANT=. Raises ExportError with those."""
+    name = f"{form}-{quant}" if quant else form
+    if name not in FORMATS:
+        raise ExportError(
+            f"FORMAT={form}{f' QUANT={quant}' if quant else ''}: no such format; FORMAT= one of "
+            "gguf, fp8, w4, awq, and for gguf QUANT= one of q8_0, q4_k_m"
+        )
+    return name
+
+
+def proven_model(recipe: Recipe) -> tuple[Path, str]:
+    """(folder, hash) of a recipe's finished model, merged first where it is not.
+
+    Raises ExportError for one that is not what was proven or sealed, and as `merged_of`.
+    """
+    runs.require_same(recipe, runs.finished(recipe))
+    folder = Path(merged_of(recipe).where)
+    if recipe.data.get("adapter"):
+        _require_proof(recipe, folder)
+    else:
+        _require_seal(folder)
+    return folder, model_hash(folder)
+
+
+def _require_proof(recipe: Recipe, folder: Path) -> None:
+    path = folder / runs.MERGE_PROOF
+    again = f"run make merge RECIPE={recipe.id}"
+    if not path.exists():
+        raise ExportError(f"{shown(folder)}: merged without a proof on record; {again}")
+    proof = load_json(path)
+    if proof["adapter_sha256"] != sha256_of(recipe.output / "adapter_model.safetensors"):
+        raise ExportError(f"{shown(folder)}: merged from another adapter than is here; {again}")
+    if proof["model"] != model_hash(folder):
+        raise ExportError(f"{shown(folder)}: changed since its merge was proven; {again}")
+
+
+def _require_seal(folder: Path) -> None:
+    sealed = load_json(folder / "sealed.json")["files"]
+    for name in {path.name for part in PARTS.values() for pat in part for path in folder.glob(pat)}:
+        if name not in sealed or sealed[name][1] != sha256_of(folder / name):
+            raise ExportError(f"{shown(folder / name)}: not as the training sealed it; train again")
+
+
+def require_tools(form: str) -> None:
+    """Raise ExportError where what makes a format is not here."""
+    if is_gguf(form):
+        if not SOURCE.is_dir() or not (BINARIES / "llama-quantize").exists():
+            raise ExportError("llama.cpp is not built here; run make export, which builds it")
+        return
+    if form == "awq" and not _has_gpu():
+        raise ExportError(
+            "FORMAT=awq runs the whole model on calibration rows and needs a GPU, and none is "
+            "here; FORMAT=w4 has 4 bits too and needs none"
+        )
+    if not EXPORT_PYTHON.exists():
+        raise ExportError(f"{shown(EXPORT_PYTHON)}: not here; run make export, which installs it")
+
+
+def _has_gpu() -> bool:
+    if not shutil.which("nvidia-smi"):
+        return False
+    return bool(subprocess.run(["nvidia-smi", "-L"], capture_output=True).stdout)
+
+
+def require_room(folder: Path, out: Path, form: str) -> None:
+    """Raise ExportError where the disk has no room for a format of a model."""
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    wanted = int(weights * ROOM[form])
+    above = next(parent for parent in out.parents if parent.exists())
+    free = shutil.disk_usage(above).free
+    if free < wanted:
+        raise ExportError(
+            f"{shown(out)}: {form} needs {wanted / 1e9:.1f} GB while it is made, "
+            f"{free / 1e9:.1f} GB are free; make room"
+        )
