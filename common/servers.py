@@ -144,10 +144,14 @@ def kind_here() -> str:
             "no server here: neither vllm (PATH, .venvs/serve) nor .venvs/train/bin/transformers; "
             "run make setup"
         )
+    return "cuda" if has_gpu() else "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether this machine shows an NVIDIA GPU."""
     if not shutil.which("nvidia-smi"):
-        return "cpu"
-    gpus = subprocess.run(["nvidia-smi", "-L"], capture_output=True)
-    return "cuda" if gpus.stdout else "cpu"
+        return False
+    return bool(subprocess.run(["nvidia-smi", "-L"], capture_output=True).stdout)
 
 
 def kind_of(model: Served) -> str:
@@ -155,7 +159,7 @@ def kind_of(model: Served) -> str:
     if not gguf_of(Path(model.where)):
         return kind_here()
     if not LLAMA.exists():
-        raise ServeError(f"{LLAMA}: llama.cpp is not built here; run make .venvs/llama/.ready")
+        raise ServeError(f"{LLAMA}: llama.cpp is not built here; run make .venvs/llama/.built")
     return "llama"
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from common import runs
 from common.bases import PARTS, model_hash
 from common.files import ROOT, load_json, sha256_of, shown
 from common.recipes import Recipe
-from common.servers import merged_of
+from common.servers import has_gpu, merged_of
 from serving.llama_cpp import BINARIES, SOURCE
 from serving.proof import FORMATS, ExportError, is_gguf
 
@@ -70,19 +69,13 @@ def require_tools(form: str) -> None:
         if not SOURCE.is_dir() or not (BINARIES / "llama-quantize").exists():
             raise ExportError("llama.cpp is not built here; run make export, which builds it")
         return
-    if form == "awq" and not _has_gpu():
+    if form == "awq" and not has_gpu():
         raise ExportError(
             "FORMAT=awq runs the whole model on calibration rows and needs a GPU, and none is "
             "here; FORMAT=w4 has 4 bits too and needs none"
         )
     if not EXPORT_PYTHON.exists():
         raise ExportError(f"{shown(EXPORT_PYTHON)}: not here; run make export, which installs it")
-
-
-def _has_gpu() -> bool:
-    if not shutil.which("nvidia-smi"):
-        return False
-    return bool(subprocess.run(["nvidia-smi", "-L"], capture_output=True).stdout)
 
 
 def require_room(folder: Path, out: Path, form: str) -> None:
