@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import floor
 
 HUB_ID = "ServiceNow-AI/Apriel-1.5-15b-Thinker"
+HUB_LICENCE = "MIT"
 PATCH = 16  # pixels a side
 LONGEST_EDGE = 1024  # pixels; a larger image is scaled down to it
 # A row's image may not hold more: it would be decoded in full before it is scaled down.

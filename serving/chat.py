@@ -22,6 +22,7 @@ from common.recipes import Recipe, find
 from common.servers import Endpoint, ServeError, given, kind_here, serving
 from serving import models
 from serving.conversation import BASE, TUNED
+from serving.settings import persona_of
 
 MAX_TOKENS = {"cpu": 256}  # of a reply; a small model that never ends is not waited for
 USUAL_TOKENS = 4_096
@@ -48,7 +49,7 @@ def main() -> int:
             title=recipe.id,
             endpoints=endpoints,
             names={BASE: f"Base: {recipe.data['base_model']}", TUNED: f"Tuned: {recipe.id}"},
-            persona=models.persona_of(recipe),
+            persona=persona_of(recipe),
             folder=(ROOT / recipe.data["rows"]["path"]).parent / "kept",
             max_tokens=MAX_TOKENS.get(endpoints[TUNED].kind, USUAL_TOKENS),
         )

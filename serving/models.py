@@ -5,39 +5,19 @@ Each is a copy of its folder (serving.served_copy) with the flags of vLLM that i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from common import chat, runs
+from common import runs
 from common.bases import base_of
-from common.files import ROOT, load_json, load_yaml, read_text, shown
-from common.memory import PICTURES, SEQUENCES
+from common.files import load_json, shown
 from common.recipes import Recipe
 from common.servers import Served, ServeError, gguf_of, merged_of
 from serving.served_copy import TEMPLATE, served_copy
+from serving.settings import FLAGS
 
 Words = tuple[str, ...]
 
-SHORT_PROMPT = "serving.md"  # the name of a dataset's system prompt that is served
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the largest adapters that vLLM makes room for
-FLAGS = (
-    *("--reasoning-parser", "hf"),  # reads the copy's response_template
-    *("--limit-mm-per-prompt", json.dumps({"image": PICTURES})),
-    *("--max-num-seqs", str(SEQUENCES)),
-)
-
-
-def persona_of(recipe: Recipe) -> str:
-    """The short system prompt among those that a recipe's rows were built with, as they have it;
-    "" where its mix names none of that name. Raises FileError.
-    """
-    dataset = (ROOT / recipe.data["rows"]["path"]).parent
-    for source in load_yaml(dataset / "mix.yaml")["sources"]:
-        named = source["system"]
-        for name in named if isinstance(named, list) else [named]:
-            if name and Path(name).name == SHORT_PROMPT:
-                return chat.persona(read_text(dataset / name))
-    return ""
 
 
 def merged_model(recipe: Recipe, persona: str = "", further: Words = ()) -> Served:

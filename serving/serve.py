@@ -22,6 +22,7 @@ from common.files import shown
 from common.recipes import Recipe, find
 from common.servers import KEY, LOOPBACK, Endpoint, Served, ServeError, kind_here, serving
 from serving import models
+from serving.settings import persona_of
 
 
 def main() -> int:
@@ -61,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 def _persona(recipes: list[Recipe]) -> str:
     """The system prompt of all of them. Raises ServeError where they differ."""
-    prompts = {models.persona_of(recipe): recipe.id for recipe in recipes}
+    prompts = {persona_of(recipe): recipe.id for recipe in recipes}
     if len(prompts) > 1:
         ids = " and ".join(prompts.values())
         raise ServeError(f"{ids} have different short system prompts; give PERSONA=0")

@@ -23,6 +23,7 @@ from serving.served_copy import (
     served_copy,
     with_persona,
 )
+from serving.settings import FLAGS, persona_of
 
 TEMPLATE = (ROOT / "common" / "chat_template.jinja").read_text()
 NASTY = "Say \"no\" \\n to {{ braces }} and {% blocks %}, é, 🙂,\nsecond\tline 'quoted'."
@@ -34,7 +35,7 @@ def text(role, words):
     return {"role": role, "content": [{"type": "text", "text": words}]}
 
 
-@pytest.mark.parametrize("persona", [NASTY, models.persona_of(find("qlora_r128"))])
+@pytest.mark.parametrize("persona", [NASTY, persona_of(find("qlora_r128"))])
 def test_a_conversation_without_a_system_message_gets_the_persona(persona):
     changed = with_persona(TEMPLATE, persona, Path("m"))
     assert rendered(changed, [ASKED]) == rendered(TEMPLATE, [text("system", persona), ASKED])
@@ -169,7 +170,7 @@ def test_a_key_is_in_no_command_line_and_the_server_listens_here_alone(
     tiny, tmp_path, stand_in, monkeypatch
 ):
     monkeypatch.setenv(servers.KEY, "sk-a-secret")
-    model = Served(str(tiny), id="tiny/v1", flags=models.FLAGS)
+    model = Served(str(tiny), id="tiny/v1", flags=FLAGS)
     with servers.serving(model, tmp_path / "log") as endpoint:
         words, key = json.loads(stand_in.read_text())
         assert endpoint.model == "tiny/v1" and endpoint.kind == "vllm"
