@@ -19,7 +19,7 @@ ROOM_TOKENS = {
     "preprocess": 59_300,
     "training": 38_000,
     "evaluation": 17_000,
-    "serving": 16_500,
+    "serving": 17_600,
 }
 FILE_TOKENS = 2_500
 PACKED_PER_1000_LINES = 5
