@@ -201,6 +201,7 @@ def _measured(plan: mix.Mix, chosen: list[Candidate]) -> dict:
         "trained_tokens": {name: dict(counted) for name, counted in trained.items()},
         "rows_by_tokens": {f"<{2**size}": count for size, count in sorted(bits.items())},
         "diversity": selection.diversity(chosen),
+        "reasoning_words": selection.reasoning_words(chosen),
         "targets": {
             name: {"measured": round(measured[name], 4), "wanted": target.share}
             for name, target in plan.targets.items()

@@ -91,6 +91,8 @@ class Mix(Part):
     quotas: dict[str, int] = {}  # rows wanted of each category; without them every row is taken
     caps: dict[str, int] = {}  # most rows of an origin
     targets: dict[str, Target] = {}
+    # Words that a quarter, a half and three quarters of the reasonings shall stay under.
+    reasoning_quartiles: tuple[int, int, int] | None = None
     written: Written | None = None
     sources: list[AnySource] = Field(min_length=1)
 

@@ -1,5 +1,5 @@
-"""What is shown of a build: report.md, have against want, and the dataset's card, both from
-templates."""
+"""What is shown of a build: report.md, have against want, the same as a page, and the dataset's
+card."""
 
 from __future__ import annotations
 
@@ -12,29 +12,48 @@ from matplotlib.figure import Figure
 from common import rows
 from common.files import read_text, write_text
 from common.markdown import table
+from preprocess import page, written
 from preprocess.candidates import Candidate
 from preprocess.mix import Mix
 from preprocess.sources.accepted import WRITTEN_BY
-from preprocess.written import shown
 
 TEMPLATE = Path(__file__).with_name("report.template.md")
 SAMPLES = 3  # rows of each category
 # The hub's words for the size of a data set, and the number of rows below which each holds.
 SIZES = {"n<1K": 1_000, "1K<n<10K": 10_000, "10K<n<100K": 100_000, "100K<n<1M": 1_000_000}
+# The page's headings of the tables.
+TITLES = {
+    "have_want": "Have and want",
+    "diversity": "Trained tokens, and how far replies repeat each other",
+    "targets": "Quality targets",
+    "lengths": "Lengths",
+    "written": "Written by hand",
+    "origins": "Origins",
+    "by_source": "Sources",
+    "dropped": "Dropped, and why",
+    "noted": "Noted",
+    "sources": "Public sets",
+}
+Table = tuple[list[str], list]
 GREY = "#d8dde2"
 BLUE = "#44607a"
 
 
 def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candidate]) -> None:
-    """report.md and its picture into `aside`, and README.md, the card, where the dataset has a
-    template for it.
+    """report.md with its picture and report.html into `aside`, and README.md, the card, where the
+    dataset has a template for it.
 
     `about`: the manifest. A mix without quotas has no report.
     """
     if not mix.quotas:
         return
     _picture(aside / "report.png", about, chosen)
-    slots = _slots(mix, about)
+    tables = _tables(mix, about)
+    titled = {TITLES[name]: filled for name, filled in tables.items()}
+    page.write(aside, about["dataset"], mix.seed, titled, chosen)
+    slots = _numbers(mix, about)
+    for name, (head, lines) in tables.items():
+        slots[name] = table(head, lines) if lines else "Nothing."
     slots["samples"] = "\n\n".join(_samples(aside, mix.seed, chosen))
     templates = {"report.md": TEMPLATE, "README.md": folder / "card.template.md"}
     for name, template in templates.items():
@@ -45,47 +64,50 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
             write_text(aside / name, text)
 
 
-def _slots(mix: Mix, about: dict) -> dict[str, str]:
-    """The texts that the templates ask for, by name."""
-    counted = _have_want(mix, about)
-    numbers = {
-        name: about[name] for name in ("kept", "read", "images", "tokens", "verified_answers")
-    }
-    numbers |= {"total": mix.total, "missing": counted[-1][3]}
+def _numbers(mix: Mix, about: dict) -> dict[str, str]:
+    """The words and numbers that the templates ask for, by name."""
+    names = ("kept", "read", "images", "tokens", "verified_answers")
+    numbers = {name: about[name] for name in names}
+    numbers |= {"total": mix.total, "missing": _have_want(mix, about)[-1][3]}
     return {name: f"{number:,}" for name, number in numbers.items()} | {
         "dataset": about["dataset"],
         "rows": ", ".join(f"{count:,} {name}" for name, count in about["rows"].items()),
         "size": next(name for name, most in SIZES.items() if about["kept"] < most),
-        "have_want": table(["category", "have", "want", "missing"], counted),
-        "targets": table(
-            ["target", "measured", "wanted", "", "a reply counts when"], _targets(mix, about)
-        ),
-        "origins": table(
-            ["origin", "rows", "trained tokens", "share of them"], _trained(about, "origins")
-        ),
-        "diversity": table(
-            [
-                "category",
-                "rows",
-                "trained tokens",
-                "share of them",
-                "recurring words",
-                "alike rows",
-            ],
-            _diversity(about),
-        ),
-        "written": shown(about["written"]) if mix.written else "Nothing is asked of it.",
         "teachers": _teachers(about["notes"]),
-        "by_source": table(
+    }
+
+
+def _tables(mix: Mix, about: dict) -> dict[str, Table]:
+    """The tables that the templates ask for, by name: the head, and the lines."""
+    trained = ["rows", "trained tokens", "share of them"]
+    repeats = ["recurring words", "alike rows"]
+    quarters = ["a quarter under", "half under", "a quarter over"]
+    return {
+        "have_want": (["category", "have", "want", "missing"], _have_want(mix, about)),
+        "diversity": (["category", *trained, *repeats], list(_diversity(about))),
+        "targets": (
+            ["target", "measured", "wanted", "", "a reply counts when"],
+            list(_targets(mix, about)),
+        ),
+        "lengths": (["words of a reply's reasoning", *quarters], _lengths(mix, about)),
+        "written": (["written by hand", "have", "want", ""], written.lines(about["written"])),
+        "origins": (["origin", *trained], _trained(about, "origins")),
+        "by_source": (
             ["source", "conversations read", "gave rows", "gave none"],
             _by_source(about["conversations_read"]),
         ),
-        "dropped": table(["source and reason", "rows"], _by_count(about["skipped"])),
-        "noted": table(["what", "rows"], _by_count(about["notes"]))
-        if about["notes"]
-        else "Nothing.",
-        "sources": table(["public set", "licence", "revision"], _public(about["sources"])),
+        "dropped": (["source and reason", "rows"], _by_count(about["skipped"])),
+        "noted": (["what", "rows"], _by_count(about["notes"])),
+        "sources": (["public set", "licence", "revision"], _public(about["sources"])),
     }
+
+
+def _lengths(mix: Mix, about: dict) -> list[list]:
+    """A line a category, one for all, and what the mix wants: the quartiles of the reasonings."""
+    lines = [[name, *quartiles] for name, quartiles in about["reasoning_words"].items()]
+    return (
+        [*lines, ["wanted of all", *mix.reasoning_quartiles]] if mix.reasoning_quartiles else lines
+    )
 
 
 def _have_want(mix: Mix, about: dict) -> list[list]:

@@ -99,6 +99,18 @@ def diversity(candidates: list[Candidate]) -> dict[str, dict[str, float]]:
     }
 
 
+def reasoning_words(candidates: list[Candidate]) -> dict[str, list[int]]:
+    """The quartiles of the words of a reply's reasoning, by category and of all."""
+    words: dict[str, list[int]] = defaultdict(list)
+    for candidate in candidates:
+        for name in (candidate.category, "all"):
+            words[name].append(candidate.reasoning_words)
+    return {
+        name: [round(value) for value in np.percentile(of, (25, 50, 75))]
+        for name, of in sorted(words.items(), key=lambda entry: (entry[0] == "all", entry[0]))
+    }
+
+
 def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str, float]:
     """What each target measures: a share of rows, or of conversations for a target of turns."""
     conversations = {candidate.conversation: candidate for candidate in candidates}.values()

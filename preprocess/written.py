@@ -43,18 +43,18 @@ def count(folder: Path) -> str:
         ]
         results = [candidates.run(task, Benchmark()) for task in tasks]
         chosen = [candidate for result in results for candidate in result.candidates]
-        lines = [line for task in tasks for line in task.spool.read_bytes().splitlines()]
-        measured = measure(plan, chosen, [rows.parse(line) for line in lines])
+        built = [row for task in tasks for row in rows.lines(task.spool)]
+        measured = measure(plan, chosen, [rows.parse(line) for _, _, line in built])
     left_out: Counter[str] = Counter()
     for result in results:
         left_out += result.skipped
     dropped = [f"left out, {rows_of}: {reason}" for reason, rows_of in sorted(left_out.items())]
-    return "\n".join([shown(measured), *dropped])
+    return "\n".join([table(["written by hand", "have", "want", ""], lines(measured)), *dropped])
 
 
-def shown(measured: Measures) -> str:
-    """The measures as a table in Markdown: what there is, what is wanted, where it falls short."""
-    lines = []
+def lines(measured: Measures) -> list[list]:
+    """A line a measure: its name, what there is, what is wanted, where it falls short."""
+    made = []
     for name, about in measured.items():
         have = about["have"]
         low, high = about["want"]
@@ -63,11 +63,11 @@ def shown(measured: Measures) -> str:
         wanted = f"{text[1]} to {text[2]}" if high else f"{text[1]} or more"
         verdict = "met"
         if have < low:
-            verdict = f"**{low - have:.1%} short**" if as_share else f"**{low - have:,} short**"
+            verdict = f"{low - have:.1%} short" if as_share else f"{low - have:,} short"
         elif high and have > high:
-            verdict = "**too much**"
-        lines.append([name, text[0], wanted, verdict])
-    return table(["written by hand", "have", "want", ""], lines)
+            verdict = "too much"
+        made.append([name, text[0], wanted, verdict])
+    return made
 
 
 def measure(plan: mix.Mix, chosen: list[Candidate], built: list[dict]) -> Measures:
