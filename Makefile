@@ -19,7 +19,7 @@ HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
 EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand eval serve chat card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand replay eval serve chat card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -63,6 +63,9 @@ data: .venvs/light/.ready ## build DATASET=<folder under datasets/>
 
 expand: .venvs/light/.ready ## let the teacher of DATASET= write its missing rows; DRY=1 says what it would cost; LIMIT=<n> variations a seed
 	$(LIGHT) -m preprocess.teacher "$(DATASET)" $(if $(DRY),--dry-run) $(if $(LIMIT),--limit $(LIMIT))
+
+replay: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## collect the base's own replies that check for RECIPE='s dataset, before make data; ENDPOINT= MODEL= a base that already runs; LIMIT=<n>
+	$(LIGHT) -m preprocess.teacher.replay "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(BASE_ARG) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --model "$(MODEL)")
 
 eval: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
 	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)

@@ -51,6 +51,7 @@ class Target(Part):
 
     share: tuple[float, float]
     what: str  # the definition in words, for the report
+    of: list[str] = []  # categories whose rows are counted; of all where it is empty
     reasoning_words: int = 0  # at least
     nudges: bool = False  # the answer is a nudge by common.behaviour's definition
     phrases: list[str] = []  # regular expressions

@@ -113,10 +113,11 @@ def reasoning_words(candidates: list[Candidate]) -> dict[str, list[int]]:
 
 def shares(candidates: list[Candidate], targets: dict[str, Target]) -> dict[str, float]:
     """What each target measures: a share of rows, or of conversations for a target of turns."""
-    conversations = {candidate.conversation: candidate for candidate in candidates}.values()
     measured = {}
     for name, target in targets.items():
-        counted = conversations if target.turns else candidates
+        counted = [one for one in candidates if not target.of or one.category in target.of]
+        if target.turns:
+            counted = list({one.conversation: one for one in counted}.values())
         met = sum(name in candidate.met for candidate in counted)
         measured[name] = met / max(len(counted), 1)
     return measured
@@ -159,6 +160,8 @@ class _Selection:
         were taken."""
         total = 0.0
         for (name, target), count in zip(self.mix.targets.items(), kind.counts, strict=True):
+            if target.of:  # the quotas of its categories decide it
+                continue
             low, high = target.share
             of = self.conversations + 1 if target.turns else self.rows + kind.rows
             share = (self.met[name] + count) / of

@@ -50,7 +50,7 @@ class Source(Part):
     category: str
     # Files relative to the dataset's folder; of several prompts each conversation draws one. Null
     # is no prompt at all.
-    system: str | list[str | None]
+    system: str | None | list[str | None]
     # Only the first so many of the conversations.
     limit: int | None = Field(default=None, gt=0)
 

@@ -143,6 +143,11 @@ def _data(recipe: Recipe, folder: Path | None, report: dict[str, Any]) -> float:
             "template"
         )
     report["data"], train = measured(recipe, data, renderer)
+    if recipe.data.get("adapter") and not report["data"]["replay"]:
+        report["notes"].append(
+            f"{recipe.data['rows']['path']} holds no replay: what the base can do beside is not "
+            "protected; make replay collects it, if the dataset has a teacher/replay.yaml"
+        )
     report["masks"] = masks(recipe, data, train, renderer)
     return report["data"]["train"]["trained_tokens"] / report["data"]["train"]["tokens"]
 

@@ -30,6 +30,7 @@ def measured(recipe: Recipe, folder: Path, renderer: Renderer) -> tuple[dict[str
     found: dict[str, Any] = {
         "path": recipe.data["rows"]["path"],
         "data_sha256": manifest["data_sha256"],
+        "replay": manifest.get("origins", {}).get("replay", 0),  # rows
     }
     train = index(folder / "train.jsonl", renderer)
     for split in ("train", "val"):

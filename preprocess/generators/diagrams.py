@@ -26,7 +26,7 @@ from preprocess.generators.diagram_families import (
     timeline,
 )
 from preprocess.rows import Conversation
-from preprocess.source import Context, Generated, MixError
+from preprocess.source import Context, MixError
 
 SMALLEST = 12  # pixels of text that is still readable
 FAMILIES = {
@@ -39,7 +39,7 @@ FAMILIES = {
 }
 
 
-class Config(Generated):
+class Config(drawn.Drawing):
     """The folder with the families' words, relative to the dataset's."""
 
     kind: Literal["diagrams"]

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import Field
+
 from preprocess.generators.canvas import NoRoom
 from preprocess.rows import Conversation, Turn
 from preprocess.source import Context, Generated, load
@@ -36,6 +38,13 @@ WISHES = {"plain": 8, "short": 3, "steps": 3, "colleague": 4}
 Solution = tuple[dict, dict]
 Families = Mapping[str, ModuleType]
 Pictures = Callable[[dict, random.Random], tuple[bytes, ...]]
+
+
+class Drawing(Generated):
+    """A source that draws."""
+
+    # Share of the conversations that ask all its questions about one picture, and the first again.
+    talks: float = Field(default=0, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -76,11 +85,13 @@ def wording(folder: Path, name: str) -> Any:
 
 
 def told(
-    wording: dict, common: dict, kind: str, facts: dict, rng: random.Random
+    wording: dict, common: dict, kind: str, facts: dict, rng: random.Random, again: bool = False
 ) -> tuple[str, str, str]:
     """Question, reasoning and answer of one kind, in a family's words.
 
-    The question may end in a wish of common.yaml's `tails`, which the answer then obeys.
+    The question may end in a wish of common.yaml's `tails`, which the answer then obeys. What is
+    asked `again` was worked out before: a colleague's value is new. Raises NoRoom where that one is
+    right.
     """
     templates = wording["kinds"][kind]
     words = _words(wording, facts)
@@ -91,8 +102,10 @@ def told(
         usable = [text for text in map(_usable(facts), options) if text]
         return rng.choice(usable).format_map(words)
 
-    wish = rng.choices(list(WISHES), list(WISHES.values()))[0]
+    wish = "colleague" if again else rng.choices(list(WISHES), list(WISHES.values()))[0]
     if wish == "colleague" and words["wrong"].split()[0] == str(facts["value"]):
+        if again:
+            raise NoRoom("the colleague is right")
         wish = "plain"
     question = written(templates["asks"])
     tail = written(common["tails"][wish])
@@ -100,7 +113,7 @@ def told(
         question += "."
     works = rng.sample(templates["work"], 2)
     whys = rng.sample(templates["mistake"]["why"], 2)
-    reasoning = [[works[0]]]
+    reasoning = [] if again else [[works[0]]]
     if wish != "colleague" and rng.random() < SLIPS:  # a wrong start that corrects itself
         reasoning.insert(0, templates["slip"])
     if wish == "plain" and rng.random() < SIGNED:
@@ -159,6 +172,16 @@ def recompute(families: Families, answer: dict) -> int | float | str:
     return values[answer["asks"]]
 
 
+def _answer(spec: dict, asks: str, value: int | float | str, unit: str) -> dict:
+    """The checkable answer to a question."""
+    kind = "text" if isinstance(value, str) else "number"
+    answer = {"kind": kind, "value": value, "unit": unit, "asks": asks, "spec": spec}
+    for choices in (["yes", "no"], spec["names"]):
+        if value in choices:
+            return answer | {"kind": "choice", "choices": choices}
+    return answer
+
+
 @dataclass(frozen=True)
 class Series:
     """What one source draws: `name` begins its rows' ids; `pictures` draws a spec as PNG files, and
@@ -170,35 +193,38 @@ class Series:
     pictures: Pictures
     folder: Path  # of the wordings
 
-    def conversations(self, config: Generated, context: Context) -> Iterator[Conversation]:
-        """Conversations of one question each, families and kinds in turn, the same for the same
-        arguments.
+    def conversations(self, config: Drawing, context: Context) -> Iterator[Conversation]:
+        """Conversations of one question each, or of several about one picture, families and kinds
+        in turn, the same for the same arguments.
         """
         heldout = context.heldout
         kinds = {name: cycle(wording(self.folder, name)["kinds"]) for name in self.families}
         for number, family in zip(range(config.wanted(heldout)), cycle(self.families)):
             rng = random.Random(f"{self.name} {context.seed} {heldout} {number}")
             asks = next(kinds[family])
-            made = None
-            while made is None:
+            asked = [asks]
+            if not heldout and rng.random() < config.talks:
+                others = wording(self.folder, family)["kinds"]
+                asked += [*(kind for kind in others if kind != asks), asks]
+            turns: list[Turn] = []
+            while not turns:
                 with suppress(NoRoom):
-                    made = self._made(family, asks, rng, heldout)
-            turn, answer = made
+                    turns = self._made(family, asked, rng, heldout)
+            answer = turns[-1].check or {}
             spec = json.dumps(answer["spec"], sort_keys=True)
             yield Conversation(
                 id=f"{self.name}-{'heldout-' if heldout else ''}{context.seed}-{number:05d}",
                 category=config.category,
                 origin="procedural",
-                turns=(turn,),
+                turns=tuple(turns),
                 tags=(f"family:{family}", f"asks:{asks}"),
                 answer=answer,
                 group=f"{self.name}-{hashlib.sha256(spec.encode()).hexdigest()}",
             )
 
-    def _made(
-        self, family: str, asks: str, rng: random.Random, heldout: bool
-    ) -> tuple[Turn, dict] | None:
-        """An exchange and its checkable answer; None where the spec drawn has no clear answer.
+    def _made(self, family: str, asked: list[str], rng: random.Random, heldout: bool) -> list[Turn]:
+        """An exchange a question, each with its checkable answer; none where the spec drawn has no
+        clear answer to one of them.
 
         Raises NoRoom.
         """
@@ -209,25 +235,21 @@ class Series:
         spec = {"family": family, "title": scenario["title"]}
         spec |= module.invent(Draw(rng, scenario, heldout, words))
         values, facts = module.solve(spec)
-        value = values[asks]
-        if value is None:
-            return None
+        if any(values[asks] is None for asks in asked):
+            return []
         common = wording(self.folder, "common")
-        facts = spec | facts | {"value": value}
-        question, reasoning, reply = told(words, common, asks, facts, rng)
-        user = " ".join([*self._before(common, spec, rng), question])
-        answer = {
-            "kind": "text" if isinstance(value, str) else "number",
-            "value": value,
-            "unit": words["kinds"][asks].get("unit", ""),
-            "asks": asks,
-            "spec": spec,
-        }
-        for choices in (["yes", "no"], spec["names"]):
-            if value in choices:
-                answer |= {"kind": "choice", "choices": choices}
-                break
-        return Turn(user, reasoning, reply, self.pictures(spec, rng)), answer
+        turns: list[Turn] = []
+        for number, asks in enumerate(asked):
+            again = asks in asked[:number]
+            known = spec | facts | {"value": values[asks]}
+            question, reasoning, reply = told(words, common, asks, known, rng, again)
+            before = [] if turns else self._before(common, spec, rng)
+            if again:
+                before = [rng.choice(common["again"])]
+            pictures = () if turns else self.pictures(spec, rng)
+            answer = _answer(spec, asks, values[asks], words["kinds"][asks].get("unit", ""))
+            turns.append(Turn(" ".join([*before, question]), reasoning, reply, pictures, answer))
+        return turns
 
     def _before(self, common: dict, spec: dict, rng: random.Random) -> list[str]:
         """What stands before the question: where the picture comes from, how a clip was sampled."""

@@ -22,12 +22,12 @@ from preprocess.generators.canvas import Canvas, Style
 from preprocess.generators.clip_families import clip_board, clip_depth
 from preprocess.generators.clips import encoded_clip, sampled
 from preprocess.rows import Conversation, Skip, Turn
-from preprocess.source import Context, Generated, MixError, Part, load
+from preprocess.source import Context, MixError, Part, load
 
 FAMILIES = {"clip_depth": clip_depth, "clip_board": clip_board}
 
 
-class Config(Generated):
+class Config(drawn.Drawing):
     """The folder with the families' words and the one with clips of one's own, relative to the
     dataset's.
     """

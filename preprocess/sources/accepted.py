@@ -24,7 +24,7 @@ class Config(Source):
     kind: Literal["teacher"]
     path: str
 
-    origins: ClassVar[tuple[str, ...]] = ("teacher",)
+    origins: ClassVar[tuple[str, ...]] = ("teacher", "replay")
     written: ClassVar[bool] = True
 
 
@@ -70,7 +70,7 @@ def _conversation(row: dict) -> Conversation:
     return Conversation(
         id=row["id"],
         category="",
-        origin="teacher",
+        origin="replay" if "replay" in row["tags"] else "teacher",
         system=row["system"],
         turns=tuple(Turn(**turn, images=images) for turn in row["turns"]),
         tags=tuple(row["tags"]),

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import sys
-from collections import Counter
 from contextlib import closing
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -19,10 +18,8 @@ from pathlib import Path
 from common.errors import AetherError, command
 from common.files import ROOT
 from preprocess.teacher import settings
-from preprocess.teacher.expand import Run
-from preprocess.teacher.tally import Estimate, estimates, listed
-
-EVERYTHING = 10**9
+from preprocess.teacher.expand import EVERYTHING, Run
+from preprocess.teacher.tally import Estimate, estimates
 
 
 def main(words: list[str] | None = None, root: Path = ROOT) -> int:
@@ -43,10 +40,7 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
             if options.dry_run:
                 show_estimates(run, options.limit)
             else:
-                print(run.tally)
-                print(f"dropped: {listed(run.tally.dropped)}")
-                print(f"calls: {listed(Counter(run.ledger.outcomes()))}")
-                print(run.export())
+                print(run.outcome())
     except OSError as error:
         raise AetherError(f"{error.filename or folder}: {error.strerror}") from None
     if run.stopped:

@@ -11,6 +11,7 @@ import gc
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -27,10 +28,11 @@ from preprocess import gates, mix
 from preprocess.teacher import jobs, verdicts
 from preprocess.teacher.jobs import Job
 from preprocess.teacher.settings import Teaching
-from preprocess.teacher.tally import Tally
+from preprocess.teacher.tally import Tally, listed
 from preprocess.teacher.verdicts import Verdicts
 from preprocess.teacher.writer import Writer
 
+EVERYTHING = 10**9  # a limit that is none
 STORE = ".teacher.sqlite"  # in the dataset's folder
 
 
@@ -115,6 +117,17 @@ class Run:
             part.replace(folder / f"{category}.jsonl")
             written.append(f"{category} {count:,}")
         return f"{folder}: {', '.join(written)} rows"
+
+    def outcome(self) -> str:
+        """Write what was accepted; says in lines how the run went."""
+        return "\n".join(
+            (
+                str(self.tally),
+                f"dropped: {listed(self.tally.dropped)}",
+                f"calls: {listed(Counter(self.ledger.outcomes()))}",
+                self.export(),
+            )
+        )
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why

@@ -31,7 +31,7 @@ class Job:
 
     Args:
         group: The seed it varies: rows of one group stay on one side of the split.
-        system: The system message.
+        system: The system message; empty for none.
         ask: The user message.
         given: Turns whose user text stands already, with a reply where there is one.
         images: PNG files.
@@ -66,10 +66,9 @@ class Job:
             earlier = [" ".join(question.split())[:SHOWN_CHARACTERS] for question in told[-SHOWN:]]
             listed = "".join(f"\n- {question}" for question in earlier)
             text += f"\n\nNot again; these were written before:{listed}"
-        sent: list[dict] = [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": self._with_pictures(text)},
-        ]
+        sent: list[dict] = [{"role": "user", "content": self._with_pictures(text)}]
+        if self.system:
+            sent.insert(0, {"role": "system", "content": self.system})
         if failed:
             rejected, reason = failed
             again = "Write the whole JSON object again with that repaired."
@@ -135,6 +134,8 @@ def _system(folder: Path, category: str, prompt: Prompt) -> str:
     """The system message: the voice, the prompt, and the examples whole; for a replay the prompt
     alone.
     """
+    if prompt.replay:
+        return prompt.prompt.strip()
     voice = (folder / "teacher" / "voice.md").read_text(encoding="utf-8")
     shown: dict[str, seeds.Seed] = {}
     for file in {folder / "seeds" / f"{name.rpartition('-')[0]}.yaml" for name in prompt.examples}:
@@ -142,8 +143,6 @@ def _system(folder: Path, category: str, prompt: Prompt) -> str:
     missing = sorted(set(prompt.examples) - set(shown))
     if missing:
         raise MixError(f"{folder}/teacher/{category}.yaml: examples: no seed {missing[0]!r}")
-    if prompt.replay:
-        return prompt.prompt.strip()
     examples = [f"\n\nA row by hand ({name}):\n{_written(shown[name])}" for name in prompt.examples]
     return f"{voice.strip()}\n\n{prompt.prompt.strip()}{''.join(examples)}"
 

@@ -4,7 +4,8 @@ judge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from common.asking.client import COMPATIBLE, Provider
 from common.asking.paid import PricedModel
+from common.servers import Endpoint as Served
 from preprocess.source import MixError, Part, load
 
 JUDGE = "judge"
@@ -107,13 +109,28 @@ class Teaching:
         named = {role: getattr(self.settings, role) for role in sorted({*roles, JUDGE})}
         return {role: endpoint for role, endpoint in named.items() if endpoint is not None}
 
+    def asking(self, server: Served) -> Teaching:
+        """The same, its base where `server` is, and no judge: a replay needs none."""
+        if self.settings.base is None:
+            raise ValueError("no base to ask")
+        parameters = self.settings.base.parameters
+        where = {
+            "url": server.url,
+            "model": server.model,
+            "key_env": server.key_variable if server.key_variable in os.environ else None,
+            "parameters": parameters | (server.extra(parameters) or {}),
+        }
+        base = self.settings.base.model_copy(update=where)
+        return replace(self, settings=self.settings.model_copy(update={"base": base, JUDGE: None}))
 
-def read(folder: Path) -> Teaching:
-    """The teacher's files in a dataset's folder. Raises MixError or FileError."""
+
+def read(folder: Path, categories: list[str] | None = None) -> Teaching:
+    """The teacher's files in a dataset's folder, of the categories that teacher.yaml names or of
+    some others. Raises MixError or FileError."""
     files = folder / "teacher"
     settings: Settings = load(files / "teacher.yaml", Settings)
     prompts: dict[str, Prompt] = {}
-    for category in settings.categories:
+    for category in categories or settings.categories:
         prompts[category] = load(files / f"{category}.yaml", Prompt)
         if prompts[category].replay and settings.base is None:
             missing = f"base: {category} collects the base's replies; say where it runs"

@@ -271,6 +271,23 @@ def test_rows_hold_and_can_be_recomputed(module):
 
 
 @pytest.mark.parametrize("module", [diagrams, video])
+def test_a_talk_asks_everything_of_one_picture_and_the_first_again(module):
+    talks = made(module, 8, talks=1)
+    for talk in talks:
+        assert len(talk.turns) == 4 and talk.turns[0].images
+        assert not any(turn.images for turn in talk.turns[1:])
+        asked = [turn.check["asks"] for turn in talk.turns]
+        assert len(set(asked)) == 3 and asked[0] == asked[3]
+        assert len({json.dumps(turn.check["spec"], sort_keys=True) for turn in talk.turns}) == 1
+        again = talk.turns[3]
+        assert again.user.startswith(tuple(drawn.wording(WORDS, "common")["again"]))
+        for row in to_rows(talk, lambda png: f"images/{'0' * 64}.png"):
+            answer = restored(row["answer"])
+            assert module.recompute(answer, config(module, 1), context()) == answer["value"]
+    assert not any(len(one.turns) > 1 for one in made(module, 6, heldout=True, talks=1))
+
+
+@pytest.mark.parametrize("module", [diagrams, video])
 def test_same_seed_same_bytes(module):
     first, again, other = (made(module, 6, seed) for seed in (5, 5, 6))
     assert first == again
