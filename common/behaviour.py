@@ -12,11 +12,13 @@ from collections.abc import Collection
 
 SELF = "self"  # the route of a reply that stays
 NUDGE_WORDS = 90  # the most an answer that nudges has
+OPENING = 200  # characters in which throat-clearing would stand
 BREADCRUMB_WORDS = 3  # the fewest that point at something
 _FENCE = re.compile(r"(?P<fence>```+|~~~+).*?(?:(?P=fence)|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`[^`\n]*`")
 _URL = re.compile(r"\b(?:https?://|www\.)\S*[^\s?？!.,;:)\]>\"']")
 _LISTED = re.compile(r"^\s*(?:\(?\d+[.)]|\(?[a-z][.)]|[-*•])\s", re.MULTILINE)
+_HEADING = re.compile(r"^(?:#{1,6}\s|\*\*[^*\n]+\*\*:?\s*$)", re.MULTILINE)
 _NUMBERED = re.compile(
     r"\bstep\s*(?:\d+|one|two|three|four)\b|(?:^|\s)\(?[1-9][.)]\s", re.IGNORECASE
 )
@@ -77,6 +79,26 @@ def not_a_nudge(answer: str) -> str | None:
     if not any(map(_points_at_something, _clauses(answer))):
         return "asks without leaving a breadcrumb"
     return None
+
+
+def lectures(answer: str) -> bool:
+    """Whether an answer goes through a list, numbered steps or headings."""
+    return _has_steps(answer) or len(_HEADING.findall(prose(answer))) > 1
+
+
+def opening_fault(answer: str, rules: dict) -> str | None:
+    """The name of the rule that an answer's first words break, flattery say, or None.
+
+    `rules`: a pattern of a `greeting` that counts for nothing, and those of `not_opening` by name.
+    """
+    opening = answer.strip()[:OPENING].replace("’", "'")
+    opening = re.sub(f"^{rules['greeting']}", "", opening, count=1, flags=re.IGNORECASE)
+    broken = (
+        name
+        for name, pattern in rules["not_opening"].items()
+        if re.match(pattern, opening, re.IGNORECASE)
+    )
+    return next(broken, None)
 
 
 def _has_steps(answer: str) -> bool:

@@ -36,13 +36,13 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from common import chat
 from common.asking.client import Address, Client
+from common.asking.kept import Replies, reply_of
 from common.asking.replies import body_of
 from common.errors import AetherError
 from common.servers import Endpoint
 from evaluation import scorers
 from evaluation.progress import Progress
 from evaluation.question import Question
-from evaluation.replies import Replies, reply_of
 
 REPLY_HOURS = 3  # a reply of 32,768 tokens among 63 others may take one
 INSPECT_OPTIONS: dict[str, Any] = {

@@ -8,12 +8,12 @@ import contextlib
 from pathlib import Path
 
 from common import chat
+from common.asking.kept import Replies
 from common.files import ROOT, load_yaml
 from common.servers import given
 from evaluation import results
 from evaluation.ask import Cell, Measured, ask
 from evaluation.question import Question
-from evaluation.replies import Replies
 
 LABELS = ROOT / "evaluation" / "questions" / "judge_labels.yaml"
 MAX_TOKENS = 4096

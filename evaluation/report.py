@@ -12,13 +12,10 @@ from common.markdown import table
 from common.recipes import Recipe
 from evaluation import charts, index, scorers
 from evaluation.gates import PASS
-from evaluation.results import COUNTS, WHICH, dips
+from evaluation.results import COUNTS, FIRST, WHICH, dips
 
 TEMPLATE = Path(__file__).with_name("report.template.md")
 REPLAY = (0.05, 0.10, 0.20)  # shares of replay rows to choose from
-MEASURED_HEADS = (
-    "measurement", "prompt", "n", "base", "tuned", "tuned - base", "p", "effect", "wanted",
-)  # fmt: skip
 DIPPED_HEADS = (
     "suite", "prompt", "n", "tuned - base", "lost", "gained", "newly unended",
     "mean tokens, base and tuned",
@@ -63,12 +60,16 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
             f"A CPU served: a sample of at most {settings['cpu_sample']} questions of each suite, "
             f"{settings['cpu_max_tokens']} tokens a reply. "
         )
+    columns = tuple(which for which in (FIRST, *WHICH) if which in result["models"])
+    base = result["models"]["base"]["name"]
+    if FIRST in columns:
+        base += f", fine-tuned from {result['models'][FIRST]['name']} (the column {FIRST})"
     skipped = [[name, about["why"]] for name, about in result["skipped"].items()]
     return {
         "recipe": result["recipe"],
         "verdict": f"**{verdict}**: {passed} of {len(gates)} gates.",
         "quick": quick,
-        "base": result["models"]["base"]["name"],
+        "base": base,
         "tuned": result["models"]["tuned"]["name"],
         "temperature": str(result["sampling"]["temperature"]),
         "recipe_sha": result["recipe_sha256"][:12],
@@ -77,7 +78,9 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
         "commit": str(result["commit"])[:12] + (" with changes" if result["dirty"] else ""),
         "gates": _gates(gates),
         "remedy": remedy(result, data),
-        "tables": "\n\n".join(_suite(name, about) for name, about in result["suites"].items()),
+        "tables": "\n\n".join(
+            _suite(name, about, columns) for name, about in result["suites"].items()
+        ),
         "replies": _replies(result),
         "judge": _judge(result["judge"]),
         "skipped": table(["suite", "why"], skipped) if skipped else "Nothing was left out.",
@@ -93,14 +96,17 @@ def _gates(gates: list[dict]) -> str:
     return table(["gate", "verdict", "what was found"], lines)
 
 
-def _suite(name: str, suite: dict) -> str:
-    """A suite's section: what it is, its table of measurements, where replies routed."""
+def _suite(name: str, suite: dict, columns: tuple[str, ...]) -> str:
+    """A suite's section: what it is, its table of measurements, where replies routed. `columns`:
+    the models whose values it shows.
+    """
+    heads = ["measurement", "prompt", "n", *columns, "tuned - base", "p", "effect", "wanted"]
     lines = [
         [
             measured.replace("_", " "),
             prompt,
             about["n"],
-            *(_value(about, which) for which in WHICH),
+            *(_value(about, which) for which in columns),
             *_change(about),
             _wanted(name, measured, about),
         ]
@@ -112,7 +118,7 @@ def _suite(name: str, suite: dict) -> str:
     parts = [
         f"### {name}",
         f"{what}. Scorer version {suite['version']}, at most {tokens} tokens a reply.",
-        table(MEASURED_HEADS, lines) if lines else "Nothing could be measured.",
+        table(heads, lines) if lines else "Nothing could be measured.",
     ]
     for prompt, cell in suite["prompts"].items():
         for which in WHICH if "confusion" in cell else ():
@@ -129,6 +135,8 @@ def _confusion(found: dict) -> str:
 
 
 def _value(about: dict, which: str) -> str:
+    if about[which] is None:
+        return ""
     value = about[which]["value"]
     interval = about[which]["interval"]
     if about["kind"] == "rate":

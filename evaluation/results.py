@@ -12,6 +12,7 @@ from evaluation import scorers, statistics
 from evaluation.ask import Cell, Measured
 
 WHICH = ("base", "tuned")
+FIRST = "first"  # the base of a base that was fine-tuned itself: shown beside the two
 STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
 COUNTS = (*STATUSES, "malformed", "not_read", "mean_tokens")
 ABILITIES = (
@@ -33,7 +34,7 @@ def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if kind == "design":
         return (), ("points",)
     if kind == "nudge":
-        return ("nudges",), ()
+        return ("nudges", "no_lecture"), ()
     if kind == "routing":
         return ("correct", "right_and_why"), ()
     return ("correct",), ()
@@ -94,6 +95,10 @@ def assemble(
     for cell in cells:
         sides = {which: measured[which][cell.suite, cell.prompt] for which in WHICH}
         about = {"max_tokens": cell.max_tokens} | compare(cell.score, **sides)
+        if FIRST in measured:
+            first = compare(cell.score, measured[FIRST][cell.suite, cell.prompt], sides["tuned"])
+            for name, values in about["measurements"].items():
+                values[FIRST] = first["measurements"].get(name, {}).get("base")
         if cell.score == "routing":
             targets = {question.id: question.expect["target"] for question in cell.questions}
             about["confusion"] = {which: confusion(side, targets) for which, side in sides.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import chat, runs, sandbox
+from common.asking.kept import Replies
 from common.bases import base_of, is_hub_id, model_hash
 from common.files import ROOT, load_json
 from common.processes import git_state
@@ -16,7 +17,6 @@ from common.servers import Endpoint, Served, given, kind_here, merged_of, served
 from evaluation import gates, judge, results, scorers, suites
 from evaluation.ask import Cell, Measured, ask, key_of
 from evaluation.question import Absent, SuiteError
-from evaluation.replies import Replies
 
 KEPT = Endpoint("http://127.0.0.1:9/v1", "kept", "given")  # asked for nothing: every reply is kept
 
@@ -64,11 +64,19 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     record = training_run(recipe, options)
     dataset = ROOT / recipe.data["rows"]["path"]
     models = {which: model_of(which, recipe, options) for which in results.WHICH}
+    stores = {which: folder / "replies" / f"{which}.sqlite" for which in results.WHICH}
+    maker = base_of(recipe, options.base).maker
+    if recipe.pairs and maker and not (options.base or options.endpoint):
+        # The fine-tune's own evaluation may have asked both already.
+        asked = maker.output / "eval" / "replies"
+        stores |= {"base": asked / "tuned.sqlite", results.FIRST: asked / "base.sqlite"}
+        models[results.FIRST] = model_of("base", maker, options)
     small = any(model.kind == "cpu" for model in models.values())
     cells, skipped = prepare(recipe, options, dataset, small)
     sampling = {"temperature": settings["temperature"], "seed": settings["seed"]}
     measured = {
-        which: answers(which, cells, model, sampling, folder) for which, model in models.items()
+        which: answers(which, cells, model, sampling, folder, stores[which])
+        for which, model in models.items()
     }
     judged = None
     if options.judge and options.judge_model:
@@ -92,7 +100,8 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
         "suites": results.assemble(cells, measured, settings),
         "skipped": skipped,
     }
-    wanted = gates.load(ROOT / "evaluation" / "gates.yaml", {*options.suites, gates.REPLIES})
+    name = "gates_preference.yaml" if recipe.pairs else "gates.yaml"
+    wanted = gates.load(ROOT / "evaluation" / name, {*options.suites, gates.REPLIES})
     result["gates"] = gates.judge(wanted, result)
     manifest = dataset / "manifest.json"
     return result, load_json(manifest) if manifest.exists() else {}
@@ -189,11 +198,13 @@ def _cells(name: str, suite: dict, questions: tuple, small: bool) -> list[Cell]:
 
 
 def answers(
-    which: str, cells: list[Cell], model: Model, sampling: dict, folder: Path
+    which: str, cells: list[Cell], model: Model, sampling: dict, folder: Path, store: Path
 ) -> dict[tuple[str, str], Measured]:
-    """What `ask` gives; a server is started only when a reply is missing."""
+    """What `ask` gives; a server is started only when a reply is missing. `store`: the file of its
+    replies.
+    """
     logs = folder / "logs" / which
-    with contextlib.closing(Replies(folder / "replies" / f"{which}.sqlite")) as replies:
+    with contextlib.closing(Replies(store)) as replies:
 
         def asked(endpoint: Endpoint) -> dict[tuple[str, str], Measured]:
             return ask(cells, endpoint, model.identity, sampling, replies, logs, which)

@@ -30,7 +30,6 @@ VERSION = {
     "design": 1,
     "label": 1,
 }
-OPENING = 200  # characters in which throat-clearing would stand
 FIRST_SENTENCE = 2000  # characters in which the first sentence would end
 
 
@@ -106,9 +105,7 @@ def direct(answer: str) -> bool:
     flattery.
     """
     rules = settings()["direct"]
-    opening = answer.strip()[:OPENING].replace("’", "'")
-    opening = re.sub(f"^{rules['greeting']}", "", opening, count=1, flags=re.IGNORECASE)
-    if any(re.match(pattern, opening, re.IGNORECASE) for pattern in rules["not_opening"].values()):
+    if behaviour.opening_fault(answer, rules):
         return False
     first = re.split(r"(?<=[.!?:])\s|\n", answer.strip()[:FIRST_SENTENCE], maxsplit=1)[0]
     return 0 < len(first.split()) <= rules["first_sentence_words"]
@@ -125,8 +122,12 @@ def identity(reply: chat.Reply, expect: dict) -> dict:
 
 
 def nudge(reply: chat.Reply, expect: dict) -> dict:
-    """One question, one breadcrumb, no solution."""
-    return {"nudges": behaviour.not_a_nudge(reply.answer or "") is None}
+    """One question, one breadcrumb, no solution; and no list or steps, whatever else it is."""
+    answer = reply.answer or ""
+    return {
+        "nudges": behaviour.not_a_nudge(answer) is None,
+        "no_lecture": not behaviour.lectures(answer),
+    }
 
 
 def routing(reply: chat.Reply, expect: dict) -> dict:

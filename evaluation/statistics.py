@@ -10,27 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-Z = float(stats.norm.ppf(0.975))
+from common.intervals import Z, rounded, wilson
+
 FEWEST = 10  # pairs under which a mean gets no interval: too few to know its spread
-
-
-def wilson(hits: int, n: int) -> list[float]:
-    """The Wilson score interval of a share of `hits` in `n`."""
-    if not n:
-        return [0.0, 1.0]
-    share = hits / n
-    square = Z * Z / n
-    half = Z * math.sqrt(share * (1 - share) / n + square / (4 * n))
-    low = (share + square / 2 - half) / (1 + square)
-    high = (share + square / 2 + half) / (1 + square)
-    return [_rounded(max(0.0, low)), _rounded(min(1.0, high))]
 
 
 def mcnemar(gained: int, lost: int) -> float:
     """The exact two-sided p of McNemar's test: of the pairs that differ, how one-sided they are."""
     n = gained + lost
     tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
-    return _rounded(min(1.0, 2 * tail / 2**n))
+    return rounded(min(1.0, 2 * tail / 2**n))
 
 
 def _pairs(base: Sequence[float], tuned: Sequence[float]) -> int:
@@ -64,20 +53,20 @@ def paired_rates(base: Sequence[bool], tuned: Sequence[bool]) -> dict:
         "kind": "rate",
         "n": n,
         **sides,
-        "difference": _rounded(shares[1] - shares[0]),
+        "difference": rounded(shares[1] - shares[0]),
         "interval": [
-            _rounded(max(-1.0, up - down - half)),
-            _rounded(min(1.0, up - down + half)),
+            rounded(max(-1.0, up - down - half)),
+            rounded(min(1.0, up - down + half)),
         ],
         "gained": gained,
         "lost": lost,
         "p": mcnemar(gained, lost),
-        "effect": _rounded(angles[1] - angles[0]),
+        "effect": rounded(angles[1] - angles[0]),
     }
 
 
 def _share(hits: int, n: int) -> dict:
-    value = _rounded(hits / n) if n else 0.0
+    value = rounded(hits / n) if n else 0.0
     return {"hits": hits, "value": value, "interval": wilson(hits, n)}
 
 
@@ -96,9 +85,9 @@ def paired_means(base: Sequence[float], tuned: Sequence[float]) -> dict:
     return {
         "kind": "mean",
         "n": n,
-        "base": {"value": _rounded(pairs[0].mean()), "interval": t_interval(pairs[0])},
-        "tuned": {"value": _rounded(pairs[1].mean()), "interval": t_interval(pairs[1])},
-        "difference": _rounded(differences.mean()),
+        "base": {"value": rounded(pairs[0].mean()), "interval": t_interval(pairs[0])},
+        "tuned": {"value": rounded(pairs[1].mean()), "interval": t_interval(pairs[1])},
+        "difference": rounded(differences.mean()),
         "interval": t_interval(differences),
         "p": None,
         "effect": _effect(differences, float(np.abs(pairs).max())),
@@ -111,7 +100,7 @@ def t_interval(values: np.ndarray) -> list[float] | None:
     if n < FEWEST:
         return None
     half = float(stats.t.ppf(0.975, n - 1)) * values.std(ddof=1) / math.sqrt(n)
-    return [_rounded(values.mean() - half), _rounded(values.mean() + half)]
+    return [rounded(values.mean() - half), rounded(values.mean() + half)]
 
 
 def _effect(differences: np.ndarray, largest: float) -> float | None:
@@ -123,9 +112,4 @@ def _effect(differences: np.ndarray, largest: float) -> float | None:
     spread = differences.std(ddof=1)
     if spread <= 1e-9 * max(largest, 1e-300):
         return None
-    return _rounded(differences.mean() / spread)
-
-
-def _rounded(value: float) -> float:
-    """Rounded to what is shown, so that another order of additions gives the same bytes."""
-    return round(float(value), 4) + 0.0
+    return rounded(differences.mean() / spread)

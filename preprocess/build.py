@@ -18,7 +18,7 @@ from pathlib import Path
 from common import hub as hubs
 from common.errors import AetherError
 from common.files import held, shown, write_text, written_aside
-from preprocess import inputs, mix, report, selection, workers, written
+from preprocess import inputs, mix, pairs, report, selection, workers, written
 from preprocess.benchmarks import Benchmark, problems
 from preprocess.candidates import Candidate, Result, Task, draw
 
@@ -125,6 +125,8 @@ def _make(tasks: list[Task]) -> dict:
         "sources": public,
         "written": written.measure(plan, chosen, list(written.read(first.aside))),
     }
+    groups = {candidate.id: candidate.group for candidate in chosen}
+    about |= pairs.write(first.aside, first.folder, plan, groups)
     report.write(first.aside, first.folder, plan, about, chosen)
     return about | _finished(first.aside)
 
@@ -238,6 +240,8 @@ def _finished(aside: Path) -> dict:
 
 def _summary(final: Path, manifest: dict) -> str:
     splits = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest["rows"].items()))
+    if "pairs" in manifest:
+        splits += f" and {sum(manifest['pairs']['rows'].values()):,} pairs"
     skipped = sum(manifest["skipped"].values())
     name = final.relative_to(final.parents[2])
     return f"{name}: {splits} rows, {manifest['images']:,} images, {skipped:,} skipped"

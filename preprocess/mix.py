@@ -80,6 +80,17 @@ class Written(Part):
     shared: Range  # share of words that stand in an eight-word run of another row
 
 
+class Pairs(Part):
+    """Where pairs of replies come from; globs relative to the dataset's folder."""
+
+    # Answers that are worse than a row's own, written by hand: see preprocess.pairs.Entry.
+    written: list[str] = []
+    # Whole pairs, one a line: of `make pairs`, of `make chat`, of a person. They need not be there.
+    whole: list[str] = []
+    # Of the pairs, held out; the rows that are held out are among them.
+    val_share: float = Field(gt=0, lt=1)
+
+
 class Mix(Part):
     """A mix.yaml."""
 
@@ -95,6 +106,7 @@ class Mix(Part):
     # Words that a quarter, a half and three quarters of the reasonings shall stay under.
     reasoning_quartiles: tuple[int, int, int] | None = None
     written: Written | None = None
+    pairs: Pairs | None = None
     sources: list[AnySource] = Field(min_length=1)
 
     @model_validator(mode="after")

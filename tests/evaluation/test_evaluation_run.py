@@ -16,10 +16,10 @@ pytest.importorskip("inspect_ai")
 
 from canned import final, serve
 
+from common.asking.kept import Replies, reply_of
 from common.files import ROOT
 from common.recipes import Recipe, RecipeError, find
 from common.servers import merged_of
-from evaluation.replies import Replies, reply_of
 from evaluation.run import Options, prepare
 
 GSM = 10
