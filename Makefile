@@ -19,7 +19,7 @@ HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
 EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand replay eval serve chat card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand replay pairs eval serve chat card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -70,6 +70,9 @@ replay: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest
 eval: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## base against tuned for RECIPE=; LIMIT=<n> a quick look; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
 	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
+pairs: .venvs/light/.ready .venvs/train/.ready ## pairs for a preference recipe from the faults of RECIPE='s own replies; SAMPLES=<n> a prompt, LIMIT=<n> prompts; ENDPOINT= MODEL= what already runs
+	$(LIGHT) -m preprocess.mine "$(RECIPE)" $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --model "$(MODEL)")
+
 serve: .venvs/train/.ready ## RECIPE='s model behind an OpenAI-compatible endpoint; EXPORT=<format>; ADAPTER=1 or RECIPES="a b" adapters hot on their base; PERSONA=0; HOST= PORT= FLAGS=
 	$(TRAIN) -m serving.serve $(or $(RECIPES),"$(RECIPE)") $(if $(EXPORT),--export $(EXPORT)) $(if $(ADAPTER),--adapter) $(SERVE_ARGS)
 
@@ -82,8 +85,8 @@ card: .venvs/light/.ready ## write the page that belongs beside RECIPE='s publis
 export: .venvs/train/.ready $(EXPORT_NEEDS) ## RECIPE='s finished model in the form of a server, with proof: FORMAT=gguf, with QUANT=q8_0|q4_k_m; fp8, w4; awq on a GPU
 	$(TRAIN) -m serving.export "$(RECIPE)" "$(FORMAT)" $(if $(QUANT),--quant $(QUANT))
 
-bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU
-	$(TRAIN) -m training.bench $(if $(GPU),--gpu)
+bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU; PAIRS=1 a preference recipe against TRL
+	$(TRAIN) -m training.bench $(if $(GPU),--gpu) $(if $(PAIRS),--pairs)
 
 pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
 	$(TRAIN) -m training.pins

@@ -12,6 +12,7 @@ from pathlib import Path
 from common.files import ROOT, load_json, sha256_of, shown
 from common.recipes import Recipe, RecipeError
 
+MERGED = "/merged"  # the folder of a run with the adapter merged into its base
 REVISION = re.compile(r"[0-9a-f]{40}")
 # What makes up a model folder, by part. A file that is in none of them changes nothing that a
 # training or a server reads.
@@ -43,7 +44,12 @@ class Base:
     name: str  # as the recipe or BASE= names it
     folder: Path | None  # where its files lie; None for a model of the hub
     revision: str | None  # 40 hex digits; None for a folder
-    maker: Recipe | None = None  # the recipe whose training writes the folder
+    maker: Recipe | None = None  # the recipe whose training, or whose merge, writes the folder
+
+    @property
+    def is_merge(self) -> bool:
+        """Whether it is what `make merge` writes for its maker."""
+        return self.maker is not None and bool(self.maker.data.get("adapter"))
 
     @property
     def missing(self) -> str | None:
@@ -108,10 +114,11 @@ def base_of(recipe: Recipe, override: str | None = None, root: Path = ROOT) -> B
 
 def _local(name: str, root: Path) -> Base:
     folder = root / Path(name).expanduser()
-    path = root / "recipes" / f"{name.rstrip('/').removeprefix('outputs/')}.yaml"
+    made = name.rstrip("/").removeprefix("outputs/")
+    path = root / "recipes" / f"{made.removesuffix(MERGED)}.yaml"
     maker = Recipe(path) if name.startswith("outputs/") and path.is_file() else None
-    if maker and maker.data.get("adapter"):
-        maker = None  # it trains an adapter, which is no base
+    if maker and bool(maker.data.get("adapter")) != made.endswith(MERGED):
+        maker = None  # an adapter is no base, and a whole model is not merged
     return Base(name, folder, None, maker)
 
 

@@ -124,6 +124,10 @@ class Shape:
         """
         return 6 * self.parameters * tokens + 16 * self.layers * self.heads * self.head_dim * pairs
 
+    def forward_flops(self, tokens: float, pairs: float) -> float:
+        """Operations of one pass forward through the whole model, as `training_flops` counts."""
+        return 2 * self.parameters * tokens + 4 * self.layers * self.heads * self.head_dim * pairs
+
     def recomputation_flops(self, tokens: float, pairs: float, layers: int) -> float:
         """Operations of a second forward pass through that many decoder layers."""
         maps = 2 * self.decoder_linear_parameters / self.layers * tokens

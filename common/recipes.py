@@ -49,6 +49,11 @@ class Recipe:
         return data
 
     @property
+    def pairs(self) -> bool:
+        """Whether it trains on pairs of replies, not on rows."""
+        return bool(self.data.get("preference"))
+
+    @property
     def output(self) -> Path:
         """The folder of its run: outputs/<name>/v<N>."""
         return ROOT / "outputs" / self.id

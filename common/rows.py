@@ -10,8 +10,9 @@ of it.
 `weight` says which assistant turns are trained (1) and which are history (0). `answer` may hold
 what a program can check. A row may offer `tools`; earlier assistant turns then carry `tool_calls`,
 and messages of role `tool` their results, all as OpenAI writes them. A trained turn is the whole
-reply as the model writes it, its calls included (common.tools). Every error names the file, the
-line, the key, what is wrong and what to do.
+reply as the model writes it, its calls included (common.tools). A pair is a row with `rejected`:
+{"content": parts, "why": text}, a worse reply in the place of its one trained turn, the last. Every
+error names the file, the line, the key, what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from common.errors import AetherError
 from common.facts import MAX_PIXELS
 
 MAX_LINE = 4 * 2**20  # bytes; a longer line is not a conversation
-_KEYS = {"id", "category", "origin", "messages", "tags", "answer", "tools"}
+_KEYS = {"id", "category", "origin", "messages", "tags", "answer", "tools", "rejected"}
 _ORIGIN = re.compile(r"[a-z0-9][a-z0-9_-]*")
 # Turns by letter: user, call of tools, result of one, answer.
 _TURNS = re.compile(r"(?:u(?:cr+)*a)*u(?:cr+)*[ac]")
@@ -96,6 +97,8 @@ def check(row: object) -> None:
     _check_order(messages)
     if "tools" in row or any(_letter(message) in "cr" for message in messages):
         _check_calls(row)
+    if "rejected" in row:
+        _check_rejected(row["rejected"], messages)
 
 
 def _check_message(message: object, where: str) -> None:
@@ -186,6 +189,39 @@ def _call_id(entry: object, where: str, offered: dict[str, dict]) -> str:
     if not isinstance(id_, str) or not id_:
         raise RowError(f"{where}: id: {id_!r}; give each call a name of its own")
     return id_
+
+
+def _check_rejected(rejected: object, messages: list[dict]) -> None:
+    if not isinstance(rejected, dict) or set(rejected) != {"content", "why"}:
+        raise RowError('rejected: give {"content": [parts], "why": "what is wrong with it"}')
+    if not isinstance(rejected["why"], str) or not rejected["why"].strip():
+        raise RowError("rejected.why: say what is wrong with the reply")
+    *earlier, last = messages
+    reply = {"role": "assistant", "content": rejected["content"], "weight": 1}
+    _check_message(reply, "rejected")  # no part of an assistant is a picture
+    if not text_of(reply).strip():
+        raise RowError("rejected.content: empty; give the worse reply")
+    if text_of(reply).strip() == text_of(last).strip():
+        raise RowError("rejected.content: the same as the chosen reply; one of them must be worse")
+    if last["weight"] != 1 or any(message.get("weight") for message in earlier):
+        raise RowError("messages: a pair trains its last turn alone; give the others weight 0")
+
+
+def sides(row: dict) -> list[dict]:
+    """The row itself, or a pair as two rows: with its chosen reply, then with its rejected one."""
+    if "rejected" not in row:
+        return [row]
+    *earlier, last = row["messages"]
+    chosen = {key: value for key, value in row.items() if key != "rejected"}
+    worse = last | {"content": row["rejected"]["content"]}
+    return [chosen, chosen | {"messages": [*earlier, worse]}]
+
+
+def file_of(split: str, pairs: bool) -> str:
+    """The file of a built dataset with a split (train or val) of its rows, or of its pairs."""
+    if pairs:
+        return "pairs.jsonl" if split == "train" else "pairs_val.jsonl"
+    return f"{split}.jsonl"
 
 
 def text_of(message: dict) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common.bases import Base, part_hashes
+from common import rows
+from common.bases import Base, model_hash, part_hashes
 from common.errors import AetherError
 from common.files import ROOT, load_json, sha256_of, shown, write_json
 from common.recipes import Recipe
@@ -64,7 +65,7 @@ def is_of(folder: Path, recipe_id: str) -> bool:
     return record is not None and record["identity"].get("recipe") == recipe_id
 
 
-def identity_of_data(folder: Path) -> dict[str, str | None]:
+def identity_of_data(recipe: Recipe, folder: Path) -> dict[str, str | None]:
     """Hashes of the files that are trained on, read from the files themselves: train, val, every
     image.
     """
@@ -72,10 +73,10 @@ def identity_of_data(folder: Path) -> dict[str, str | None]:
     images = sorted((folder / "images").glob("*"))
     for path in images:
         digest.update(path.name.encode() + bytes.fromhex(sha256_of(path)))
-    files = {"train": folder / "train.jsonl", "val": folder / "val.jsonl"}
-    hashes = {
-        f"data_{name}": sha256_of(path) if path.is_file() else None for name, path in files.items()
-    }
+    hashes = {}
+    for split in ("train", "val"):
+        path = folder / rows.file_of(split, recipe.pairs)
+        hashes[f"data_{split}"] = sha256_of(path) if path.is_file() else None
     return hashes | {"data_images": digest.hexdigest() if images else None}
 
 
@@ -96,7 +97,7 @@ def identity_of(recipe: Recipe, data: Path, base: Base) -> dict[str, Any]:
         "recipe": recipe.id,
         "recipe_sha256": recipe.sha256,
         "data_sha256": load_json(data / "manifest.json").get("data_sha256"),
-        **identity_of_data(data),
+        **identity_of_data(recipe, data),
         **identity_of_base(base),
         "seed": recipe.data.get("seed"),
     }
@@ -130,6 +131,28 @@ def with_changes(record: dict[str, Any], now: dict[str, Any], step: int) -> dict
     return record | {"changes": [*record.get("changes", []), {"at_step": step, **changed}]}
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the folder's run came to its end. Raises as `read`."""
+    record = read(folder)
+    return record is not None and record.get("status") == "finished"
+
+
+def wrong_merge(run: Path) -> str | None:
+    """Why a run's merged folder is not shown to be the merge of its adapter, or None."""
+    merged = run / "merged"
+    adapter = run / "adapter_model.safetensors"
+    if not adapter.is_file():
+        return f"{shown(adapter)} is not there to compare with"
+    if not (merged / MERGE_PROOF).is_file():
+        return "merged without a proof on record"
+    proof = load_json(merged / MERGE_PROOF)
+    if proof["adapter_sha256"] != sha256_of(adapter):
+        return "merged from another adapter than is here"
+    if proof["model"] != model_hash(merged):
+        return "changed since its merge was proven"
+    return None
+
+
 def finished(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
     """The record of a recipe's finished training, in its own output folder unless another is given.
     Raises RunError.
@@ -156,8 +179,8 @@ def require_same(recipe: Recipe, record: dict[str, Any], base: Base | None = Non
     identity = record["identity"]
     now: dict[str, Any] = {"recipe": recipe.id, "recipe_sha256": recipe.sha256}
     data = ROOT / recipe.data["rows"]["path"]
-    if (data / "train.jsonl").is_file():
-        now |= identity_of_data(data)
+    if (data / rows.file_of("train", recipe.pairs)).is_file():
+        now |= identity_of_data(recipe, data)
     if base is not None:
         now |= identity_of_base(base)
     differing = differences(identity, now)

@@ -38,22 +38,13 @@ def proven_model(recipe: Recipe) -> tuple[Path, str]:
     runs.require_same(recipe, runs.finished(recipe))
     folder = Path(merged_of(recipe).where)
     if recipe.data.get("adapter"):
-        _require_proof(recipe, folder)
+        wrong = runs.wrong_merge(recipe.output)
+        if wrong:
+            again = f"run make merge RECIPE={recipe.id}"
+            raise ExportError(f"{shown(folder)}: {wrong}; {again}")
     else:
         _require_seal(folder)
     return folder, model_hash(folder)
-
-
-def _require_proof(recipe: Recipe, folder: Path) -> None:
-    path = folder / runs.MERGE_PROOF
-    again = f"run make merge RECIPE={recipe.id}"
-    if not path.exists():
-        raise ExportError(f"{shown(folder)}: merged without a proof on record; {again}")
-    proof = load_json(path)
-    if proof["adapter_sha256"] != sha256_of(recipe.output / "adapter_model.safetensors"):
-        raise ExportError(f"{shown(folder)}: merged from another adapter than is here; {again}")
-    if proof["model"] != model_hash(folder):
-        raise ExportError(f"{shown(folder)}: changed since its merge was proven; {again}")
 
 
 def _require_seal(folder: Path) -> None:

@@ -5,7 +5,9 @@ shipped, Axolotl's own Pixtral settings with the recipe's adapter (its
 examples/pixtral/lora-12b.yml: one row a micro-batch, stock loader, loss and kernels) and, with
 --against, the recipe in another checkout of this repository. Without a GPU the tiny model is
 trained on the CPU; with --gpu the true Apriel-1.5 shape, random weights made on the device in NF4,
-under the memory of a 48 GB card. Real tokens are those of rows and images; padding does not count.
+under the memory of a 48 GB card. With --pairs a preference recipe is measured on pairs of text,
+against TRL's DPOTrainer at one and at four pairs a micro-batch. Real tokens are those of rows and
+images; padding does not count.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from common.errors import command
 from common.files import ROOT, load_json, shown, write_json
 from common.markdown import table
 from common.recipes import RecipeError
+from training.bench_pairs import write_pairs
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, write_rows
 from training.environment import quiet_environment
 from training.renderers import renderer_of
@@ -32,6 +35,7 @@ from training.renderers import renderer_of
 HEAD = [
     "side",
     "real tokens/s",
+    "pairs/s",
     "against stock",
     "padded",
     "peak GiB",
@@ -81,6 +85,7 @@ def line_of(figures: dict[str, Any], stock_rate: float | None) -> list[str | Non
     return [
         figures["variant"],
         f"{rate:,.0f}",
+        f"{figures['pairs_per_s']:.2f}" if "pairs_per_s" in figures else None,
         f"{rate / stock_rate:.2f}x" if stock_rate else None,
         f"{figures['padded_share']:.1%}",
         f"{peak:.1f}" if peak else None,
@@ -113,7 +118,9 @@ def arguments() -> argparse.Namespace:
         prog="python -m training.bench", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--gpu", action="store_true", help="the true shape on this machine's GPU")
-    parser.add_argument("--recipe", help="default: tiny, with --gpu qlora_r128")
+    parser.add_argument(
+        "--recipe", help="default: tiny, with --gpu qlora_r128; with --pairs tiny_dpo, dpo_r128"
+    )
     parser.add_argument(
         "--data", type=Path, help="folder of a built dataset (default: aether, tiny)"
     )
@@ -122,12 +129,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--warm", type=int, default=2, help="optimizer steps that are not counted")
     parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--pairs", action="store_true", help="a preference recipe, against TRL")
     parser.add_argument("--against", type=Path, help="another checkout, measured in the same call")
     parser.add_argument("--no-stock", action="store_true", help="leave Axolotl's own settings out")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.recipe = options.recipe or ("qlora_r128" if options.gpu else "tiny")
+    defaults = ("tiny_dpo", "dpo_r128") if options.pairs else ("tiny", "qlora_r128")
+    options.recipe = options.recipe or defaults[options.gpu]
     options.steps = options.steps or (8 if options.gpu else 20)
     return options
 
@@ -147,7 +156,11 @@ def main() -> int:
     renderer = renderer_of(model_folder(options.gpu))
     drawn = write_rows(data, options.rows, renderer, SEQUENCE_LEN)
     print(f"{shown(data)}: {', '.join(f'{k} {v:,.0f}' for k, v in drawn.items())}", flush=True)
-    plan = [] if options.no_stock else [("stock", ROOT)]
+    if options.pairs:
+        drawn = write_pairs(renderer)
+        print(", ".join(f"{name} {value:,.0f}" for name, value in drawn.items()), flush=True)
+    others = ("trl-1", "trl-4") if options.pairs else ("stock",)
+    plan = [] if options.no_stock else [(name, ROOT) for name in others]
     if options.against:
         plan.append(("ours", options.against.resolve()))
     plan.append(("ours", ROOT))

@@ -24,6 +24,7 @@ from transformers.quantizers.auto import AutoHfQuantizer
 from common import facts
 from common.recipes import find
 from training import memory
+from training.bench_pairs import trl_trainer
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, stock
 from training.meter import matmul_ceiling
 from training.recompute import KeepActivations, keep_activations
@@ -42,6 +43,7 @@ class Mark:
     cpu: float  # s
     real: int  # tokens
     slots: int  # tokens, padding included
+    rows: int  # of pairs: two a pair
     pairs: float  # of tokens that attend to each other
 
 
@@ -78,38 +80,55 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * GIB / total))
         ModelLoader._load_model_from_pretrained = random_on_device
     marks = watch_steps()
-    cfg = load_cfg(DictDefault(configuration(variant, recipe, gpu, steps)))
-    data = PluginManager.get_instance().load_datasets(cfg) if cfg.plugins else None
-    if data is None:
-        data = load_datasets(cfg=cfg, cli_args=TrainerCliArgs())
-    model, _, trainer = train(cfg=cfg, dataset_meta=data)
-    skipped = warm * cfg.gradient_accumulation_steps
+    configured = configuration(variant, recipe, gpu, steps)
+    if variant.startswith("trl-"):
+        at_once = int(variant.removeprefix("trl-"))
+        model = None
+        trainer = trl_trainer(configured, gpu, steps, at_once, random_on_device)
+        trainer.train()
+    else:
+        model, trainer = by_axolotl(configured)
+    skipped = warm * trainer.args.gradient_accumulation_steps
     begin = marks[skipped - 1]
     counted = marks[skipped:]
     real = sum(mark.real for mark in counted)
     slots = sum(mark.slots for mark in counted)
     seconds = counted[-1].wall - begin.wall
     figures |= {
-        "steps": len(marks) // cfg.gradient_accumulation_steps - warm,
+        "steps": len(marks) // trainer.args.gradient_accumulation_steps - warm,
         "tokens_per_s": real / seconds,
         "cpu_tokens_per_s": real / (counted[-1].cpu - begin.cpu),
         "padded_share": 1 - real / slots,
         "seconds": seconds,
         "last_loss": trainer.state.log_history[-2].get("loss"),
     }
+    if configured.get("preference"):
+        figures["pairs_per_s"] = sum(mark.rows for mark in counted) / 2 / seconds
     if gpu:
         pairs = sum(mark.pairs for mark in counted)
         kept = layers_kept_by(trainer)
         flops = facts.APRIEL_15B.training_flops(real, pairs)
+        if configured.get("preference"):  # and the pass of the reference
+            flops += facts.APRIEL_15B.forward_flops(real, pairs)
         done = flops - facts.APRIEL_15B.recomputation_flops(real, pairs, kept)
         figures["layers_not_recomputed"] = kept
         figures["share_of_ceiling"] = flops / seconds / figures["ceiling"]
         figures["share_done"] = done / seconds / figures["ceiling"]
         figures["peak_gib"] = torch.cuda.max_memory_reserved() / GIB
         figures["peak_allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
-    if gpu and probe:
+    if gpu and probe and not configured.get("preference"):
         figures["longest_sequence_len"] = longest(model, trainer)
     return figures
+
+
+def by_axolotl(configured: dict[str, Any]):
+    """(model, trainer) of a real training through Axolotl."""
+    cfg = load_cfg(DictDefault(configured))
+    data = PluginManager.get_instance().load_datasets(cfg) if cfg.plugins else None
+    if data is None:
+        data = load_datasets(cfg=cfg, cli_args=TrainerCliArgs())
+    model, _, trainer = train(cfg=cfg, dataset_meta=data)
+    return model, trainer
 
 
 def layers_kept_by(trainer) -> int:
@@ -131,13 +150,15 @@ def watch_steps() -> list[Mark]:
             lengths = torch.full((len(inputs["input_ids"]),), inputs["input_ids"].shape[1])
             lengths = lengths.double() if mask is None else mask.sum(-1).double()
             pairs = float((lengths * (lengths + 1) / 2).sum())
+            rows = len(lengths)
         else:
             pairs = float((positions + 1).sum())
+            rows = int((positions == 0).sum())
         real = slots if mask is None else int(mask.sum())
         loss = stock_step(self, model, inputs, *args, **kwargs)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        marks.append(Mark(time.perf_counter(), time.process_time(), real, slots, pairs))
+        marks.append(Mark(time.perf_counter(), time.process_time(), real, slots, rows, pairs))
         return loss
 
     Trainer.training_step = training_step

@@ -26,7 +26,7 @@ from common.recipes import Recipe, RecipeError, find
 from training import memory
 from training.check_recipe import problems
 from training.environment import quiet_environment
-from training.prerequisites import data_of, maker_of
+from training.prerequisites import data_of, makers_of, require_merge
 
 SHOWN = 700  # characters of a row that are shown from its start, and as many from its end
 GREEN, DIM, PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
@@ -101,6 +101,7 @@ def _model_files(recipe: Recipe, override: str | None, report: dict[str, Any]) -
     if base.missing:
         _say_missing(base, report)
         return None
+    require_merge(base)
     try:
         return base.local("*.json", "*.jinja")
     except BaseError as error:
@@ -109,11 +110,12 @@ def _model_files(recipe: Recipe, override: str | None, report: dict[str, Any]) -
 
 
 def _say_missing(base: Base, report: dict[str, Any]) -> None:
-    words = maker_of(base)
-    if words is None:
-        report["errors"].append(base.missing)
+    makers = makers_of(base)
+    if makers:
+        steps = ", ".join(" ".join(words) for words in makers)
+        report["notes"].append(f"{base.missing}; make train makes it first ({steps})")
     else:
-        report["notes"].append(f"{base.missing}; make train makes it first")
+        report["errors"].append(base.missing)
 
 
 def _data(recipe: Recipe, folder: Path | None, report: dict[str, Any]) -> float:

@@ -32,16 +32,18 @@ def measured(recipe: Recipe, folder: Path, renderer: Renderer) -> tuple[dict[str
         "data_sha256": manifest["data_sha256"],
         "replay": manifest.get("origins", {}).get("replay", 0),  # rows
     }
-    train = index(folder / "train.jsonl", renderer)
-    for split in ("train", "val"):
-        of_split = train if split == "train" else index(folder / "val.jsonl", renderer)
+    indexes = {
+        split: index(folder / rows.file_of(split, recipe.pairs), renderer, recipe.pairs)
+        for split in ("train", "val")
+    }
+    for split, of_split in indexes.items():
         kept, dropped = select(
             of_split, recipe.data["rows"].get("categories"), recipe.data["sequence_len"]
         )
         found[split] = _figures(of_split, kept, dropped)
         if split == "train":
             found["train"]["bins"] = _bins(recipe, of_split.tokens[kept])
-    return found, train
+    return found, indexes["train"]
 
 
 def _unchanged(folder: Path, files: dict[str, str]) -> None:
@@ -110,12 +112,14 @@ def masks(recipe: Recipe, folder: Path, train: Index, renderer: Renderer) -> dic
         for category in np.unique(train.categories[kept]):
             first = kept[np.flatnonzero(train.categories[kept] == category)[0]]
             file.seek(int(train.offsets[first]))
-            encoded = renderer.encode(rows.parse(file.readline()), folder)
-            trained = encoded.labels != IGNORE
-            shown_runs[str(category)] = [
-                (_readable(renderer, encoded.input_ids[start:end]), bool(trained[start]))
-                for start, end in _spans(trained)
-            ]
+            sides = rows.sides(rows.parse(file.readline()))
+            for name, side in zip((f"{category}", f"{category}, rejected"), sides, strict=False):
+                encoded = renderer.encode(side, folder)
+                trained = encoded.labels != IGNORE
+                shown_runs[name] = [
+                    (_readable(renderer, encoded.input_ids[start:end]), bool(trained[start]))
+                    for start, end in _spans(trained)
+                ]
     return shown_runs
 
 

@@ -37,6 +37,7 @@ INSTEAD = {
     "excess_length_strategy": "a row over sequence_len is dropped, counted and named; remove it",
     "pad_to_sequence_len": "no token of a bin is padding; remove it",
     "image_size": "images keep their shape, within the processor's longest edge; remove it",
+    "rl": "pairs are trained on our own bins; give `preference:` instead",
     "eval_batch_size": "an evaluation reads one row at a time; remove it",
     "flash_attention": SDPA,
     "eager_attention": SDPA,
@@ -221,6 +222,7 @@ def _together(data: dict[str, Any]) -> Iterator[Problem]:
             yield ("fused_kernels",), "these kernels need a GPU, and bf16 is false"
     yield from _cadence(data)
     yield from _adapter(data)
+    yield from _preference(data)
 
 
 def _cadence(data: dict[str, Any]) -> Iterator[Problem]:
@@ -256,6 +258,21 @@ def _adapter(data: dict[str, Any]) -> Iterator[Problem]:
         )
     if kind == "lora" and skipped:
         yield ("bnb_config_kwargs",), "without effect where nothing is quantised; remove it"
+
+
+def _preference(data: dict[str, Any]) -> Iterator[Problem]:
+    """A preference loss needs an adapter to switch off, and each loss has keys of its own."""
+    given = data.get("preference")
+    if given is None:
+        return
+    if data.get("adapter") is None:
+        yield ("preference",), "its reference is the model without its adapter; give an adapter"
+    loss = given["loss"]
+    for key, of in (("length_normalised", "dpo"), ("margin", "simpo")):
+        if key in given and loss != of:
+            yield ("preference", key), f"of {of} alone; remove it from {loss}"
+    if "sft" in given and loss == "orpo":
+        yield ("preference", "sft"), "orpo's loss has the chosen reply's own in it; remove it"
 
 
 def _pattern(data: dict[str, Any]) -> Iterator[Problem]:

@@ -142,21 +142,26 @@ class Bins(Dataset):
         return len(self.bins)
 
     def __getitem__(self, number: int) -> list[dict]:
-        return [self._row(int(self.chosen[position])) for position in self.bins[number]]
+        numbers = [int(self.chosen[position]) for position in self.bins[number]]
+        return [encoded for row in numbers for encoded in self._encoded(row)]
 
     def __getstate__(self):
         return {**self.__dict__, "_file": None}  # a worker opens the file for itself
 
-    def _row(self, number: int) -> dict:
+    def _encoded(self, number: int) -> list[dict]:
+        """A row, or both sides of a pair, chosen before rejected: a bin never parts them."""
         if self._file is None or self._reader != os.getpid():
             self._file = self.index.path.open("rb")
             self._reader = os.getpid()
         file = self._file
         file.seek(int(self.index.offsets[number]))
-        row = json.loads(file.readline())
-        encoded = self.renderer.encode(row, self.index.path.parent)
-        pixels = [self.pixels(image) for image in encoded.images]
-        return {"encoded": encoded, "pixels": pixels, "category": row["category"], "id": row["id"]}
+        found = []
+        for row in rows.sides(json.loads(file.readline())):
+            encoded = self.renderer.encode(row, self.index.path.parent)
+            pixels = [self.pixels(image) for image in encoded.images]
+            about = {"category": row["category"], "id": row["id"]}
+            found.append({"encoded": encoded, "pixels": pixels, **about})
+        return found
 
     def pixels(self, image: rows.Image) -> torch.Tensor:
         """The image as the vision tower reads it, float32 of shape (3, height, width)."""

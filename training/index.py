@@ -53,13 +53,15 @@ def data_sha256(folder: Path) -> str:
     return manifest["data_sha256"]
 
 
-def index(path: Path, renderer: Renderer) -> Index:
+def index(path: Path, renderer: Renderer, pairs: bool = False) -> Index:
     """The index of a built dataset's file, computed once and cached beside it, keyed by its content
-    and the renderer.
+    and the renderer. With `pairs`, each row is a pair and counts with both its sides.
 
     Reads one row at a time. Raises RowError or RenderError with file:line for the first row that
     cannot be trained on.
     """
+    if pairs and not path.exists():
+        raise rows.RowError(f"{path}: the dataset has no pairs; name some in its mix.yaml (pairs:)")
     stat = path.stat()
     key = f"{data_sha256(path.parent)[:16]}-{stat.st_size}-{stat.st_mtime_ns}-{renderer.key}"
     cache = path.parent / ".cache" / f"{path.stem}.npz"
@@ -67,7 +69,7 @@ def index(path: Path, renderer: Renderer) -> Index:
         with np.load(cache) as saved:
             if str(saved["key"]) == key:
                 return Index(path, **{name: saved[name] for name in COLUMNS})
-    measured = measure(path, renderer)
+    measured = measure(path, renderer, pairs)
     arrays = {name: np.array(values) for name, values in zip(COLUMNS, measured, strict=True)}
     try:
         _keep(cache, key, arrays)
@@ -83,12 +85,12 @@ def _keep(cache: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
     aside.replace(cache)
 
 
-def measure(path: Path, renderer: Renderer) -> list[tuple]:
+def measure(path: Path, renderer: Renderer, pairs: bool = False) -> list[tuple]:
     """The values of COLUMNS over all rows of a file, by all cores where it is large; long work says
     how far it is.
     """
     size = path.stat().st_size
-    batches = _Batches(path, renderer)
+    batches = _Batches(path, renderer, pairs)
     processes = 0 if size < ALONE_BYTES else os.cpu_count() or 1
     # Forked processes inherit the renderer: to pickle a vocabulary for every batch would cost more
     # than the work.
@@ -130,9 +132,10 @@ class _Batches(Dataset):
     row.
     """
 
-    def __init__(self, path: Path, renderer: Renderer):
+    def __init__(self, path: Path, renderer: Renderer, pairs: bool):
         self.path = path
         self.renderer = renderer
+        self.pairs = pairs
         self.runs: list[
             list[tuple[int, int, int]]
         ] = []  # (line number, byte offset, bytes) of each line
@@ -160,10 +163,15 @@ class _Batches(Dataset):
 
     def _row(self, line: bytes) -> tuple:
         row = rows.parse(line)
-        encoded = self.renderer.encode(row, self.path.parent)
-        trained = int((encoded.labels != IGNORE).sum())
-        images = len(encoded.images)
-        return len(encoded.input_ids), trained, images, row["category"], row["id"]
+        if self.pairs and "rejected" not in row:
+            raise rows.RowError("rejected: missing; a recipe with `preference:` reads pairs")
+        if "rejected" in row and not self.pairs:
+            raise rows.RowError("rejected: only a recipe with `preference:` reads pairs; remove it")
+        encoded = [self.renderer.encode(side, self.path.parent) for side in rows.sides(row)]
+        tokens = sum(len(side.input_ids) for side in encoded)
+        trained = sum(int((side.labels != IGNORE).sum()) for side in encoded)
+        images = sum(len(side.images) for side in encoded)
+        return tokens, trained, images, row["category"], row["id"]
 
 
 def select(

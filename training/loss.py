@@ -18,9 +18,8 @@ from transformers.models.llava.modeling_llava import (
 )
 
 from training.attention import row_bounds
+from training.memory import CHUNK
 from training.render import IGNORE
-
-CHUNK = 2048  # positions whose logits exist at once when no gradient is wanted
 
 stock_forward = LlavaForConditionalGeneration.forward
 Output: Any = LlavaCausalLMOutputWithPast  # it declares FloatTensor, which no operation returns
@@ -50,16 +49,40 @@ def logits_of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-@torch.no_grad()
+class TokenNll(torch.autograd.Function):
+    """Negative log-likelihood of each token, by chunks, under a head that is not trained.
+
+    A token's hidden state matters to no other token's: its gradient is found on the way there and
+    scaled on the way back, so that no logits are kept or computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, labels):
+        parts = []
+        gradients = []
+        for states, targets in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True):
+            logits = logits_of(states.to(weight.dtype), weight)
+            logs = functional.log_softmax(logits, dim=-1)
+            parts.append(-logs.gather(1, targets[:, None])[:, 0])
+            if ctx.needs_input_grad[0]:
+                shares = logs.exp_()
+                shares[torch.arange(len(targets), device=targets.device), targets] -= 1
+                gradients.append((shares.to(weight.dtype) @ weight).to(hidden.dtype))
+        if gradients:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (of_hidden,) = ctx.saved_tensors
+        return of_hidden * gradient[:, None].to(of_hidden.dtype), None, None
+
+
 def nll(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of each label in nats, float32 of shape (tokens,), without gradient.
+    """Negative log-likelihood of each label in nats, in float32 or finer, of shape (tokens,).
     Shapes as in `nll_sum`.
     """
-    parts = []
-    for states, targets in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True):
-        logits = logits_of(states.to(weight.dtype), weight)
-        parts.append(functional.cross_entropy(logits, targets, reduction="none"))
-    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
+    return TokenNll.apply(hidden, weight, labels)
 
 
 def with_rows(arguments: dict) -> dict:

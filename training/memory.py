@@ -13,6 +13,7 @@ from common.facts import Shape
 from common.memory import GIB, image_bytes, layer_bytes
 from common.memory import L40S_GIB as L40S_GIB
 
+CHUNK = 1024  # tokens whose logits the loss on pairs holds at once (training.loss, which is heavy)
 # Half a byte, and a scale of 8 bits (double quantisation) for each 64 weights.
 NF4_BYTES = 0.5 + 1 / 64
 STATE_BYTES = {
@@ -54,7 +55,7 @@ def estimate(
     parts = {
         **_weights(recipe, shape, half),
         **_activations(recipe, shape, tokens, half, kept),
-        "logits": _logits(shape, tokens * trained_share, half),
+        "logits": _logits(shape, tokens * trained_share, half, bool(recipe.get("preference"))),
         "one image": image_bytes(shape, half),
     }
     return {name: size / GIB for name, size in parts.items()}
@@ -111,10 +112,15 @@ def _activations(
     }
 
 
-def _logits(shape: Shape, trained: float, half: int) -> float:
+def _logits(shape: Shape, trained: float, half: int, pairs: bool) -> float:
     """Bytes of Liger's fused loss: one chunk of logits, and the gradient of the hidden states.
 
-    The chunk shrinks as the classes grow.
+    Its chunk shrinks as the classes grow. The loss on pairs (training.loss.TokenNll) has chunks of
+    one size and holds the logarithms of the shares beside the logits. The pass of its reference
+    comes first and keeps nothing: no part of the peak.
     """
+    states = trained * shape.hidden * half * 2
+    if pairs:
+        return min(trained, CHUNK) * shape.vocab * (half + 4 + 4) + states
     chunk = max(1, round(trained * shape.hidden / shape.vocab))
-    return chunk * shape.vocab * (half + 4) + trained * shape.hidden * half * 2
+    return chunk * shape.vocab * (half + 4) + states

@@ -42,9 +42,12 @@ class Meter:
     run.
     """
 
-    def __init__(self, config: dict, ceiling: float | None = None):
-        """`config` is the model's; `ceiling` in FLOP/s, None where there is no GPU."""
+    def __init__(self, config: dict, ceiling: float | None = None, reference: bool = False):
+        """`config` is the model's; `ceiling` in FLOP/s, None where there is no GPU. `reference`:
+        each bin goes through the model once more, forward, for what it is compared with.
+        """
         self.shape = Shape.from_config(config)
+        self.reference = reference
         self.ceiling = ceiling
         self.reset()
 
@@ -84,6 +87,8 @@ class Meter:
         }
         if self.ceiling:
             flops = self.shape.training_flops(self.tokens, float(self.pairs))
+            if self.reference:
+                flops += self.shape.forward_flops(self.tokens, float(self.pairs))
             figures["speed/share_of_ceiling"] = flops * rate / self.tokens / self.ceiling
             figures["memory/gpu_peak_gib"] = torch.cuda.max_memory_reserved() / GIB
         self.reset()

@@ -18,6 +18,7 @@ from axolotl.integrations.base import BasePlugin
 from axolotl.loaders import load_processor, load_tokenizer
 from transformers import set_seed
 
+from common import rows
 from common.facts import Shape
 from common.recipes import RecipeError
 from training import model as patches
@@ -26,8 +27,9 @@ from training.data import Bins, Collator
 from training.history import HistoryWriter
 from training.index import index, select
 from training.memory import layers_kept
+from training.preference import PreferenceTrainer
 from training.provenance import gpu_gib
-from training.recipe_schema import PLUGIN
+from training.recipe_schema import PLUGIN, Preference
 from training.recompute import KeepActivations
 from training.renderers import renderer_for
 from training.signals import StopRequest
@@ -78,7 +80,7 @@ class AetherPlugin(BasePlugin):
         return TrainDatasetMeta(train_dataset=train, eval_dataset=bins_of(cfg, processor, "val"))
 
     def get_collator_cls_and_kwargs(self, cfg, is_eval=False):
-        return Collator, {}
+        return Collator, {"with_rows": bool(cfg.preference)}
 
     def get_training_args(self, cfg):
         arguments = {
@@ -98,9 +100,11 @@ class AetherPlugin(BasePlugin):
         return arguments
 
     def get_trainer_cls(self, cfg):
-        return AetherTrainer
+        return PreferenceTrainer if cfg.preference else AetherTrainer
 
     def post_trainer_create(self, cfg, trainer):
+        if cfg.preference:
+            trainer.prefer(Preference(**cfg.preference))
         if self.stop_request:
             trainer.obey(self.stop_request)
 
@@ -142,7 +146,8 @@ def bins_of(cfg, processor, split: str) -> Bins:
     dropped is named in the log.
     """
     renderer = renderer_for(processor)
-    measured = index(Path(cfg.rows.path) / f"{split}.jsonl", renderer)
+    pairs = bool(cfg.preference)
+    measured = index(Path(cfg.rows.path) / rows.file_of(split, pairs), renderer, pairs)
     kept, dropped = select(measured, cfg.rows.categories, cfg.sequence_len)
     for number in dropped:
         LOG.warning(
@@ -166,9 +171,10 @@ def bins_of(cfg, processor, split: str) -> Bins:
         shuffle=is_train,
     )
     LOG.info(
-        "%s: %d rows in %d bins, %d tokens, %d trained, %d images, %d rows dropped",
+        "%s: %d %s in %d bins, %d tokens, %d trained, %d images, %d dropped",
         split,
         len(kept),
+        "pairs" if pairs else "rows",
         len(bins),
         measured.tokens[kept].sum(),
         measured.trained[kept].sum(),

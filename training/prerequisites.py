@@ -1,5 +1,5 @@
 """What a recipe stands on, made where it is not there: its dataset, and a base that is another
-recipe's or the tiny random one.
+recipe's, the merge of one, or the tiny random one.
 """
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from common.bases import Base
+from common import runs
+from common.bases import Base, BaseError
 from common.facts import RANDOM_BASES
 from common.files import ROOT, shown
 from common.recipes import Recipe, RecipeError
@@ -16,26 +17,43 @@ from training.supervise import supervise
 LIGHT = ROOT / ".venvs" / "light" / "bin" / "python"
 
 
-def maker_of(base: Base) -> list[str] | None:
-    """The module, with its words, that makes a base which is not there; None where nothing here
-    does.
+def makers_of(base: Base) -> list[list[str]]:
+    """The modules, with their words, that make a base which is not there, one after the other;
+    none where nothing here does.
     """
     name = base.name.rstrip("/").removeprefix("outputs/")
     if name in RANDOM_BASES:
-        return ["training.tiny_base", name]
-    if base.maker is not None:
-        return ["training.run", base.maker.id]
-    return None
+        return [["training.tiny_base", name]]
+    if base.maker is None:
+        return []
+    made = []
+    if not base.is_merge or not runs.is_finished(base.maker.output):
+        made.append(["training.run", base.maker.id])
+    if base.is_merge:
+        made.append(["training.merge", base.maker.id])
+    return made
 
 
 def ensure_base(base: Base) -> None:
     """Make a base that is missing. Raises BaseError or RecipeError where nothing here makes it."""
     if not base.missing:
         return
-    words = maker_of(base)
-    if words is None:
+    makers = makers_of(base)
+    if not makers:
         raise RecipeError(base.missing)
-    ensure(sys.executable, "-m", *words)
+    print(f"{base.missing}; it is made first", flush=True)
+    for words in makers:
+        ensure(sys.executable, "-m", *words)
+
+
+def require_merge(base: Base) -> None:
+    """Raise BaseError where a base that names the merge of a run is not that of its adapter."""
+    wrong = runs.wrong_merge(base.maker.output) if base.maker and base.is_merge else None
+    if base.maker and wrong:
+        raise BaseError(
+            f"base model {base.name}: not shown to be the merge of {base.maker.id} ({wrong}); "
+            f"make merge RECIPE={base.maker.id}, or give BASE=<folder>"
+        )
 
 
 def ensure_data(recipe: Recipe) -> Path:

@@ -35,6 +35,16 @@ class Rows(Strict):
     categories: Annotated[list[Name], Field(min_length=1)] | None = None  # all when absent
 
 
+class Preference(Strict):
+    """The loss on pairs of replies; its formulas stand in training.preference_loss."""
+
+    loss: Literal["dpo", "orpo", "simpo"]
+    beta: Positive  # of the margin; of ORPO the weight of the odds
+    length_normalised: bool | None = None  # dpo: by the mean over a reply's tokens, not their sum
+    margin: Annotated[float, Field(ge=0, le=1000)] | None = None  # simpo: what a pair must exceed
+    sft: Annotated[float, Field(ge=0, le=1000)] | None = None  # weight of the chosen reply's own
+
+
 class BnbConfig(Strict):
     llm_int8_skip_modules: list[
         Literal["model.vision_tower", "model.multi_modal_projector", "lm_head"]
@@ -55,6 +65,7 @@ class Model(Strict):
 
 class Data(Strict):
     rows: Rows
+    preference: Preference | None = None  # rows are pairs
     chat_template: Literal["tokenizer_default"]
     skip_prepare_dataset: Literal[True]
     sequence_len: Annotated[int, Field(ge=64, le=131_072)]  # tokens
@@ -153,4 +164,5 @@ class AetherArgs(BaseModel):
     """The keys that our plugin adds to Axolotl's own."""
 
     rows: Rows
+    preference: Preference | None = None
     fused_kernels: bool = False

@@ -80,7 +80,7 @@ def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
         else:
             mirror.fetch(folder, recipe.id)
         resume = to_resume(folder, recipe.id, identity)
-        if is_finished(folder):
+        if runs.is_finished(folder):
             print(f"{recipe.id} is finished: {shown(folder)}. FRESH=1 starts over.")
             return 0
         record = opened(folder, identity, provenance.surroundings(base), resume)
@@ -115,7 +115,7 @@ def to_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> Path | 
         raise RunError(f"{shown(folder)} holds a run of {owner}; move it away")
     differing = runs.differences(found["identity"], identity)
     if not differing:
-        return None if is_finished(folder) else checkpoints.newest(folder)
+        return None if runs.is_finished(folder) else checkpoints.newest(folder)
     if any([*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]):
         raise RunError(
             f"{shown(folder)} holds another run (other {', '.join(differing)}); move it away, "
@@ -123,12 +123,6 @@ def to_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> Path | 
         )
     remove(folder, recipe_id)  # nothing to lose
     return None
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the folder's run came to its end."""
-    found = runs.read(folder)
-    return found is not None and found.get("status") == "finished"
 
 
 def opened(

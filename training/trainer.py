@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -158,30 +159,35 @@ class AetherTrainer(AxolotlTrainer):
         self._stop_if_told()
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Held-out loss in nats a trained token: over all rows, and of each category."""
+        """Log `held_out` of a dataset under the prefix, and return it."""
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
-        names = np.unique(dataset.index.categories[dataset.chosen])
         was_training = self.model.training
         self.model.eval()
-        sums = self._nats_and_tokens(dataset, names)
+        found = self.held_out(dataset)
         self.model.train(was_training)
         self.meter.reset()
-        everywhere = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum")
-        nats, tokens = everywhere.cpu().numpy()
-        metrics = {f"{metric_key_prefix}_loss": float(nats.sum() / tokens.sum())}
-        if len(names) > 1:
-            for name, of_name, count in zip(names, nats, tokens, strict=True):
-                if count:
-                    metrics[f"{metric_key_prefix}_loss_{name}"] = float(of_name / count)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
 
-    def _nats_and_tokens(self, dataset, names: np.ndarray) -> np.ndarray:
-        """This rank's share of a dataset: summed nats and trained tokens of each category, shape
-        (2, categories).
+    def held_out(self, dataset) -> dict[str, float]:
+        """Held-out loss in nats a trained token: over all rows, and of each category."""
+        names = np.unique(dataset.index.categories[dataset.chosen])
+        sums = torch.from_numpy(self._nats_and_tokens(dataset, names)).to(self.args.device)
+        nats, tokens = self.accelerator.reduce(sums, "sum").cpu().numpy()
+        found = {"loss": float(nats.sum() / tokens.sum())}
+        if len(names) > 1:
+            for name, of_name, count in zip(names, nats, tokens, strict=True):
+                if count:
+                    found[f"loss_{name}"] = float(of_name / count)
+        return found
+
+    def batches(self, dataset) -> Iterator[dict]:
+        """This rank's share of a dataset, a bin at a time, its rows numbered. Stops where a signal
+        asks for it.
         """
         ranks = self.accelerator.num_processes
         loader = torch.utils.data.DataLoader(
@@ -193,10 +199,17 @@ class AetherTrainer(AxolotlTrainer):
             num_workers=self.args.dataloader_num_workers,
             worker_init_fn=leave_signals_to_the_trainer,
         )
-        sums = np.zeros((2, len(names)))
         for batch in loader:
             if self.told_to_stop:
                 self._leave_evaluation()
+            yield batch
+
+    def _nats_and_tokens(self, dataset, names: np.ndarray) -> np.ndarray:
+        """This rank's share of a dataset: summed nats and trained tokens of each category, shape
+        (2, categories).
+        """
+        sums = np.zeros((2, len(names)))
+        for batch in self.batches(dataset):
             # The row that each trained token belongs to, then that row's category.
             rows = batch.pop("row_index")[0, :-1][batch["labels"][0, 1:] != IGNORE]
             categories = np.searchsorted(names, batch.pop("categories"))[rows.numpy()]

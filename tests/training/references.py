@@ -8,6 +8,7 @@ from peft.tuners.lora.bnb import Linear4bit
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.mistral import modeling_mistral
+from transformers.models.pixtral import modeling_pixtral
 
 from training import attention, lora
 from training import model as patches
@@ -21,9 +22,17 @@ def exact_norm(self, hidden):
     return self.weight * hidden * scale
 
 
+def block_mask(patches, tensor):
+    """Stock's mask of the images of a call, (1, 1, patches, patches): each sees itself alone."""
+    image = torch.arange(len(patches)).repeat_interleave(torch.tensor(patches))
+    apart = image[:, None] != image[None]
+    return torch.zeros(apart.shape, dtype=tensor.dtype).masked_fill(apart, -torch.inf)[None, None]
+
+
 @contextlib.contextmanager
 def stock():
     """Inside, attention, its masks, and LoRA are the stock ones."""
+    modeling_pixtral.generate_block_attention_mask = block_mask
     modeling_mistral.MistralAttention.forward = patches.stock_self_attention
     modeling_mistral.MistralMLP.forward = patches.stock_mlp
     Linear.forward = lora.stock_linear

@@ -227,21 +227,21 @@ def test_an_adapter_sits_on_the_decoders_maps_alone(tmp_path, pattern, said):
 
 def test_a_micro_batch_that_the_rows_do_not_fill_is_found_before_training(dataset, tiny_renderer):
     data = find("tiny").data | {"rows": {"path": str(dataset)}, "micro_batch_size": 64}
-    recipe = SimpleNamespace(path=find("tiny").path, data=data)
+    recipe = SimpleNamespace(path=find("tiny").path, data=data, pairs=False)
     with pytest.raises(RecipeError, match="micro_batch_size: 40 rows cannot fill 64 bins"):
         measured(recipe, dataset, tiny_renderer)
     figures, _ = measured(
-        SimpleNamespace(path=recipe.path, data=data | {"micro_batch_size": 1}),
+        SimpleNamespace(path=recipe.path, data=data | {"micro_batch_size": 1}, pairs=False),
         dataset,
         tiny_renderer,
     )
     assert len(figures["train"]["bins"]) == 2 and figures["train"]["rows"] == 40
     steps = 2 * max(figures["train"]["bins"])
     data |= {"micro_batch_size": 1, "max_steps": steps}
-    measured(SimpleNamespace(path=recipe.path, data=data), dataset, tiny_renderer)
+    measured(SimpleNamespace(path=recipe.path, data=data, pairs=False), dataset, tiny_renderer)
     data["max_steps"] += 1
     with pytest.raises(RecipeError, match=f"max_steps: .* which are {steps} steps"):
-        measured(SimpleNamespace(path=recipe.path, data=data), dataset, tiny_renderer)
+        measured(SimpleNamespace(path=recipe.path, data=data, pairs=False), dataset, tiny_renderer)
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(
