@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from common import chat, rows
+from common import chat, rows, tools
 from common.files import read_text, write_text
 from preprocess.candidates import Candidate, draw
 
@@ -38,7 +38,7 @@ def write(
     ]
     bound = f"{len(picked):,} of {len(chosen):,} rows, {SHOWN} of each category and origin at most"
     shown = {"title": title, "bound": bound, "tables": tables, "rows": picked}
-    data = json.dumps(shown, ensure_ascii=False, sort_keys=True)
+    data = json.dumps(shown, ensure_ascii=False)
     # In JSON a < stands only inside a string; escaped, no text can end the page's script element.
     text = read_text(TEMPLATE).replace("{data}", data.replace("<", "\\u003c"))
     write_text(aside / "report.html", text)
@@ -50,6 +50,9 @@ def _shown(row: dict, split: str) -> dict:
     answer = row.get("answer")
     checked = f"{answer['kind']} {answer['value']} {answer['unit']}".strip() if answer else ""
     messages = [_message(message) for message in row["messages"]]
+    if "tools" in row:
+        offered = json.dumps(row["tools"], ensure_ascii=False, indent=1)[:LONGEST]
+        messages.insert(0, {"role": "tools", "text": offered, "trained": False, "images": []})
     return about | {"split": split, "checked": checked, "messages": messages}
 
 
@@ -57,6 +60,8 @@ def _message(message: dict) -> dict:
     """A message's role, its pictures, its text; of a trained reply reasoning and answer apart."""
     text = rows.text_of(message)
     trained = message.get("weight") == 1
+    if calls := message.get("tool_calls"):
+        text = f"{text}\n{tools.written(map(tools.of_openai, calls))}".strip()
     parts = {"text": text}
     if trained:
         reply = chat.split(text)

@@ -24,7 +24,7 @@ SIZES = {"n<1K": 1_000, "1K<n<10K": 10_000, "10K<n<100K": 100_000, "100K<n<1M": 
 # The page's headings of the tables.
 TITLES = {
     "have_want": "Have and want",
-    "diversity": "Trained tokens, and how far replies repeat each other",
+    "diversity": "How far the replies of a category repeat each other",
     "targets": "Quality targets",
     "lengths": "Lengths",
     "written": "Written by hand",
@@ -80,18 +80,20 @@ def _numbers(mix: Mix, about: dict) -> dict[str, str]:
 def _tables(mix: Mix, about: dict) -> dict[str, Table]:
     """The tables that the templates ask for, by name: the head, and the lines."""
     trained = ["rows", "trained tokens", "share of them"]
-    repeats = ["recurring words", "alike rows"]
     quarters = ["a quarter under", "half under", "a quarter over"]
     return {
-        "have_want": (["category", "have", "want", "missing"], _have_want(mix, about)),
-        "diversity": (["category", *trained, *repeats], list(_diversity(about))),
+        "have_want": (
+            ["category", "have", "want", "missing", *trained[1:]],
+            _have_want(mix, about),
+        ),
+        "diversity": (["category", "recurring words", "alike rows"], _diversity(about)),
         "targets": (
             ["target", "measured", "wanted", "", "a reply counts when"],
             list(_targets(mix, about)),
         ),
         "lengths": (["words of a reply's reasoning", *quarters], _lengths(mix, about)),
         "written": (["written by hand", "have", "want", ""], written.lines(about["written"])),
-        "origins": (["origin", *trained], _trained(about, "origins")),
+        "origins": (["origin", *trained], _origins(about)),
         "by_source": (
             ["source", "conversations read", "gave rows", "gave none"],
             _by_source(about["conversations_read"]),
@@ -111,13 +113,17 @@ def _lengths(mix: Mix, about: dict) -> list[list]:
 
 
 def _have_want(mix: Mix, about: dict) -> list[list]:
-    """A line a category, and one for all: name, rows there are, rows wanted, rows missing."""
+    """A line a category, and one for all: name, rows there are, rows wanted, rows missing, and the
+    trained tokens, with their share of all."""
     lines = []
+    tokens = about["trained_tokens"]["categories"]
+    total = sum(tokens.values())
     for name, want in mix.quotas.items():
         have = about["categories"].get(name, 0)
-        lines.append([name, have, want, max(want - have, 0)])
+        share = f"{tokens.get(name, 0) / max(total, 1):.1%}"
+        lines.append([name, have, want, max(want - have, 0), tokens.get(name, 0), share])
     missing = sum(line[3] for line in lines)
-    return [*lines, ["all", about["kept"], mix.total, missing]]
+    return [*lines, ["all", about["kept"], mix.total, missing, total, "100.0%"]]
 
 
 def _targets(mix: Mix, about: dict) -> Iterator[list[str]]:
@@ -135,24 +141,22 @@ def _targets(mix: Mix, about: dict) -> Iterator[list[str]]:
         yield [name.replace("_", " "), share, wanted, verdict, target.what]
 
 
-def _trained(about: dict, kind: str) -> list[list]:
-    """A line an origin or a category: name, rows, trained tokens, their share of all of them."""
-    tokens = about["trained_tokens"][kind]
+def _origins(about: dict) -> list[list]:
+    """A line an origin: name, rows, trained tokens, their share of all of them."""
+    tokens = about["trained_tokens"]["origins"]
     total = max(sum(tokens.values()), 1)
     return [
-        [name, rows, f"{tokens[name]:,}", f"{tokens[name] / total:.1%}"]
-        for name, rows in _by_count(about[kind])
+        [name, rows, tokens[name], f"{tokens[name] / total:.1%}"]
+        for name, rows in _by_count(about["origins"])
     ]
 
 
-def _diversity(about: dict) -> Iterator[list]:
-    """A line a category: as `_trained`, and how far its replies repeat each other."""
-    for line in _trained(about, "categories"):
-        measured = about["diversity"].get(line[0])
-        shares: list[str | None] = [None, None]
-        if measured:
-            shares = [f"{measured[name]:.1%}" for name in ("recurring", "alike")]
-        yield [*line, *shares]
+def _diversity(about: dict) -> list[list[str]]:
+    """A line a category: how far its replies repeat each other."""
+    return [
+        [name, f"{measured['recurring']:.1%}", f"{measured['alike']:.1%}"]
+        for name, measured in about["diversity"].items()
+    ]
 
 
 def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:

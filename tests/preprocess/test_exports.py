@@ -564,7 +564,7 @@ def test_history_holds_final_answers_alone(tmp_path):
     raw = listed(content="A first thought.</think>The first answer.", reasoning_content="")
     raw["messages"] += listed("and then?")["messages"]
     last = to_rows(the_one(tmp_path, raw), None)[-1]
-    assert rows.text_of(last["messages"][2]) == "The first answer."
+    assert rows.text_of(rows.turns(last)[1]) == "The first answer."
 
 
 def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
@@ -573,7 +573,7 @@ def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
     (kept,), (skipped,), _ = of(tmp_path, talk, mixed)
     assert "a question for a teacher" in skipped
     (row,) = to_rows(kept, None)
-    assert [m.get("weight") for m in row["messages"]] == [None, None, 0, None, 1]
+    assert [m.get("weight") for m in row["messages"]] == [None, 0, None, 1]
 
 
 # Pictures
@@ -591,7 +591,7 @@ def shape_of(content: list[dict]) -> list[str]:
 def shown(folder: Path, raw: object) -> list[str]:
     """The user's message of the row: its texts, and where pictures stand."""
     (row,) = to_rows(the_one(folder, raw), lambda png: "images/x.png")
-    return shape_of(row["messages"][1]["content"])
+    return shape_of(rows.turns(row)[0]["content"])
 
 
 def test_pictures_are_shown_where_they_stand(tmp_path):

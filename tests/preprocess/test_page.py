@@ -14,6 +14,8 @@ from PIL import Image
 
 from preprocess import build, page
 
+ROOT = Path(__file__).resolve().parents[2]
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = """</script><script>document.title = "ran"</script>
 <img src=x onerror="document.title='ran'"><b>bold</b> & {data} `${document.title = "ran"}`"""
@@ -41,8 +43,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"kind": "seeds", "path": f"{name}.yaml", "category": name, "system": "system.md"}
         for name in ("async", "vision")
     ]
-    quotas = {"async": 40, "vision": 2}
-    plan = {"seed": 3, "val_share": 0.2, "licence": "MIT", "total": 42}
+    (folder / "tools").symlink_to(ROOT / "datasets" / "aether" / "tools")
+    sources.append({"kind": "toolbox", "count": 6, "category": "tools", "system": "system.md"})
+    quotas = {"async": 40, "vision": 2, "tools": 20}
+    plan = {"seed": 3, "val_share": 0.2, "licence": "MIT", "total": 62}
     (folder / "mix.yaml").write_text(yaml.safe_dump(plan | {"quotas": quotas, "sources": sources}))
     build.build(folder)
     return folder / "build"
@@ -65,13 +69,16 @@ def opened(built: Path, asked: str = "") -> str:
 
 def test_the_page_has_everything_and_is_bounded(built, monkeypatch):
     text = (built / "report.html").read_text()
-    assert "http" not in text.replace("http-equiv", "") and "31 of 31 rows" in text
+    assert "http" not in text.replace("http-equiv", "") and re.search(r"(\d+) of \1 rows", text)
     assert text.count("<script") == 2 and "</script><script>document" not in text
     monkeypatch.setattr(page, "SHOWN", 5)
     mix = yaml.safe_load((built.parent / "mix.yaml").read_text())
     (built.parent / "mix.yaml").write_text(yaml.safe_dump(mix | {"seed": 4}))
     build.build(built.parent)
-    assert "6 of 31 rows, 5 of each category" in (built / "report.html").read_text()
+    text = (built / "report.html").read_text()
+    assert re.search(r"11 of \d\d rows, 5 of each category", text)
+    # Calls of tools are shown with the messages that made them.
+    assert "\\u003ctool_calls>[{" in text and '"role": "tools"' in text
 
 
 @pytest.mark.slow
