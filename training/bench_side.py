@@ -167,20 +167,21 @@ def watch_steps() -> list[Mark]:
 
 def random_on_device(loader, _cls=None):
     """In the place of Axolotl's loading of weights: the model of the loader's config, made on the
-    GPU, linear maps in NF4.
+    GPU, linear maps in NF4 where the recipe loads them so.
     """
     config = loader.model_config
-    quantization = loader.model_kwargs["quantization_config"]
+    quantization = loader.model_kwargs.get("quantization_config")
     config._attn_implementation = loader.model_kwargs.get("attn_implementation", "sdpa")
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("meta"):
         built = LlavaForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
-    built = replace_with_bnb_linear(
-        built,
-        modules_to_not_convert=quantization.llm_int8_skip_modules,
-        quantization_config=quantization,
-    )
+    if quantization:
+        built = replace_with_bnb_linear(
+            built,
+            modules_to_not_convert=quantization.llm_int8_skip_modules,
+            quantization_config=quantization,
+        )
     for module in built.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, _random(module, name, parameter))
@@ -188,10 +189,11 @@ def random_on_device(loader, _cls=None):
             fresh = type(module)(module.config)
             for name, value in fresh.named_buffers(recurse=False):
                 setattr(module, name, value.to("cuda"))
-    built.is_loaded_in_4bit = True
-    built.is_quantized = True
-    built.hf_quantizer = AutoHfQuantizer.from_config(quantization)
-    built.config.quantization_config = quantization
+    if quantization:
+        built.is_loaded_in_4bit = True
+        built.is_quantized = True
+        built.hf_quantizer = AutoHfQuantizer.from_config(quantization)
+        built.config.quantization_config = quantization
     return built.eval()
 
 

@@ -256,6 +256,8 @@ def _adapter(data: dict[str, Any]) -> Iterator[Problem]:
             f"llm_int8_skip_modules must name {' and '.join(NOT_QUANTISED)}: the eyes and the head "
             "stay as they are",
         )
+    if kind == "qlora" and data.get("fp8_base"):
+        yield ("fp8_base",), "the base is in 4 bits already; give adapter: lora"
     if kind == "lora" and skipped:
         yield ("bnb_config_kwargs",), "without effect where nothing is quantised; remove it"
 

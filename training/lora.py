@@ -19,6 +19,8 @@ from peft.tuners.lora.bnb import Linear4bit
 from torch import nn
 from torch.nn import functional
 
+from training.fp8 import Fp8Linear, rounded
+
 stock_linear = Linear.forward
 stock_linear_4bit = Linear4bit.forward
 Tensors = Sequence[torch.Tensor]
@@ -32,7 +34,7 @@ class Maps:
     All products are done in `dtype`. A_i are (rank, in), B_i (out_i, rank).
     """
 
-    layers: Sequence[Any]  # linear maps, which hold the W_i
+    layers: Sequence[Any]  # linear maps, which hold the W_i, all of one kind
     scale: float
     dtype: torch.dtype
 
@@ -42,8 +44,9 @@ class Maps:
         narrow.mul_(self.scale)
         outputs = []
         parts = narrow.split(downs[0].shape[0], dim=1)
+        read = rounded(x) if isinstance(self.layers[0], Fp8Linear) else x
         for layer, up, part in zip(self.layers, ups, parts, strict=True):
-            wide = x @ weight_of(layer, self.dtype).t()
+            wide = forth(layer, read, self.dtype)
             outputs.append(wide.addmm_(part, up.to(self.dtype).t()))
         return outputs, narrow
 
@@ -71,11 +74,7 @@ class Maps:
             up_gradients.append((gradient.t() @ narrow[:, part]).to(up.dtype))
             if not of_input:
                 continue
-            weight = weight_of(layer, self.dtype)
-            if input_gradient is None:
-                input_gradient = gradient @ weight
-            else:
-                input_gradient.addmm_(gradient, weight)
+            input_gradient = back(layer, gradient, input_gradient)
         narrow_gradient.mul_(self.scale)
         down_gradient = (narrow_gradient.t() @ x).to(downs[0].dtype)
         if input_gradient is not None:
@@ -172,6 +171,24 @@ def weight_of(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     return layer.weight.to(dtype)
 
 
+def forth(layer: Any, x: Any, dtype: torch.dtype) -> torch.Tensor:
+    """W x of a frozen map, (tokens, in) → (tokens, out); x rounded where W is in FP8."""
+    if isinstance(layer, Fp8Linear):
+        return layer.forth(x, dtype)
+    return x @ weight_of(layer, dtype).t()
+
+
+def back(layer: Any, gradient: torch.Tensor, total: torch.Tensor | None) -> torch.Tensor:
+    """What a frozen map adds to the gradient of its input: (tokens, out) → (tokens, in), summed
+    onto `total` where there is one.
+    """
+    if isinstance(layer, Fp8Linear):
+        added = layer.back(rounded(gradient), gradient.dtype)
+        return added if total is None else total.add_(added)
+    weight = weight_of(layer, gradient.dtype)
+    return gradient @ weight if total is None else total.addmm_(gradient, weight)
+
+
 def lora_maps(x: torch.Tensor, modules: Sequence[LoraModule]) -> Sequence[torch.Tensor]:
     """What each of `modules` makes of x, (..., in) → (..., out) each.
 
@@ -222,12 +239,14 @@ def _dtype(x: torch.Tensor) -> torch.dtype:
 
 
 def _alike(modules: Sequence[LoraModule], x: torch.Tensor) -> bool:
-    """Whether all of `modules` are plain, of one rank and one scale."""
+    """Whether all of `modules` are plain, of one rank, one scale and one kind of base."""
     if not all(is_plain(module, x) for module in modules):
         return False
-    names = [module.active_adapters[0] for module in modules]
-    pairs = list(zip(modules, names, strict=True))
-    return len({(module.r[name], module.scaling[name]) for module, name in pairs}) == 1
+    kinds = set()
+    for module in modules:
+        name = module.active_adapters[0]
+        kinds.add((module.r[name], module.scaling[name], type(module.base_layer)))
+    return len(kinds) == 1
 
 
 def is_plain(module: LoraModule, x: torch.Tensor) -> bool:
@@ -250,7 +269,7 @@ def is_plain(module: LoraModule, x: torch.Tensor) -> bool:
             return False
         if base.compute_dtype not in (None, _dtype(x)):
             return False
-    elif type(base) is not nn.Linear:
+    elif type(base) not in (nn.Linear, Fp8Linear):
         return False
     autocast = torch.is_autocast_enabled(x.device.type)
     return autocast or module.lora_A[name].weight.dtype == x.dtype

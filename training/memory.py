@@ -69,6 +69,8 @@ def _weights(recipe: dict[str, Any], shape: Shape, half: int) -> dict[str, float
         skipped = recipe.get("bnb_config_kwargs", {}).get("llm_int8_skip_modules", [])
         vision_bytes = half if "model.vision_tower" in skipped else NF4_BYTES
         base = linear * NF4_BYTES + shape.vision_parameters * vision_bytes + rest * half
+    elif recipe.get("fp8_base"):
+        base = linear + (shape.vision_parameters + rest) * half
     else:
         base = shape.parameters * half
     adapter = shape.lora_parameters(recipe["lora_r"]) if recipe.get("adapter") else 0
@@ -91,6 +93,9 @@ def _activations(
         layer += 7 * tokens * recipe["lora_r"] * 4 * 2
     largest_map = max(inputs * outputs for inputs, outputs in shape.linears.values())
     dequantised = largest_map * half if recipe.get("load_in_4bit") else 0
+    if recipe.get("fp8_base"):
+        # One map turned round, and the largest operand of a product in FP8.
+        dequantised = largest_map + tokens * shape.ffn
     if not recipe.get("gradient_checkpointing"):
         return {
             "activations kept": layer * shape.layers,

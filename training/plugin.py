@@ -21,6 +21,7 @@ from transformers import set_seed
 from common import rows
 from common.facts import Shape
 from common.recipes import RecipeError
+from training import fp8
 from training import model as patches
 from training.checkpoints import sealed
 from training.data import Bins, Collator
@@ -121,6 +122,11 @@ class AetherPlugin(BasePlugin):
     def pre_model_load(self, cfg):
         # The adapter is drawn when the model loads, before the Trainer seeds anything.
         set_seed(cfg.seed or 0)
+        if cfg.fp8_base and not fp8.has_units():
+            raise RecipeError(
+                "fp8_base: this GPU does not multiply in FP8 (L40S, H100 and newer do); "
+                "take a recipe without it"
+            )
         patches.install()
         if cfg.fused_kernels:
             patches.install_fused_kernels()
@@ -139,6 +145,9 @@ class AetherPlugin(BasePlugin):
             # An evaluation on a CPU with AVX-512 repacks the weights for inference, with coarser
             # scales, and training goes on with them.
             module.support_avx512bf16_for_cpu = False
+        if cfg.fp8_base:
+            LOG.info("%d maps of the base are in FP8", fp8.convert(model))
+            torch.cuda.empty_cache()  # what they were in bf16
 
 
 def bins_of(cfg, processor, split: str) -> Bins:

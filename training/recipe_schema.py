@@ -78,6 +78,7 @@ class Adapter(Strict):
     adapter: Literal["qlora", "lora"] | None = None
     load_in_4bit: bool | None = None
     bnb_config_kwargs: BnbConfig | None = None
+    fp8_base: Literal[True] | None = None  # frozen maps in FP8 for training (training.fp8)
     lora_r: Annotated[int, Field(ge=1, le=1024)] | None = None
     lora_alpha: Annotated[int, Field(ge=1, le=4096)] | None = None
     lora_dropout: Share | None = None
@@ -166,3 +167,4 @@ class AetherArgs(BaseModel):
     rows: Rows
     preference: Preference | None = None
     fused_kernels: bool = False
+    fp8_base: bool = False

@@ -157,6 +157,7 @@ def with_keys(*lines):
         ("gradient_checkpointing: false", "gradient_checkpointing: offload", "valid boolean"),
         ("load_in_4bit: true", "load_in_4bit: false", "must be true with adapter: qlora"),
         ("adapter: qlora", "adapter: lora", "must be false with adapter: lora"),
+        ("load_in_4bit: true", "load_in_4bit: true\nfp8_base: true", "in 4 bits already"),
         ("adapter: qlora\n", "", "without effect where no adapter is given"),
         ("[model.vision_tower, ", "[", "must name model.vision_tower and lm_head"),
         ("  path: datasets", "  pathh: datasets", "rows.pathh: not a key"),
