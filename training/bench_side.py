@@ -23,7 +23,7 @@ from transformers.quantizers.auto import AutoHfQuantizer
 
 from common import facts
 from common.recipes import find
-from training import memory
+from training import bench_parts, memory
 from training.bench_pairs import trl_trainer
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, stock
 from training.meter import matmul_ceiling
@@ -40,6 +40,7 @@ class Mark:
     """One micro-batch, when it was done."""
 
     wall: float  # s
+    since_start: float  # s since this process began
     cpu: float  # s
     real: int  # tokens
     slots: int  # tokens, padding included
@@ -80,6 +81,7 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * GIB / total))
         ModelLoader._load_model_from_pretrained = random_on_device
     marks = watch_steps()
+    waits = bench_parts.watch_batches()
     configured = configuration(variant, recipe, gpu, steps)
     if variant.startswith("trl-"):
         at_once = int(variant.removeprefix("trl-"))
@@ -100,6 +102,8 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
         "cpu_tokens_per_s": real / (counted[-1].cpu - begin.cpu),
         "padded_share": 1 - real / slots,
         "seconds": seconds,
+        "start_s": marks[0].since_start,
+        "waiting_share": sum(waits[warm:]) / seconds,
         "last_loss": trainer.state.log_history[-2].get("loss"),
     }
     if configured.get("preference"):
@@ -116,6 +120,8 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
         figures["share_done"] = done / seconds / figures["ceiling"]
         figures["peak_gib"] = torch.cuda.max_memory_reserved() / GIB
         figures["peak_allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
+    if variant == "ours" and not configured.get("preference"):
+        figures |= bench_parts.around_steps(trainer)
     if gpu and probe and not configured.get("preference"):
         figures["longest_sequence_len"] = longest(model, trainer)
     return figures
@@ -158,7 +164,8 @@ def watch_steps() -> list[Mark]:
         loss = stock_step(self, model, inputs, *args, **kwargs)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        marks.append(Mark(time.perf_counter(), time.process_time(), real, slots, rows, pairs))
+        clocks = (time.perf_counter(), bench_parts.since_start(), time.process_time())
+        marks.append(Mark(*clocks, real, slots, rows, pairs))
         return loss
 
     Trainer.training_step = training_step
@@ -170,8 +177,14 @@ def random_on_device(loader, _cls=None):
     GPU, linear maps in NF4 where the recipe loads them so.
     """
     config = loader.model_config
-    quantization = loader.model_kwargs.get("quantization_config")
     config._attn_implementation = loader.model_kwargs.get("attn_implementation", "sdpa")
+    return random_model(config, loader.model_kwargs.get("quantization_config"))
+
+
+def random_model(config, quantization=None) -> LlavaForConditionalGeneration:
+    """A Llava model of `config` with random weights on the GPU: bf16, its linear maps in NF4 where
+    `quantization` says so.
+    """
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("meta"):
         built = LlavaForConditionalGeneration(config)
