@@ -36,6 +36,15 @@ def rounded(x: torch.Tensor) -> Rounded:
     return Rounded((x / scales).to(FORMAT), scales)
 
 
+def turned(matrix: torch.Tensor) -> torch.Tensor:
+    """A matrix in FP8, (height, width) → its contiguous transpose (width, height)."""
+    if matrix.is_cuda:
+        from training.fp8_kernel import turn
+
+        return turn(matrix)
+    return matrix.t().contiguous()
+
+
 class Fp8Linear(nn.Module):
     """A frozen map without bias, y = W x, W (out, in) in FP8 with one scale."""
 
@@ -57,7 +66,7 @@ class Fp8Linear(nn.Module):
     def back(self, gradient: Rounded, dtype: torch.dtype) -> torch.Tensor:
         """The gradient of x: (tokens, out) → (tokens, in) in `dtype`."""
         # The units want the second factor column by column, so the weight is turned round.
-        return self._product(gradient, self.weight.t().contiguous().t(), dtype)
+        return self._product(gradient, turned(self.weight).t(), dtype)
 
     def _product(self, left: Rounded, right: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         scales = self.scale.expand(1, right.shape[1]).contiguous()

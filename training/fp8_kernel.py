@@ -1,4 +1,8 @@
-"""Rounding rows to FP8 on a GPU, in one kernel: PyTorch's own operations read a row four times."""
+"""Kernels for FP8 on a GPU.
+
+PyTorch's own operations read a row four times to round it, and turn bytes round at a tenth of the
+memory's speed (0.44 ms against 1.3 ms for the product that follows, on an H200).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import triton.language as tl
 FORMAT = torch.float8_e4m3fn
 LARGEST = tl.constexpr(448.0)
 BLOCK = 2048  # values of a row that one step reads
+TILE = 64  # rows and columns that one step turns round
 
 
 @triton.jit
@@ -36,3 +41,23 @@ def round_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     scales = torch.empty(rows, 1, dtype=torch.float32, device=x.device)
     _round_row[(rows,)](x, values, scales, width, x.stride(0), block=BLOCK, num_warps=8)
     return values, scales
+
+
+@triton.jit
+def _turn(matrix, turned, height, width, tile: tl.constexpr):
+    rows = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)
+    columns = tl.program_id(1).to(tl.int64) * tile + tl.arange(0, tile)
+    inside = (rows < height)[:, None] & (columns < width)[None, :]
+    read = tl.load(matrix + rows[:, None] * width + columns[None, :], mask=inside)
+    place = turned + columns[:, None] * height + rows[None, :]
+    tl.store(place, tl.trans(read), mask=tl.trans(inside))
+
+
+def turn(matrix: torch.Tensor) -> torch.Tensor:
+    """A contiguous FP8 matrix (height, width) → its contiguous transpose (width, height)."""
+    height, width = matrix.shape
+    turned = torch.empty(width, height, dtype=FORMAT, device=matrix.device)
+    grid = (triton.cdiv(height, TILE), triton.cdiv(width, TILE))
+    as_bytes = (matrix.view(torch.uint8), turned.view(torch.uint8))
+    _turn[grid](*as_bytes, height, width, tile=TILE)
+    return turned
