@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,26 @@ def row_bounds(position_ids: torch.Tensor) -> Bounds:
     return Bounds(edges, int(edges.diff().max()))
 
 
+def torch_varlen(query, key, value, bounds: Bounds, window: tuple[int, int]) -> torch.Tensor:
+    """PyTorch's kernel, which is FlashAttention 2: query (tokens, heads, head_dim), key and value
+    (tokens, kv_heads, head_dim) → as query. A token sees `window` tokens before and behind it; -1
+    is all of its sequence.
+    """
+    edges = (bounds.edges, bounds.edges, bounds.longest, bounds.longest)
+    grouped: dict[str, Any] = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
+    attended: Any = varlen_attn(query, key, value, *edges, window_size=window, **grouped)
+    return attended
+
+
+def flash_varlen(query, key, value, bounds: Bounds, window: tuple[int, int]) -> torch.Tensor:
+    """The same by the flash-attn package, where it is installed."""
+    from flash_attn import flash_attn_varlen_func
+
+    edges = (bounds.edges, bounds.edges, bounds.longest, bounds.longest)
+    causal = window[1] == 0
+    return flash_attn_varlen_func(query, key, value, *edges, causal=causal, window_size=window)
+
+
 def window_mask(queries: int, keys: int, window: int, device: torch.device) -> torch.Tensor:
     """Bool of shape (queries, keys): each query sees the `window` keys that end with its own; the
     last query is the last key.
@@ -69,6 +90,7 @@ def attention(
     sliding_window: int | None = None,
     position_ids: torch.Tensor | None = None,
     rows: Bounds | None = None,
+    varlen: Callable[..., torch.Tensor] = torch_varlen,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
     """The "sdpa" attention function: what was joined into one sequence stays apart; all else goes
@@ -77,7 +99,8 @@ def attention(
     query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim) → (1, tokens,
     heads, head_dim). `rows` are a bin's bounds, found in its position_ids where a caller did not do
     that once for all layers; the images of a call come as bounds in the place of their mask. A
-    sliding window of W lets a token see itself and the W - 1 before it.
+    sliding window of W lets a token see itself and the W - 1 before it. `varlen` is the kernel for
+    a GPU.
     """
     bounds = attention_mask if isinstance(attention_mask, Bounds) else rows
     if bounds is None and attention_mask is None and position_ids is not None:
@@ -88,7 +111,10 @@ def attention(
         return stock_attention(module, query, key, value, attention_mask, **kwargs)
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.is_cuda and half and not kwargs.get("dropout"):
-        return _varlen(module, query, key, value, bounds, sliding_window), None
+        before = -1 if sliding_window is None else sliding_window - 1
+        window = (before, 0) if module.is_causal else (-1, -1)
+        by_token = [states[0].transpose(0, 1) for states in (query, key, value)]
+        return varlen(*by_token, bounds, window)[None], None
     parts = []
     for start, end in itertools.pairwise(bounds.edges.tolist()):
         part = slice(start, end)
@@ -107,27 +133,6 @@ def _is_bin(query: torch.Tensor, key: torch.Tensor, position_ids: torch.Tensor) 
     sequence.
     """
     return position_ids.shape == (1, key.shape[2]) == query.shape[::2]
-
-
-def _varlen(module, query, key, value, bounds: Bounds, sliding_window: int | None) -> torch.Tensor:
-    """All sequences in one call of the kernel. Shapes as in `attention`; keys and values are not
-    repeated.
-    """
-    before = -1 if sliding_window is None else sliding_window - 1
-    window = (before, 0) if module.is_causal else (-1, -1)
-    grouped: dict[str, Any] = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
-    attended: Any = varlen_attn(
-        query[0].transpose(0, 1),
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
-        bounds.edges,
-        bounds.edges,
-        bounds.longest,
-        bounds.longest,
-        window_size=window,
-        **grouped,
-    )
-    return attended[None]
 
 
 def mask(*args, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from peft.tuners.lora import Linear
 from peft.tuners.lora.bnb import Linear4bit
@@ -91,11 +94,15 @@ REPLACED = (
 )
 
 
-def install() -> None:
-    """Put our functions in the place of the stock ones, for this process. Twice is once."""
+def install(varlen: Callable[..., torch.Tensor] = attention.torch_varlen) -> None:
+    """Put our functions in the place of the stock ones, for this process. Twice is once.
+
+    `varlen` is the kernel that attends to the rows of a bin on a GPU.
+    """
     for owner, name, function in REPLACED:
         setattr(owner, name, function)
-    ALL_ATTENTION_FUNCTIONS.register("sdpa", attention.attention)
+    attend = functools.partial(attention.attention, varlen=varlen)
+    ALL_ATTENTION_FUNCTIONS.register("sdpa", attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", attention.mask)
 
 

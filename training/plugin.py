@@ -7,6 +7,7 @@ only logs a plugin that cannot be imported and trains on without it; such a run 
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers import set_seed
 from common import rows
 from common.facts import Shape
 from common.recipes import RecipeError
-from training import fp8
+from training import attention, fp8
 from training import model as patches
 from training.checkpoints import sealed
 from training.data import Bins, Collator
@@ -44,6 +45,7 @@ class AetherPlugin(BasePlugin):
         super().__init__()
         self.stop_request: StopRequest | None = None
         self.layers_kept: int | None = None
+        self.varlen = attention.torch_varlen
 
     def obey(self, stop_request: StopRequest) -> None:
         """Let the training stop, with a checkpoint, where this request holds a signal."""
@@ -61,6 +63,15 @@ class AetherPlugin(BasePlugin):
             )
         if cfg.get("attn_implementation") == "eager":  # it knows neither rows nor images of a bin
             raise RecipeError("attn_implementation: eager: bins need sdpa; name that")
+        if cfg.get("attn_implementation") == "flash_attention_2":
+            if importlib.util.find_spec("flash_attn") is None:
+                raise RecipeError(
+                    "attn_implementation: flash_attention_2: flash-attn is not installed "
+                    "(docs/pins.md says how); sdpa runs the same algorithm without it"
+                )
+            # The model is wired as for sdpa, whose rows stay apart; the kernel alone is another.
+            self.varlen = attention.flash_varlen
+            cfg["attn_implementation"] = "sdpa"
         if cfg.get("output_dir"):
             # Else Axolotl makes last_run_prepared/ in whatever folder it is started.
             cfg["dataset_prepared_path"] = f"{cfg['output_dir']}/prepared"
@@ -127,7 +138,7 @@ class AetherPlugin(BasePlugin):
                 "fp8_base: this GPU does not multiply in FP8 (L40S, H100 and newer do); "
                 "take a recipe without it"
             )
-        patches.install()
+        patches.install(self.varlen)
         if cfg.fused_kernels:
             patches.install_fused_kernels()
 

@@ -119,7 +119,7 @@ class Optimisation(Strict):
 class Memory(Strict):
     bf16: bool
     tf32: bool
-    attn_implementation: Literal["sdpa"]  # the one that is shown to keep the rows of a bin apart
+    attn_implementation: Literal["sdpa", "flash_attention_2"]  # those that keep a bin's rows apart
     gradient_checkpointing: bool
     gradient_checkpointing_kwargs: CheckpointingConfig | None = None
     embeddings_skip_upcast: bool | None = None

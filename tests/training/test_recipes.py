@@ -142,8 +142,12 @@ def with_keys(*lines):
         ("bf16: false", 'bf16: "false"', "bf16: 'false': it should be a valid boolean"),
         ("bf16: false", "bf16: auto", "bf16: 'auto': it should be a valid boolean"),
         *(
-            ("attn_implementation: sdpa", f"attn_implementation: {name}", "must be 'sdpa'")
-            for name in ("eager", "flex_attention", "flash_attention_2", "xformers")
+            (
+                "attn_implementation: sdpa",
+                f"attn_implementation: {name}",
+                "must be 'sdpa' or 'flash_attention_2'",
+            )
+            for name in ("eager", "flex_attention", "xformers")
         ),
         ("attn_implementation: sdpa", "flash_attention: true", "attn_implementation: missing"),
         ("lora_mlp_kernel: false", "lora_mlp_kernel: true", "lora_mlp_kernel: True; must be False"),
