@@ -194,7 +194,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--recipe",
         nargs="+",
-        help="one or several (default: tiny, with --gpu qlora_r128; with --pairs tiny_dpo, dpo_r128)",
+        help="default: tiny, with --gpu qlora_r128; with --pairs tiny_dpo, dpo_r128",
     )
     parser.add_argument(
         "--data", type=Path, help="folder of a built dataset (default: aether, tiny)"

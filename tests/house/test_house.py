@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOM_TOKENS = {
     "common": 31_100,
     "preprocess": 65_400,
-    "training": 40_800,
+    "training": 44_100,
     "evaluation": 17_000,
     "serving": 17_600,
 }
