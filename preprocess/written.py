@@ -22,7 +22,7 @@ from preprocess.diversity import RUN, run_hashes
 ORIGIN = "seed"
 OPENING = 4  # words
 _CODE = re.compile(r"^ *```(?!text\b|console\b)\w+ *$", re.MULTILINE)
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[\w'’]+")
 
 # Have and want of each measure, by its name in words; a measure that may have any value has none.
 Measures = dict[str, dict]
@@ -43,13 +43,18 @@ def count(folder: Path) -> str:
         ]
         results = [candidates.run(task, Benchmark()) for task in tasks]
         chosen = [candidate for result in results for candidate in result.candidates]
-        built = [row for task in tasks for row in rows.lines(task.spool)]
-        measured = measure(plan, chosen, [rows.parse(line) for _, _, line in built])
+        lines_of = [line for task in tasks for _, _, line in rows.lines(task.spool)]
+        built = list(map(rows.parse, lines_of))
+        measured = measure(plan, chosen, built)
     left_out: Counter[str] = Counter()
     for result in results:
         left_out += result.skipped
     dropped = [f"left out, {rows_of}: {reason}" for reason, rows_of in sorted(left_out.items())]
-    return "\n".join([table(["written by hand", "have", "want", ""], lines(measured)), *dropped])
+    answers = [chat.split(rows.text_of(row["messages"][-1])).answer or "" for row in built]
+    begun = Counter(map(_opening, answers)).most_common()
+    alike = [f"{times} answers begin: {opening}" for opening, times in begun if times > 1]
+    shown = table(["written by hand", "have", "want", ""], lines(measured))
+    return "\n".join([shown, *dropped, *alike])
 
 
 def lines(measured: Measures) -> list[list]:
@@ -121,9 +126,13 @@ def _share(of: list[bool]) -> float:
 
 def _alike(texts: list[str]) -> float:
     """The share of texts that begin with the words that another one begins with."""
-    openings = [tuple(_WORD.findall(text.lower())[:OPENING]) for text in texts]
-    times = Counter(openings)
-    return _share([times[opening] > 1 for opening in openings])
+    times = Counter(map(_opening, texts))
+    return _share([times[_opening(text)] > 1 for text in texts])
+
+
+def _opening(text: str) -> str:
+    """The words that a text begins with."""
+    return " ".join(_WORD.findall(text.lower())[:OPENING])
 
 
 def _repeated(texts: list[str], chosen: list[Candidate]) -> float:

@@ -134,5 +134,6 @@ def test_counting_says_what_was_left_out_and_leaves_nothing(dataset):
     question = {"user": "What now?"}
     (dataset / "seeds.yaml").write_text(yaml.safe_dump([*SEEDS, seed("d", "port", question)]))
     before = sorted(dataset.rglob("*"))
+    assert "2 answers begin: ten apples a day" in written.count(dataset)
     assert "left out, 1: question without a reply yet" in written.count(dataset)
     assert sorted(dataset.rglob("*")) == before
