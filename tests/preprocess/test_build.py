@@ -504,6 +504,26 @@ def test_targets_of_the_plan_are_measured_on_rows():
     assert met == {"long_reasoning", "signature_phrase", "visible_backtracking"}
 
 
+def test_a_target_may_count_some_categories_alone_and_lengths_are_quartiles():
+    pool = [
+        Candidate(
+            f"{n}", f"{n // 2}", "", ("talk", "sums")[n % 2], "math", 9, 5, n, met, b"", (), False
+        )
+        for n, met in enumerate([("t",), ("t",), (), (), (), ()])
+    ]
+    everywhere = mix.Target(share=(0, 1), what="")
+    in_talk = mix.Target(share=(0, 1), what="", of=["talk"])
+    assert selection.shares(pool, {"t": everywhere}) == {"t": 2 / 6}
+    assert selection.shares(pool, {"t": in_talk}) == {"t": 1 / 3}
+    of_turns = mix.Target(share=(0, 1), what="", of=["talk"], turns=(4, 6))
+    assert selection.shares(pool, {"t": of_turns}) == {"t": 1 / 3}
+    assert selection.reasoning_words(pool) == {
+        "sums": [2, 3, 4],
+        "talk": [1, 2, 3],
+        "all": [1, 2, 4],
+    }
+
+
 def test_selection_steers_to_the_middle_of_the_targets():
     plan = mix.Mix(
         seed=1,
