@@ -20,7 +20,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +63,18 @@ class Endpoint:
     concurrency: int = 64
     key_variable: str = KEY
 
-    def extra(self, sampling: dict) -> dict | None:
-        """What a request must hold beyond OpenAI's fields, None for nothing.
+    def extra(self, sampling: dict, tools: Sequence[dict] = ()) -> dict | None:
+        """What a request must hold beyond texts and sampling, None for nothing.
 
         transformers serve decodes greedily, whatever the temperature, unless it is told otherwise.
+        vLLM refuses tools without a parser of calls, unless none is to be parsed; the model's
+        template shows them all the same.
         """
+        offered: dict = {"tools": list(tools)} if tools else {}
         if self.kind not in ("cpu", "cuda"):
-            return None
+            if tools and self.kind == "vllm":
+                offered["tool_choice"] = "none"
+            return offered or None
         config = {
             "bos_token_id": SPECIAL_TOKENS["<s>"],
             "eos_token_id": SPECIAL_TOKENS["</s>"],
@@ -77,7 +82,7 @@ class Endpoint:
             "do_sample": True,
             "temperature": sampling["temperature"],
         }
-        return {"generation_config": json.dumps(config)}
+        return offered | {"generation_config": json.dumps(config)}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
+    ChatMessageTool,
     ChatMessageUser,
     ContentImage,
     ContentText,
@@ -33,8 +34,9 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import Score, Scorer, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.tool import ToolCall
 
-from common import chat
+from common import chat, rows, tools
 from common.asking.client import Address, Client
 from common.asking.kept import Replies, reply_of
 from common.asking.replies import body_of
@@ -90,6 +92,8 @@ class Cell:
         messages: list[ChatMessage] = []
         if self.system:
             messages.append(ChatMessageSystem(content=self.system))
+        if question.tools:
+            return [*messages, *map(_of_row, question.talk)]
         for number, text in enumerate(earlier):
             kind = ChatMessageAssistant if number % 2 else ChatMessageUser
             messages.append(kind(content=text))
@@ -98,10 +102,24 @@ class Cell:
         return [*messages, ChatMessageUser(content=content)]
 
 
+def _of_row(message: dict) -> ChatMessage:
+    """Inspect's form of a message of a row."""
+    text = rows.text_of(message)
+    if message["role"] == "tool":
+        return ChatMessageTool(content=text, tool_call_id=message["tool_call_id"])
+    if message["role"] == "user":
+        return ChatMessageUser(content=text)
+    calls = []
+    for entry in message.get("tool_calls", ()):
+        call = tools.of_openai(entry)
+        calls.append(ToolCall(id=entry["id"], function=call.name, arguments=call.arguments))
+    return ChatMessageAssistant(content=text, tool_calls=calls or None)
+
+
 def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str:
     """The key of a reply, in hex: a hash over everything that could change it."""
     pictures = [hashlib.sha256(path.read_bytes()).hexdigest() for path in question.images]
-    asked = [
+    asked: list[object] = [
         identity,
         sampling,
         cell.system,
@@ -110,6 +128,8 @@ def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str
         question.turns,
         pictures,
     ]
+    if question.tools:
+        asked += [question.tools, question.talk]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -172,7 +192,7 @@ class _Asking:
         self.sampling = sampling
         self.replies = replies
         self.progress = progress
-        self.extra = endpoint.extra(sampling)
+        self.endpoint = endpoint
         key = os.environ.get(endpoint.key_variable) or "none"
         self.client = Client(
             Address(endpoint.url, endpoint.model, key),
@@ -188,6 +208,7 @@ class _Asking:
         for question in cell.questions:
             key = key_of(cell, question, self.identity, self.sampling)
             metadata = {"key": key, "score": cell.score, "expect": question.expect}
+            metadata["tools"] = question.tools
             messages = cell.messages(question)
             samples.append(Sample(id=question.id, input=messages, metadata=metadata))
         return Task(
@@ -207,7 +228,7 @@ class _Asking:
                 temperature=self.sampling["temperature"],
                 seed=_seed_of(str(state.sample_id)) + self.sampling["seed"],
                 max_tokens=max_tokens,
-                extra_body=self.extra,
+                extra_body=self.endpoint.extra(self.sampling, state.metadata["tools"]),
             )
             reply = await self.client.ask(state.messages, config)
             body = body_of(reply)

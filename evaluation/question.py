@@ -25,6 +25,8 @@ class Question:
         expect: What its scorer needs.
         images: Shown before the last turn.
         stratum: What a sample is stratified by.
+        tools: What may be called, in OpenAI's form.
+        talk: With tools, the messages in the place of the turns, as a row has them.
     """
 
     id: str
@@ -32,3 +34,5 @@ class Question:
     expect: dict = field(default_factory=dict)
     images: tuple[Path, ...] = ()
     stratum: str = ""
+    tools: tuple[dict, ...] = ()
+    talk: tuple[dict, ...] = ()

@@ -17,7 +17,7 @@ STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
 COUNTS = (*STATUSES, "malformed", "not_read", "mean_tokens")
 ABILITIES = (
     "gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames",
-    "looking", "pictures",
+    "looking", "pictures", "tools",
 )  # fmt: skip
 
 
@@ -37,6 +37,8 @@ def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return ("nudges", "no_lecture"), ()
     if kind == "routing":
         return ("correct", "right_and_why"), ()
+    if kind == "called":
+        return ("correct", "allowed"), ()
     return ("correct",), ()
 
 

@@ -15,6 +15,7 @@ from common import answers, behaviour, chat
 from common.answers.mathematics import same_mathematics
 from common.files import ROOT, load_yaml
 from evaluation import programs
+from evaluation.calls import called, in_final
 
 VERSION = {
     "voice": 3,
@@ -28,6 +29,7 @@ VERSION = {
     "looking": 4,
     "code": 4,
     "design": 1,
+    "called": 1,
     "label": 1,
 }
 FIRST_SENTENCE = 2000  # characters in which the first sentence would end
@@ -67,7 +69,7 @@ def measure(kind: str, text: str, stop: str, expect: dict) -> dict:
     """Status and form of a reply and, where it is complete, what its kind of suite measures."""
     if kind == "label":  # a judge's reply, in a form of its own
         return {"status": chat.COMPLETE, "verdict": verdict(text)}
-    state, reply = status(text, stop)
+    state, reply = status(in_final(text) if kind == "called" else text, stop)
     found = {
         "status": state,
         "well_formed": state == chat.COMPLETE and not reply.problems,
@@ -206,5 +208,6 @@ SCORERS = {
     scorer.__name__: scorer
     for scorer in (
         voice, identity, nudge, routing, number, boxed, answer, exam, looking, code, design,
+        called,
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from common import rows
@@ -162,8 +163,13 @@ def _of_row(row: dict, folder: Path) -> Question:
     answer = row["answer"]
     expect = {key: answer[key] for key in ("kind", "value", "tolerance")}
     expect["unit"] = answer.get("unit", "")
-    expect["choices"] = json.loads(answer.get("derivation") or "{}").get("choices")
+    derivation = json.loads(answer.get("derivation") or "{}")
+    expect |= {key: derivation.get(key) for key in ("choices", "says")}
     images = tuple(folder / part["path"] for part in last["content"] if part["type"] == "image")
     texts = tuple(rows.text_of(message) for message in (*turns, last))
     kind = next((tag for tag in row["tags"] if tag.startswith("asks:")), "")
-    return Question(row["id"], texts, expect, images, kind)
+    question = Question(row["id"], texts, expect, images, kind)
+    if "tools" not in row:
+        return question
+    expect["tools"] = row["tools"]
+    return replace(question, tools=tuple(row["tools"]), talk=(*turns, last))

@@ -7,6 +7,7 @@ from pathlib import Path
 from common import chat
 from common.asking import replies as stored
 from common.asking.database import Database
+from evaluation.calls import put_back
 
 
 class Replies:
@@ -39,16 +40,18 @@ class Replies:
 def reply_of(body: str) -> dict:
     """What stands in the body of a chat completion: `text`, `stop` and `tokens`.
 
-    The text is the reply as the model wrote it: where a server took the reasoning out, it is put
-    back.
+    The text is the reply as the model wrote it: where a server took the reasoning or calls of
+    tools out, they are put back.
     """
     found = stored.completion_of(body)
     usage = stored.usage_of(body)
     text = found.reasoning + found.text
-    if found.reasoning and found.text.strip() and chat.BEGIN_FINAL not in found.text:
+    answered = found.text.strip() or found.calls
+    if found.reasoning and answered and chat.BEGIN_FINAL not in found.text:
         end = f"\n{chat.END_FINAL}" if found.ended == "stop" else ""
         begin = f"{chat.REASONING}\n{found.reasoning.strip()}\n{chat.BEGIN_FINAL}"
         text = f"{begin}\n{found.text.strip()}{end}"
+    text = put_back(text, found.calls)
     return {
         "text": text,
         "stop": "max_tokens" if found.ended == stored.CUT_OFF else found.ended,

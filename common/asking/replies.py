@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from inspect_ai.model import ModelOutput
 
+from common import tools
 from common.asking.client import Reply, parts_of
 from common.asking.database import Database
 
@@ -49,13 +50,15 @@ class NoCompletion(ValueError):
 class Completion:
     """What stands in a reply:
 
-    `reasoning` where the server took it out of the text; `ended` is OpenAI's finish_reason.
+    `reasoning` and `calls` of tools where the server took them out of the text; `ended` is OpenAI's
+    finish_reason.
     """
 
     model: str
     text: str
     reasoning: str
     ended: str
+    calls: tuple[tools.Call, ...] = ()
 
 
 def completion_of(body: str) -> Completion:
@@ -68,8 +71,9 @@ def completion_of(body: str) -> Completion:
         reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
         (text + reasoning).encode()  # they are text, and text that a file can hold
         ended = REFUSED if message.get("refusal") else choice.get("finish_reason")
-        return Completion(reply.get("model") or "", text, reasoning, ended or "")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        calls = tuple(map(tools.of_openai, message.get("tool_calls") or ()))
+        return Completion(reply.get("model") or "", text, reasoning, ended or "", calls)
+    except (tools.ToolError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise NoCompletion("the body is not a chat completion") from None
 
 
