@@ -7,16 +7,18 @@ import io
 import json
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
-from common import rows
+from common import rows, tools
+from common.tools import Call
 from preprocess import build
 from preprocess.benchmarks import Benchmark
-from preprocess.rows import Conversation, Note, Skip, Turn, to_rows
+from preprocess.rows import Conversation, Note, Skip, Step, Turn, to_rows
 from preprocess.source import Context, MixError
 from preprocess.sources import exports
 
@@ -480,7 +482,6 @@ def test_weight_0_is_history_and_never_trained(tmp_path):
     "raw",
     [
         listed() | {"rejected": "No."},
-        listed() | {"tools": '[{"name": "search"}]'},
         listed() | {"videos": ["a.mp4"]},
         listed() | {"weight": 0},
         listed(loss=False),
@@ -506,6 +507,146 @@ def test_a_tool_is_named_as_the_reason(tmp_path):
     assert skipped == ["a call of a tool"]
     _, _, notes = of(tmp_path, {"messages": [user, reply, user, call, output, reply]})
     assert notes == {"own.jsonl: exchanges from one on with a call of a tool left out": 2}
+
+
+# Tools
+
+
+SEARCH = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
+FLAT = [{"name": "search", "description": "Looks.", "parameters": SEARCH}]
+OPENAI = [{"type": "function", "function": FLAT[0]}]
+CALL = Call("search", {"q": "slow"})
+REASONED = {"reasoning_content": "Look first."}
+
+
+def openai_call(id_="c1", **about):
+    return {"role": "assistant", "content": None, "tool_calls": [CALL.as_openai(id_)]} | about
+
+
+def openai_result(id_="c1", content="a page"):
+    return {"role": "tool", "content": content, "tool_call_id": id_}
+
+
+USER, REPLY = listed()["messages"]
+FUNCTION_CALL = {
+    "from": "function_call",
+    "value": f"<think>Look first.</think>{json.dumps({'name': 'search', 'arguments': {'q': 'slow'}})}",
+}
+SHAREGPT = [
+    {"from": "human", "value": "why slow"},
+    FUNCTION_CALL,
+    {"from": "observation", "value": "a page"},
+    {"from": "gpt", "value": f"<think>{THOUGHT}</think>{ANSWER}"},
+]  # fmt: skip
+USE = {"type": "tool_use", "id": "t1", "name": "search", "input": {"q": "slow"}}
+RESULT = {
+    "type": "tool_result",
+    "tool_use_id": "t1",
+    "content": [{"type": "text", "text": "a page"}],
+}
+ANTHROPIC = [{"name": "search", "description": "Looks.", "input_schema": SEARCH}]
+WITH_TOOLS = {
+    "openai": {"messages": [USER, openai_call(**REASONED), openai_result(), REPLY], "tools": OPENAI},
+    "openai, old": {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": None, "function_call": {"name": "search", "arguments": '{"q": "slow"}'}} | REASONED,
+            {"role": "function", "name": None, "content": "a page"},
+            REPLY,
+        ],
+        "functions": FLAT,
+    },
+    "sharegpt": {"conversations": SHAREGPT, "tools": json.dumps(FLAT)},
+    "claude's export": claude(
+        said("human", "why slow"),
+        said("assistant", thinking("Look first."), USE, RESULT, thinking(), ANSWER),
+    ) | {"tools": ANTHROPIC},
+    "anthropic's messages": {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": [thinking("Look first."), USE], "stop_reason": "tool_use"},
+            {"role": "user", "content": [RESULT]},
+            REPLY,
+        ],
+        "tools": ANTHROPIC,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_calls_and_results_are_read_in_every_form(tmp_path, name):
+    talk = the_one(tmp_path, WITH_TOOLS[name])
+    step = Step("Look first.", (CALL,), ("a page",))
+    assert talk.turns == (Turn("why slow", THOUGHT, ANSWER, steps=(step,)),)
+    assert talk.offered == tuple(OPENAI)
+    first, last = to_rows(completed(talk), str)
+    for row in (first, last):
+        rows.check(row)
+    assert tools.read(rows.text_of(first["messages"][-1])) == [CALL]
+    assert [message["role"] for message in last["messages"]][-3:] == [
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+
+
+def completed(talk):
+    """A conversation with what the mix gives it."""
+    return replace(talk, category="c", system="s")
+
+
+def talks(*messages, offered=OPENAI):
+    return {"messages": list(messages), "tools": offered}
+
+
+def test_several_calls_and_a_talk_that_ends_in_one(tmp_path):
+    both = openai_call("a", tool_calls=[CALL.as_openai("a"), CALL.as_openai("b")], **REASONED)
+    results = [openai_result("b", "second"), openai_result("a", "first")]
+    again = openai_call("c", content="Once more.", **REASONED)
+    talk = the_one(tmp_path, talks(USER, both, *results, REPLY, USER, again))
+    assert talk.turns[0].steps == (Step("Look first.", (CALL, CALL), ("first", "second")),)
+    assert talk.turns[1].steps == (Step("Look first.", (CALL,), (), "Once more."),)
+    made = to_rows(completed(talk), str)
+    assert [row["id"].partition("#")[2] for row in made] == ["1", "2", "3"]
+    rows.check(made[-1])
+    untrained = openai_call(weight=0, **REASONED)
+    only = the_one(tmp_path, talks(USER, untrained, openai_result(), REPLY))
+    assert len(to_rows(completed(only), str)) == 1
+    assert the_one(tmp_path, talks(USER, REPLY)).offered == tuple(OPENAI)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (talks(USER, openai_call(), openai_result(), REPLY, offered=[]), "a call of a tool"),
+        (talks(USER, openai_call(), openai_result(), REPLY, offered="[{]"), "tools in a form that is not read"),
+        (talks(USER, openai_call(), openai_result(), REPLY, offered=[{"name": 7}]), "tools in a form that is not read"),
+        (talks(USER, openai_call(), openai_result(), REPLY, offered=[FLAT[0] | {"name": "find"}]), "a call of a tool that is not offered"),
+        (talks(USER, openai_call(), REPLY), "calls or results that no reply follows"),
+        (talks(USER, openai_call(), openai_result()), "calls or results that no reply follows"),
+        (talks(USER, openai_call(), openai_result("other"), REPLY), "a call without its result"),
+        (talks(USER, openai_call(), openai_result(), openai_result(), REPLY), None),
+        (talks(USER, openai_result(), REPLY), "a call of a tool"),
+        (talks(USER, openai_call(finish_reason="length"), openai_result(), REPLY), "a reply that does not end"),
+        (talks(USER, openai_call(tool_calls=[{"id": "1", "function": {"name": "search", "arguments": "{"}}]), REPLY), "a call of a tool"),
+        (talks(USER, openai_call(content="Write to jo@example.org."), openai_result(), REPLY), "a reply in which something was masked"),
+        (talks(USER, openai_call(tool_calls=[Call("search", {"q": "jo@example.org"}).as_openai("c1")]), openai_result(), REPLY), "a reply in which something was masked"),
+        ({"conversations": [*SHAREGPT[:1], {"from": "function_call", "value": "search(slow)"}, *SHAREGPT[2:]], "tools": FLAT}, "a call that is not read"),
+        (claude(said("human", "x"), said("assistant", USE, RESULT | {"content": [{"type": "image"}]}, thinking(), "So.")) | {"tools": ANTHROPIC}, "a result of a tool that is no text"),
+    ],
+)  # fmt: skip
+def test_calls_that_cannot_be_told_are_left_out_with_a_reason(tmp_path, raw, reason):
+    made, skipped, _ = of(tmp_path, raw, listed("fine"))
+    assert skipped == ([reason] if reason else [])
+    assert made[-1].turns[0].user == "fine"
+
+
+def test_keys_in_a_result_are_masked(tmp_path):
+    talk = the_one(
+        tmp_path,
+        talks(USER, openai_call(), openai_result(content="Ask jo@example.org."), REPLY),
+    )
+    assert "example" not in talk.turns[0].steps[0].results[0]
 
 
 def test_keys_that_say_nothing_are_passed_over(tmp_path):

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from common.files import shown
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, MixError, Source
-from preprocess.sources.exports import chatgpt, claude, listed
+from preprocess.sources.exports import calling, chatgpt, claude, listed
 from preprocess.sources.exports.reading import Item, Reader, Unread
 from preprocess.sources.exports.talk import Cleaner
 
@@ -85,7 +85,9 @@ def _conversation(item: Item, reader: Reader, notes: Counter[str]) -> Conversati
     masked: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     try:
-        messages = shape.read(value, left_out)
+        tools = calling.offered(value)
+        names = {tool["function"]["name"] for tool in tools}
+        messages = calling.folded(shape.read(value, left_out), names)
         system, turns = Cleaner(reader.picture, masked, left_out).turns(messages)
     except Skip:
         raise
@@ -94,12 +96,21 @@ def _conversation(item: Item, reader: Reader, notes: Counter[str]) -> Conversati
         raise Skip(f"not what its shape ({name}) wants: {type(error).__name__}") from None
     finally:
         _note(notes, item.file, "masked", masked)
-    if not any(turn.reasoning.strip() for turn in turns):
+    reasoned = [turn.reasoning + step.reasoning for turn in turns for step in turn.steps]
+    if not any(map(str.strip, [*reasoned, *(turn.reasoning for turn in turns)])):
         raise Skip("no reply with reasoning to train on; a question for a teacher")
     _note(notes, item.file, "left out", left_out)
     name = _digest([system, *map(_identity, turns)])
     group = _digest(turns[0].user)
-    return Conversation(f"own-{name}", "", "conversation", system, turns, group=f"own-{group}")
+    return Conversation(
+        f"own-{name}",
+        "",
+        "conversation",
+        system,
+        turns,
+        group=f"own-{group}",
+        offered=tools,
+    )
 
 
 def _note(notes: Counter[str], file: str, what: str, counts: Counter[str]) -> None:
@@ -109,7 +120,8 @@ def _note(notes: Counter[str], file: str, what: str, counts: Counter[str]) -> No
 
 def _identity(turn: Turn) -> list[str]:
     pictures = [hashlib.sha256(picture).hexdigest() for picture in turn.images]
-    return [turn.user, turn.reasoning, turn.answer, *pictures]
+    steps = [repr(step) for step in turn.steps]
+    return [turn.user, turn.reasoning, turn.answer, *steps, *pictures]
 
 
 def _digest(value: object) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from preprocess.rows import Skip
+from preprocess.sources.exports.calling import of_parts
 from preprocess.sources.exports.talk import Message
 
 _ROLES = {"human": "user", "assistant": "assistant"}
@@ -26,7 +27,7 @@ def read(raw: dict, left_out: Counter[str]) -> list[Message]:
     branch = _branch(messages, raw.get("current_leaf_message_uuid"))
     if len(branch) < len(messages):
         left_out["messages of other branches"] += len(messages) - len(branch)
-    return [_message(message) for message in branch]
+    return [made for message in branch for made in _messages(message)]
 
 
 def _branch(messages: list[dict], leaf: str | None) -> list[dict]:
@@ -51,22 +52,19 @@ def _branch(messages: list[dict], leaf: str | None) -> list[dict]:
     raise Skip("a branch without a beginning")
 
 
-def _message(message: dict) -> Message:
+def _messages(message: dict) -> Iterator[Message]:
     role = _ROLES.get(message.get("sender") or message.get("role") or "")
     if role is None:
         raise Skip("a message without a role")
     parts = message.get("content") or [{"type": "text", "text": message.get("text") or ""}]
-    texts = tuple(part["text"] for part in parts if part["type"] == "text" and part["text"])
-    thoughts = [part["thinking"] for part in parts if part["type"] == "thinking"]
-    return Message(role, texts, "\n\n".join(thoughts), flaw=next(_flaws(message, parts), ""))
+    flaw = next(_flaws(message, parts), "")
+    yield from of_parts(Message(role, (), flaw=flaw), [] if flaw else parts)
 
 
 def _flaws(message: dict, parts: list[dict]) -> Iterator[str]:
     """What is wrong with a message; only what is known to be right passes."""
     for part in parts:
-        if part["type"] in ("tool_use", "tool_result"):
-            yield "a call of a tool"
-        if part["type"] not in ("text", "thinking"):
+        if part["type"] not in ("text", "thinking", "tool_use", "tool_result"):
             yield f"a part of type {str(part['type'])[:40]}"
         if part.get("cut_off"):
             yield "reasoning that does not end"

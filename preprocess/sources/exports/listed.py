@@ -11,8 +11,11 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
+from common.tools import ToolError
 from preprocess.rows import Skip
+from preprocess.sources.exports.calling import UNDESCRIBED, of_entries, of_parts, of_text
 from preprocess.sources.exports.talk import Message, Picture
 
 _ROLES = {
@@ -21,7 +24,8 @@ _ROLES = {
         ("assistant", "gpt", "chatgpt", "bing", "bard", "claude", "model"), "assistant"
     ),
     **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("tool", "function", "observation", "function_call", "tool_call"), "tool"),
+    **dict.fromkeys(("tool", "function", "observation"), "tool"),
+    **dict.fromkeys(("function_call", "tool_call"), "call"),
 }
 _ROLE_KEYS = ("role", "from", "sender")
 _TEXT_KEYS = ("content", "value", "text")
@@ -33,15 +37,15 @@ _ABOUT = {
     *("source", "dataset", "model", "language", "lang", "metadata", "tags", "category"),
     *("timestamp", "created_at", "updated_at", "create_time", "update_time", "created", "date"),
 }
-# What these say where a reply is whole.
+# What these say where a reply is whole, or ends in calls.
 _ENDED = {
-    "finish_reason": ("stop", "end_turn"),
-    "stop_reason": ("stop", "end_turn", "stop_sequence"),
+    "finish_reason": ("stop", "end_turn", "tool_calls", "function_call"),
+    "stop_reason": ("stop", "end_turn", "stop_sequence", "tool_use"),
     "status": ("completed", "finished_successfully", "finished"),
     "recipient": ("all",),
     "end_turn": (True,),
 }
-_KNOWN = {"messages", "conversations", "system", "images", "image"} | _ABOUT
+_KNOWN = {"messages", "conversations", "system", "images", "image", "tools", "functions"} | _ABOUT
 _KNOWN_OF_MESSAGE = {*_ROLE_KEYS, *_TEXT_KEYS, *_REASONING_KEYS, *_TOOL_KEYS, *_ENDED, "weight"}
 _KNOWN_OF_MESSAGE |= _ABOUT - {"name"}  # which a server would send along
 _UNSET: tuple = (None, "", [], {}, "[]")
@@ -60,7 +64,7 @@ def read(raw: dict, left_out: Counter[str]) -> list[Message]:
     if any(not isinstance(path, str) for path in pictures):
         raise Skip("a picture that is no name of a file")
     waiting = [Picture(path) for path in pictures]
-    messages = [_message(message, waiting) for message in raw_messages]
+    messages = [made for message in raw_messages for made in _messages(message, waiting)]
     if waiting:
         raise Skip("more pictures than places for them")
     system = raw.get("system") or ""
@@ -83,8 +87,8 @@ def _check_keys(value: dict, known: set[str]) -> None:
             raise Skip(f"a key that is not read: {str(key)[:40]}")
 
 
-def _message(message: dict, waiting: list[Picture]) -> Message:
-    """A message; pictures are taken from `waiting`. Raises Skip."""
+def _messages(message: dict, waiting: list[Picture]) -> Iterator[Message]:
+    """The message, or those in its parts; pictures are taken from `waiting`. Raises Skip."""
     _check_keys(message, _KNOWN_OF_MESSAGE)
     named = next((message[key] for key in _ROLE_KEYS if message.get(key)), None)
     if named is None:
@@ -92,8 +96,6 @@ def _message(message: dict, waiting: list[Picture]) -> Message:
     role = _ROLES.get(str(named).lower())
     if role is None:
         raise Skip(f"a message of role {str(named)[:40]}")
-    if role == "tool" or any(message.get(key) for key in _TOOL_KEYS):
-        return Message("assistant", (), flaw="a call of a tool")
     weight = 1 if message.get("weight") is None else message["weight"]
     if weight not in (0, 1):
         raise Skip("a weight that is neither 0 nor 1")
@@ -101,6 +103,11 @@ def _message(message: dict, waiting: list[Picture]) -> Message:
     thoughts = [message[key] for key in _REASONING_KEYS if message.get(key)]
     content = next((message[key] for key in _TEXT_KEYS if message.get(key)), "")
     listed = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    whole = all(message.get(key) in (None, *values) for key, values in _ENDED.items())
+    flaw = "" if whole else "a reply that does not end"
+    if any(part.get("type") in ("tool_use", "tool_result") for part in listed):
+        yield from of_parts(Message(role, (), trained=bool(weight), flaw=flaw), listed)
+        return
     for part in listed:
         if part.get("type") == "thinking":
             thoughts.append(part["thinking"])
@@ -108,14 +115,31 @@ def _message(message: dict, waiting: list[Picture]) -> Message:
             parts += _part(part, waiting)
     if role != "user" and any(isinstance(part, Picture) for part in parts):
         raise Skip("a picture that no user shows")
-    ended = all(message.get(key) in (None, *values) for key, values in _ENDED.items())
-    return Message(
-        role,
-        tuple(parts),
-        "\n\n".join(thoughts),
-        trained=bool(weight),
-        flaw="" if ended else "a reply that does not end",
-    )
+    made = Message(role, tuple(parts), "\n\n".join(thoughts), trained=bool(weight), flaw=flaw)
+    yield _with_calls(made, message)
+
+
+def _with_calls(made: Message, message: dict) -> Message:
+    """The message with its calls, or as the result that it is. Raises Skip."""
+    if made.role == "tool":
+        return replace(made, result_of=str(message.get("tool_call_id") or ""))
+    if made.role == "call":
+        reasoning, calls = of_text(made.text)
+        return replace(
+            made,
+            role="assistant",
+            parts=(),
+            reasoning=reasoning or made.reasoning,
+            calls=calls,
+        )
+    try:
+        calls = of_entries(message)
+    except ToolError:
+        return replace(made, flaw=UNDESCRIBED)
+    ended = {message.get("finish_reason"), message.get("stop_reason")}
+    if not calls and ended & {"tool_calls", "function_call", "tool_use"}:
+        return replace(made, flaw=UNDESCRIBED)
+    return replace(made, calls=calls)
 
 
 def _part(part: dict, waiting: list[Picture]) -> Iterator[str | Picture]:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from common import chat
 from common.pictures import PictureError, decode, png
-from preprocess.rows import Skip, Turn
+from common.tools import Call, written
+from preprocess.rows import Skip, Step, Turn
 from preprocess.sources.masking import PLACEHOLDER, mask
 
 # References of a page to what a search found. They say nothing without the page; other marks of it
@@ -29,6 +30,9 @@ _CLOSED = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
 
 
+MASKED = "a reply in which something was masked"
+
+
 class Picture(NamedTuple):
     """A picture of a message: its file's name, the beginning of it, or what it holds."""
 
@@ -41,11 +45,14 @@ class Picture(NamedTuple):
 class Message:
     """One message of an export."""
 
-    role: str  # system, user or assistant
+    role: str  # system, user, assistant or tool
     parts: tuple[str | Picture, ...]  # in the order in which they are shown
     reasoning: str = ""
     trained: bool = True
     flaw: str = ""  # why neither it nor what follows may be used
+    calls: tuple[tuple[str, Call], ...] = ()  # each with its id, or an empty one
+    result_of: str = ""  # the id of the call whose result it is
+    steps: tuple[tuple[Message, tuple[str, ...]], ...] = ()  # calls before it, and their results
 
     @property
     def text(self) -> str:
@@ -100,16 +107,27 @@ class Cleaner:
         reasoning = self._cleaned(reasoning)
         answer = self._cleaned(answer)
         if PLACEHOLDER.search(f"{reasoning}\n{answer}"):
-            raise Skip("a reply in which something was masked")
+            raise Skip(MASKED)
+        steps = tuple(self._step(*step) for step in assistant.steps)
         parts = _joined([self._part(part) for part in user.parts])
         text = "".join(part for part in parts if isinstance(part, str))
         pictures = tuple(part for part in parts if isinstance(part, bytes))
         if not text.strip():
             raise Skip("a question without words")
-        if not answer:
+        if not answer and (not steps or steps[-1].results):
             raise Skip("an empty reply")
         reasoning = reasoning if assistant.trained else ""
-        return Turn(text, reasoning, answer, pictures, parts=parts if pictures else ())
+        shown = parts if pictures else ()
+        return Turn(text, reasoning, answer, pictures, parts=shown, steps=steps)
+
+    def _step(self, message: Message, results: tuple[str, ...]) -> Step:
+        """Calls of tools and what they gave back. Raises Skip."""
+        reasoning, words = map(self._cleaned, taken_apart(message.text, message.reasoning.strip()))
+        calls = tuple(call for _, call in message.calls)
+        if PLACEHOLDER.search(f"{reasoning}\n{words}\n{self._mask(written(calls))}"):
+            raise Skip(MASKED)
+        reasoning = reasoning if message.trained else ""
+        return Step(reasoning, calls, tuple(map(self._mask, results)), words)
 
     def _cleaned(self, text: str) -> str:
         """A text of the assistant, without references and masked. Raises Skip."""
