@@ -382,7 +382,7 @@ def test_own_instructions_are_the_system_prompt(tmp_path):
     raw["messages"].insert(0, system)
     assert the_one(tmp_path, raw).system == "Be brief."
     assert the_one(tmp_path, sharegpt() | {"system": "Be brief."}).system == "Be brief."
-    (row,) = to_rows(completed(the_one(tmp_path, raw)), None)
+    (row,) = to_rows(the_one(tmp_path, raw), None)
     assert rows.text_of(row["messages"][0]) == "Be brief."
     raw["messages"].insert(2, system)
     assert of(tmp_path, raw, sharegpt())[1]
