@@ -4,23 +4,7 @@ them, and compared with what is wanted by abstract syntax.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from common import answers, chat, tools
-
-
-def put_back(text: str, calls: Sequence[tools.Call]) -> str:
-    """A reply as the model wrote it, from the text and the calls that a server took out of it."""
-    if not calls:
-        return text
-    head, begun, final = text.rpartition(chat.BEGIN_FINAL)
-    if not begun:
-        head, final = "", text
-    if not head.strip():
-        head = f"{chat.REASONING}\n"
-    words = final.partition(chat.END_FINAL)[0].strip()
-    written = f"{words}\n{tools.written(calls)}".strip()
-    return f"{head}{chat.BEGIN_FINAL}\n{written}\n{chat.END_FINAL}"
 
 
 def in_final(text: str) -> str:

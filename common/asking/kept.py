@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from common import chat
+from common import chat, tools
 from common.asking import replies as stored
 from common.asking.database import Database
-from evaluation.calls import put_back
 
 
 class Replies:
@@ -51,9 +51,23 @@ def reply_of(body: str) -> dict:
         end = f"\n{chat.END_FINAL}" if found.ended == "stop" else ""
         begin = f"{chat.REASONING}\n{found.reasoning.strip()}\n{chat.BEGIN_FINAL}"
         text = f"{begin}\n{found.text.strip()}{end}"
-    text = put_back(text, found.calls)
+    text = _put_back(text, found.calls)
     return {
         "text": text,
         "stop": "max_tokens" if found.ended == stored.CUT_OFF else found.ended,
         "tokens": usage[1] if usage else None,
     }
+
+
+def _put_back(text: str, calls: Sequence[tools.Call]) -> str:
+    """A reply as the model wrote it, from the text and the calls that a server took out of it."""
+    if not calls:
+        return text
+    head, begun, final = text.rpartition(chat.BEGIN_FINAL)
+    if not begun:
+        head, final = "", text
+    if not head.strip():
+        head = f"{chat.REASONING}\n"
+    words = final.partition(chat.END_FINAL)[0].strip()
+    written = f"{words}\n{tools.written(calls)}".strip()
+    return f"{head}{chat.BEGIN_FINAL}\n{written}\n{chat.END_FINAL}"

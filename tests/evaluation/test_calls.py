@@ -6,11 +6,11 @@ import pytest
 from canned import final, serve
 
 from common import rows, tools
+from common.asking.kept import Replies, reply_of
 from common.servers import Endpoint, given
 from evaluation import scorers
 from evaluation.ask import Cell, ask
 from evaluation.calls import in_final
-from evaluation.replies import Replies, reply_of
 from evaluation.suites import heldout
 
 TOOLS = [
