@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
+from common import runs
 from common.errors import command
 from common.files import ROOT, shown
 from common.recipes import Recipe, find
@@ -69,6 +70,7 @@ def _endpoints(recipe: Recipe, options: argparse.Namespace) -> Iterator[dict[str
         sides = {BASE: options.base_model, TUNED: options.model}
         yield {side: given(options.endpoint, id_) for side, id_ in sides.items()}
         return
+    runs.finished(recipe)
     logs = recipe.output / "served"
     with contextlib.ExitStack() as servers:
         print("starting the servers; a minute or two", flush=True)
