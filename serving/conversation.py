@@ -1,7 +1,8 @@
 """A conversation with two models, and what is kept of it as rows and pairs of a dataset.
 
 Both models always read the same: of each earlier exchange the final answer of the chosen side, as a
-client of a server sends it back. So two replies to one message are a fair pair.
+client of a server sends it back (an exchange without one is left out). So two replies to one
+message are a fair pair.
 
 Kept are rows.jsonl and pairs.jsonl, with their pictures in images/: see common.rows.
 """
@@ -113,7 +114,9 @@ def _row(folder: Path, exchanges: list[Exchange], side: str) -> dict[str, Any]:
     """
     reply = exchanges[-1].reply(side)
     if not reply.whole:
-        why = reply.problem or (f"it ended with {reply.finish!r}" if reply.finish else "it goes on")
+        why = reply.problem or (
+            f"it ended with {reply.finish!r}" if reply.finish else "it has not ended"
+        )
         raise KeptError(f"only a whole reply with an answer can be kept; {why}")
     for exchange in exchanges:
         if marker := chat.reserved_in(exchange.text):

@@ -189,6 +189,7 @@ def _wire(
             shown = tuple(pictures.png(pictures.decode(Path(file))) for file in files)
         except pictures.PictureError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        past = [exchange for exchange in past if exchange.reply(exchange.chosen).answer]
         system = talk.persona if with_persona else ""
         exchange = Exchange(message["text"].strip(), shown, tuple(files), system)
         messages = asked([*past, exchange])

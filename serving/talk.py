@@ -69,8 +69,10 @@ class Reply:
     def written(self) -> str:
         """The reply as the model wrote it, also where the server took it apart or it was cut."""
         if self.thought:
-            begun = f"{chat.REASONING}\n{self.reasoning}"
-            return f"{begun}\n{chat.BEGIN_FINAL}\n{self.answer}" if self.answer else begun
+            text = f"{chat.REASONING}\n{self.reasoning}"
+            if self.answer:
+                text += f"\n{chat.BEGIN_FINAL}\n{self.answer}"
+            return f"{text}\n{chat.END_FINAL}" if self.whole else text
         ends = [self.text.index(mark) for mark in chat.TURN_MARKERS if mark in self.text]
         return self.text[: min(ends, default=None)].strip()
 
@@ -155,14 +157,15 @@ def together(
         for reply in ask(*asked[side], max_tokens, stop):
             latest[side] = reply
 
-    with ThreadPoolExecutor(len(asked)) as pool:
-        under_way = [pool.submit(follow, side) for side in asked]
-        try:
-            while not all(one.done() for one in under_way):
-                yield dict(latest)
-                time.sleep(EVERY)
-        finally:
-            stop.set()
+    pool = ThreadPoolExecutor(len(asked))
+    under_way = [pool.submit(follow, side) for side in asked]
+    try:
+        while not all(one.done() for one in under_way):
+            yield dict(latest)
+            time.sleep(EVERY)
+    finally:
+        stop.set()
+        pool.shutdown(wait=False)  # a server that says nothing would hold up the next message
     for one in under_way:
         one.result()
     yield dict(latest)

@@ -172,7 +172,8 @@ def _memory(
         "gpu_gib": gpu_gib,
         "layers_not_recomputed": kept,
     }
-    report["serving"] = served(shape, gpu_gib)
+    if recipe.data["bf16"]:
+        report["serving"] = served(shape, gpu_gib)
     if recipe.data["bf16"] and total > gpu_gib:
         report["errors"].append(
             f"{recipe.path.name}: about {total:.1f} GiB at the peak do not fit {gpu_gib:.1f} GiB; "
@@ -190,7 +191,7 @@ def show(report: dict[str, Any], colour: bool) -> None:
             _show_split(split, report["data"][split])
     if "memory" in report:
         _show_memory(report["memory"])
-        _show_serving(report["serving"])
+        _show_serving(report.get("serving", []))
     if "same" in report:
         agreeing = len(report["same"])
         print(f"\nthe model's files agree with what this repository relies on in {agreeing} points")
@@ -238,7 +239,8 @@ def _show_memory(found: dict[str, Any]) -> None:
 
 
 def _show_serving(found: list[dict[str, Any]]) -> None:
-    print("\nserved by vLLM on that GPU, weights in GiB and tokens that its cache holds:")
+    if found:
+        print("\nserved by vLLM on that GPU, weights in GiB and tokens that its cache holds:")
     for of in found:
         print(
             f"  {of['weights']} {of['gib']:.1f}, cache {of['cache']}: {of['tokens']:,} tokens, "

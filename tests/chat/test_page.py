@@ -26,6 +26,7 @@ MIX = """
 seed: 7
 val_share: 0.0001
 licence: MIT
+pairs: {whole: [kept/pairs*.jsonl], val_share: 0.0001}
 sources:
   - {kind: kept, category: practical, system: system/serving.md}
 """
@@ -197,6 +198,8 @@ def test_make_data_reads_what_was_kept(browser, folder):
     subprocess.run([light, "-c", build, folder], cwd=ROOT, check=True)
     [row] = rows.read(folder / "build" / "train.jsonl")
     assert row["origin"] == "kept" and row["category"] == "practical"
-    assert rows.text_of(row["messages"][-1]) == rows.text_of(
-        kept(folder, "rows.jsonl")[0]["messages"][-1]
-    )
+    [wanted] = kept(folder, "rows.jsonl")
+    assert rows.text_of(row["messages"][-1]) == rows.text_of(wanted["messages"][-1])
+    [pair] = rows.read(folder / "build" / "pairs.jsonl")
+    assert pair["rejected"] == kept(folder, "pairs.jsonl")[0]["rejected"]
+    assert rows.images(pair, folder / "build")
