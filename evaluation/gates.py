@@ -20,6 +20,13 @@ def load(path: Path, suites: Collection[str]) -> list[dict]:
     return [gate for gate in load_yaml(path) if gate["of"].split("/")[0] in suites]
 
 
+def least(gates: list[dict], suite: str, prompt: str) -> int:
+    """How many questions of a suite under a prompt its gates need before they decide anything."""
+    return max(
+        (gate["least"] for gate in gates if gate["of"].startswith(f"{suite}/{prompt}/")), default=0
+    )
+
+
 def judge(gates: list[dict], result: dict) -> list[dict]:
     """Each gate with its verdict (PASS, FAIL or NO DATA, which is no pass) and a sentence.
 
@@ -55,11 +62,26 @@ def _difference(gate: dict, about: dict | None) -> tuple[str, str]:
         return NO_DATA, f"{n} pairs; fewer than {gate['least']} decide nothing"
     if about["interval"] is None:
         return NO_DATA, f"{n} pairs; too few for an interval"
+    if "ratio_at_least" in gate:
+        return _ratio(gate["ratio_at_least"], about)
     low, high = about["interval"]
     wanted = gate["more_by"] if "more_by" in gate else -gate["not_worse_by"]
     sentence = (
         f"{about['difference']:+.1%} [{low:+.1%}, {high:+.1%}] of {n}; "
         f"the lower end must be {wanted:+.0%} or more"
+    )
+    return PASS if low >= wanted else FAIL, sentence
+
+
+def _ratio(wanted: float, about: dict) -> tuple[str, str]:
+    """The interval of tuned / base, of medians."""
+    if about["ratio_interval"] is None:
+        return NO_DATA, f"a base of {about['base']['value']} has no ratio"
+    low, high = about["ratio_interval"]
+    values = f"median {about['base']['value']:.0f} to {about['tuned']['value']:.0f}"
+    sentence = (
+        f"{values}, ×{about['ratio']:.2f} [{low:.2f}, {high:.2f}] of {about['n']}; "
+        f"the lower end must be {wanted} or more"
     )
     return PASS if low >= wanted else FAIL, sentence
 

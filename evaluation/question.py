@@ -27,6 +27,7 @@ class Question:
         stratum: What a sample is stratified by.
         tools: What may be called, in OpenAI's form.
         talk: With tools, the messages in the place of the turns, as a row has them.
+        unseen: Whether no training row has its family or its framing; None where nothing says so.
     """
 
     id: str
@@ -36,3 +37,4 @@ class Question:
     stratum: str = ""
     tools: tuple[dict, ...] = ()
     talk: tuple[dict, ...] = ()
+    unseen: bool | None = None

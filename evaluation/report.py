@@ -57,8 +57,8 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
     if result["small"]:
         settings = scorers.settings()
         quick += (
-            f"A CPU served: a sample of at most {settings['cpu_sample']} questions of each suite, "
-            f"{settings['cpu_max_tokens']} tokens a reply. "
+            f"A CPU served: a sample of {settings['cpu_sample']} questions of each suite, or as "
+            f"many as a gate on it needs; at most {settings['cpu_max_tokens']} tokens a reply. "
         )
     columns = tuple(which for which in (FIRST, *WHICH) if which in result["models"])
     base = result["models"]["base"]["name"]
@@ -157,6 +157,8 @@ def _change(about: dict) -> list[str]:
         return [f"{difference} [{TOO_FEW}]", p, effect]
     low, high = about["interval"]
     text = f"{difference} [{low:{form}}, {high:{form}}]"
+    if about.get("ratio_interval"):
+        effect = "×{:.2f} [{:.2f}, {:.2f}]".format(about["ratio"], *about["ratio_interval"])
     return [f"**{text}**" if low > 0 or high < 0 else text, p, effect]
 
 

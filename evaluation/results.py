@@ -13,6 +13,7 @@ from evaluation.ask import Cell, Measured
 
 WHICH = ("base", "tuned")
 FIRST = "first"  # the base of a base that was fine-tuned itself: shown beside the two
+PARTS = {True: "unseen", False: "shared"}  # whether a training row has a question's family
 STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
 COUNTS = (*STATUSES, "malformed", "not_read", "mean_tokens")
 ABILITIES = (
@@ -25,29 +26,40 @@ class ResultError(AetherError):
     """Measurements that cannot be compared."""
 
 
-def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(shares, means) that a kind of suite reports."""
+def measurements(kind: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(shares, means, medians) that a kind of suite reports."""
+    shares: tuple[str, ...] = ("correct",)
+    means: tuple[str, ...] = ()
     if kind in ("voice", "looking"):
         seen = ("correct",) if kind == "looking" else ()
         shares = (*seen, *scorers.settings()["behaviours"], "direct", "form")
-        return shares, ("reasoning_words", "answer_words")
-    if kind == "design":
-        return (), ("points",)
-    if kind == "nudge":
-        return ("nudges", "no_lecture"), ()
-    if kind == "routing":
-        return ("correct", "right_and_why"), ()
-    if kind == "called":
-        return ("correct", "allowed"), ()
-    return ("correct",), ()
+        means = ("reasoning_words", "answer_words")
+    elif kind == "design":
+        shares = ()
+        means = ("points",)
+    elif kind == "nudge":
+        shares = ("nudges", "no_lecture")
+    elif kind == "routing":
+        shares = ("correct", "right_and_why")
+    elif kind == "called":
+        shares = ("correct", "allowed")
+    return shares, means, ("reasoning_tokens",)
 
 
-def compare(kind: str, base: Measured, tuned: Measured) -> dict:
+def compare(
+    kind: str, base: Measured, tuned: Measured, unseen: dict[str, bool | None] | None = None
+) -> dict:
     """One suite under one prompt.
 
     A share is of all that was asked: a reply that is not complete does nothing and is right in
-    nothing. A mean is over the pairs in which both replies have the measurement. Raises ResultError
-    where the two were asked different questions.
+    nothing. A mean or median is over the pairs in which both replies have the measurement.
+
+    Args:
+        unseen: Of each question that can tell, whether no training row has its family or framing;
+            those and the others are then compared apart too, as `correct_unseen` and
+            `correct_shared`.
+
+    Raises ResultError where the two were asked different questions.
     """
     if base.keys() != tuned.keys():
         alone = sorted(base.keys() ^ tuned.keys())
@@ -56,25 +68,31 @@ def compare(kind: str, base: Measured, tuned: Measured) -> dict:
             "more stand on one side alone; evaluate both again"
         )
     ids = sorted(base)
-    shares, means = measurements(kind)
+    shares, means, medians = measurements(kind)
     found = {}
     for name in shares:
-        sides = ([bool(side[id_].get(name)) for id_ in ids] for side in (base, tuned))
-        found[name] = statistics.paired_rates(*sides)
-    for name in means:
+        found[name] = _rates(name, base, tuned, ids)
+        for part, called in PARTS.items():
+            apart = [id_ for id_ in ids if (unseen or {}).get(id_) is part]
+            found[f"{name}_{called}"] = _rates(name, base, tuned, apart)
+    for name in (*means, *medians):
         both = [
             id_
             for id_ in ids
             if base[id_].get(name) is not None and tuned[id_].get(name) is not None
         ]
-        found[name] = statistics.paired_means(
-            [base[id_][name] for id_ in both], [tuned[id_][name] for id_ in both]
-        )
+        paired = statistics.paired_medians if name in medians else statistics.paired_means
+        found[name] = paired([base[id_][name] for id_ in both], [tuned[id_][name] for id_ in both])
     return {
         "asked": len(ids),
         "replies": {"base": _replies(base), "tuned": _replies(tuned)},
         "measurements": {name: about for name, about in found.items() if about["n"]},
     }
+
+
+def _rates(name: str, base: Measured, tuned: Measured, ids: list[str]) -> dict:
+    sides = ([bool(side[id_].get(name)) for id_ in ids] for side in (base, tuned))
+    return statistics.paired_rates(*sides)
 
 
 def _replies(side: Measured) -> dict:
@@ -96,11 +114,13 @@ def assemble(
     found: dict = {}
     for cell in cells:
         sides = {which: measured[which][cell.suite, cell.prompt] for which in WHICH}
-        about = {"max_tokens": cell.max_tokens} | compare(cell.score, **sides)
+        unseen = {question.id: question.unseen for question in cell.questions}
+        about = {"max_tokens": cell.max_tokens} | compare(cell.score, **sides, unseen=unseen)
         if FIRST in measured:
-            first = compare(cell.score, measured[FIRST][cell.suite, cell.prompt], sides["tuned"])
+            first = measured[FIRST][cell.suite, cell.prompt]
+            beside = compare(cell.score, first, sides["tuned"], unseen)["measurements"]
             for name, values in about["measurements"].items():
-                values[FIRST] = first["measurements"].get(name, {}).get("base")
+                values[FIRST] = beside.get(name, {}).get("base")
         if cell.score == "routing":
             targets = {question.id: question.expect["target"] for question in cell.questions}
             about["confusion"] = {which: confusion(side, targets) for which, side in sides.items()}
@@ -165,7 +185,11 @@ def dips(result: dict) -> list[dict]:
     for suite in ABILITIES:
         for prompt, cell in result["suites"].get(suite, {"prompts": {}})["prompts"].items():
             for name, about in cell["measurements"].items():
-                below = about["interval"] is not None and about["interval"][1] < 0
+                below = (
+                    about["kind"] != "median"
+                    and about["interval"] is not None
+                    and about["interval"][1] < 0
+                )
                 gate_failed = f"{suite}/{prompt}/{name}" in failed and about["difference"] < 0
                 if below or gate_failed:
                     where = {"suite": suite, "prompt": prompt, "name": name}

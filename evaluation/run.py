@@ -16,7 +16,7 @@ from common.recipes import Recipe
 from common.servers import Endpoint, Served, given, kind_here, merged_of, served_base, serving
 from evaluation import gates, judge, results, scorers, suites
 from evaluation.ask import Cell, Measured, ask, key_of
-from evaluation.question import Absent, SuiteError
+from evaluation.question import Absent, Question, SuiteError
 
 KEPT = Endpoint("http://127.0.0.1:9/v1", "kept", "given")  # asked for nothing: every reply is kept
 
@@ -100,8 +100,7 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
         "suites": results.assemble(cells, measured, settings),
         "skipped": skipped,
     }
-    name = "gates_preference.yaml" if recipe.pairs else "gates.yaml"
-    wanted = gates.load(ROOT / "evaluation" / name, {*options.suites, gates.REPLIES})
+    wanted = gates.load(gates_of(recipe), {*options.suites, gates.REPLIES})
     result["gates"] = gates.judge(wanted, result)
     manifest = dataset / "manifest.json"
     return result, load_json(manifest) if manifest.exists() else {}
@@ -147,22 +146,23 @@ def prepare(
         recipe: Whose models are asked.
         options: Which suites, how many questions.
         dataset: The recipe's built dataset.
-        small: Whether a CPU serves: replies get its budget, suites its sample.
+        small: Whether a CPU serves: replies get its budget, suites its sample, or as many questions
+            as a gate on them needs.
 
     Raises SuiteError where nothing is left to ask.
     """
     cells: list[Cell] = []
     skipped = {}
-    sample = scorers.settings()["cpu_sample"] if small else None
+    wanted = gates.load(gates_of(recipe), options.suites) if small else None
     for name in options.suites:
         suite = scorers.settings()["suites"][name]
         try:
             _can_be_scored(suite["score"], options)
-            found = suites.questions(suite, dataset, options.hub_dir, options.limit, sample)
+            found = suites.questions(suite, dataset, options.hub_dir)
         except Absent as absent:
             skipped[name] = {"why": str(absent), "optional": _is_optional(suite, recipe)}
             continue
-        cells += _cells(name, suite, tuple(found), small)
+        cells += _cells(name, suite, found, wanted, options.limit)
     if not cells:
         reasons = "; ".join(f"{name}: {about['why']}" for name, about in skipped.items())
         raise SuiteError(f"nothing to ask: {reasons}")
@@ -184,16 +184,37 @@ def _can_be_scored(kind: str, options: Options) -> None:
         raise Absent(no_sandbox)
 
 
-def _cells(name: str, suite: dict, questions: tuple, small: bool) -> list[Cell]:
+def gates_of(recipe: Recipe) -> Path:
+    """The file of gates that a recipe's result is read by."""
+    name = "gates_preference.yaml" if recipe.pairs else "gates.yaml"
+    return ROOT / "evaluation" / name
+
+
+def _cells(
+    name: str, suite: dict, questions: list[Question], wanted: list[dict] | None, limit: int | None
+) -> list[Cell]:
+    """The cells of a suite. `wanted`: the gates that a sample must serve; None for no sample."""
     settings = scorers.settings()
     budget = suite["max_tokens"]
-    if small:
+    asked = dict.fromkeys(suite["prompts"], questions)
+    if wanted is not None:
         budget = min(budget, settings["cpu_max_tokens"])
+        for prompt in asked:
+            size = max(settings["cpu_sample"], gates.least(wanted, name, prompt))
+            asked[prompt] = suites.stratified(questions, size)
     path = ROOT / suite.get("persona", settings["persona"])
     systems = {"persona": chat.persona(path.read_text(encoding="utf-8")), "none": None}
     return [
-        Cell(name, prompt, suite["score"], questions, systems[prompt], suite.get("ask", ""), budget)
-        for prompt in suite["prompts"]
+        Cell(
+            name,
+            prompt,
+            suite["score"],
+            tuple(chosen[:limit]),
+            systems[prompt],
+            suite.get("ask", ""),
+            budget,
+        )
+        for prompt, chosen in asked.items()
     ]
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from common import answers, behaviour, chat
 from common.answers.mathematics import same_mathematics
 from common.files import ROOT, load_yaml
+from common.vocabulary import text_tokens
 from evaluation import programs
 from evaluation.calls import called, in_final
 
@@ -76,6 +77,7 @@ def measure(kind: str, text: str, stop: str, expect: dict) -> dict:
         "problems": list(reply.problems),
     }
     if state == chat.COMPLETE:
+        found["reasoning_tokens"] = text_tokens(reply.reasoning)
         found |= SCORERS[kind](reply, expect)
     return found
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 from common.intervals import Z, rounded, wilson
 
+RESAMPLES = 2000
 FEWEST = 10  # pairs under which a mean gets no interval: too few to know its spread
 
 
@@ -92,6 +93,57 @@ def paired_means(base: Sequence[float], tuned: Sequence[float]) -> dict:
         "p": None,
         "effect": _effect(differences, float(np.abs(pairs).max())),
     }
+
+
+def paired_medians(base: Sequence[float], tuned: Sequence[float]) -> dict:
+    """Medians of both, tuned - base, and `ratio`, tuned / base, with its interval.
+
+    Medians have the interval of the binomial distribution of ranks; their difference and ratio the
+    percentile bootstrap's, over the pairs. Under FEWEST pairs the intervals are None, and so is a
+    ratio to a base of 0. Raises ValueError where they are not as many.
+    """
+    n = _pairs(base, tuned)
+    if n == 0:
+        return {"kind": "median", "n": 0}
+    pairs = np.array([base, tuned], float)
+    medians = np.median(pairs, axis=1)
+    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    drawn = np.median(pairs[:, draws], axis=2)
+    about = {
+        "kind": "median",
+        "n": n,
+        "base": {"value": rounded(medians[0]), "interval": rank_interval(pairs[0])},
+        "tuned": {"value": rounded(medians[1]), "interval": rank_interval(pairs[1])},
+        "difference": rounded(medians[1] - medians[0]),
+        "interval": _percentiles(drawn[1] - drawn[0], n),
+        "ratio": None,
+        "ratio_interval": None,
+        "p": None,
+        "effect": None,
+    }
+    if medians[0] > 0 and drawn[0].min() > 0:
+        about["ratio"] = rounded(medians[1] / medians[0])
+        about["ratio_interval"] = _percentiles(drawn[1] / drawn[0], n)
+    return about
+
+
+def rank_interval(values: np.ndarray) -> list[float] | None:
+    """The interval of the median of values, float (n,), between two of them: how many lie below it
+    is binomial. None under FEWEST of them.
+    """
+    n = len(values)
+    if n < FEWEST:
+        return None
+    below = int(stats.binom.ppf(0.025, n, 0.5))  # at most 2.5 % that fewer lie below the median
+    ordered = np.sort(values)
+    return [rounded(ordered[max(below - 1, 0)]), rounded(ordered[min(n - below, n - 1)])]
+
+
+def _percentiles(drawn: np.ndarray, n: int) -> list[float] | None:
+    if n < FEWEST:
+        return None
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return [rounded(low), rounded(high)]
 
 
 def t_interval(values: np.ndarray) -> list[float] | None:

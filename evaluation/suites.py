@@ -22,17 +22,13 @@ from evaluation import benchmarks, programs, scorers
 from evaluation.question import Absent, Question, SuiteError
 
 
-def questions(
-    suite: dict, dataset: Path, hub_dir: Path | None, limit: int | None, sample: int | None = None
-) -> list[Question]:
-    """The questions of a suite, sampled and limited.
+def questions(suite: dict, dataset: Path, hub_dir: Path | None) -> list[Question]:
+    """The questions of a suite, or its sample of them, in an order that their ids decide.
 
     Args:
         suite: Its entry in suites.yaml.
         dataset: The recipe's built dataset.
         hub_dir: A folder in the place of the hub.
-        limit: The most questions, the first of them.
-        sample: The most questions, by stratum in proportion.
 
     Raises Absent or SuiteError.
     """
@@ -50,10 +46,7 @@ def questions(
         where = suite.get("questions") or suite.get("rows") or suite.get("set")
         raise SuiteError(f"{where}: {min(repeated)}: two questions have this id")
     found = ordered(found, scorers.settings()["seed"])
-    sizes = [size for size in (suite.get("sample"), sample) if size]
-    if sizes and min(sizes) < len(found):
-        found = stratified(found, min(sizes))
-    return found[:limit]
+    return stratified(found, suite.get("sample", len(found)))
 
 
 def ordered(found: Iterable[Question], seed: int) -> list[Question]:
@@ -67,15 +60,17 @@ def ordered(found: Iterable[Question], seed: int) -> list[Question]:
 
 def stratified(found: list[Question], size: int) -> list[Question]:
     """`size` of the questions, each stratum's share of them in proportion (largest remainders
-    first), in their order.
+    first), in their order; all where there are no more.
     """
+    if size >= len(found):
+        return found
     strata = defaultdict(list)
     for question in found:
-        strata[question.stratum].append(question)
+        strata[str(question.unseen), question.stratum].append(question)
     exact = {name: len(members) * size / len(found) for name, members in strata.items()}
     take = {name: int(share) for name, share in exact.items()}
     by_remainder = sorted(exact, key=lambda name: (take[name] - exact[name], name))
-    for name in by_remainder[: min(size, len(found)) - sum(take.values())]:
+    for name in by_remainder[: size - sum(take.values())]:
         take[name] += 1
     chosen = {question.id for name, members in strata.items() for question in members[: take[name]]}
     return [question for question in found if question.id in chosen]
@@ -150,6 +145,8 @@ def heldout(paths: list[Path], category: str) -> list[Question]:
     values = defaultdict(set)
     for question in found:
         values[question.stratum].add(question.expect["value"])
+    if not any(question.unseen for question in found):  # of a category that does not tell them
+        found = [replace(question, unseen=None) for question in found]
     for question in found:
         # A one-word text is told from the other answers to the same kind of question.
         if question.expect["kind"] == "text" and not re.search(r"\W", question.expect["value"]):
@@ -168,7 +165,7 @@ def _of_row(row: dict, folder: Path) -> Question:
     images = tuple(folder / part["path"] for part in last["content"] if part["type"] == "image")
     texts = tuple(rows.text_of(message) for message in (*turns, last))
     kind = next((tag for tag in row["tags"] if tag.startswith("asks:")), "")
-    question = Question(row["id"], texts, expect, images, kind)
+    question = Question(row["id"], texts, expect, images, kind, unseen="unseen" in row["tags"])
     if "tools" not in row:
         return question
     expect["tools"] = row["tools"]

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from common import behaviour, chat, rows
 from common.files import read_text
+from common.vocabulary import text_tokens
 from preprocess import gates, sources
 from preprocess.benchmarks import Benchmark
 from preprocess.diversity import Fingerprint, fingerprint
@@ -219,7 +220,7 @@ class _Run:
             category=row["category"],
             origin=row["origin"],
             tokens=gates.tokens(row, images),
-            trained=gates.text_tokens(text),
+            trained=text_tokens(text),
             reasoning_words=len(reply.reasoning.split()),
             met=tuple(name for name, target in targets if meets(row, turns, target)),
             looks=b"".join(looks[name] for name in names),

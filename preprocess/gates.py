@@ -10,14 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from functools import lru_cache
-from pathlib import Path
-
-import mistral_common
-from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from common import chat, facts, rows
 from common.answers import is_value
+from common.vocabulary import text_tokens
 from preprocess.mix import Gates
 from preprocess.rows import Skip
 
@@ -77,18 +73,6 @@ _ENGLISH = frozenset(
         "let",
     ]
 )
-
-
-@lru_cache(maxsize=1)
-def tokenizer() -> Tekkenizer:
-    """Pixtral's own vocabulary, which mistral-common carries: lengths in it need no hub."""
-    return Tekkenizer.from_file(Path(mistral_common.__path__[0]) / "data" / "tekken_240911.json")
-
-
-@lru_cache(maxsize=256)
-def text_tokens(text: str) -> int:
-    """How long a text is in Pixtral's vocabulary."""
-    return len(tokenizer().encode(text, bos=False, eos=False))
 
 
 def tokens(row: dict, images: Iterable[rows.Image]) -> int:

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 
+from common import vocabulary
 from common.processes import end_with_parent
-from preprocess import candidates, gates
+from preprocess import candidates
 from preprocess.benchmarks import Benchmark
 from preprocess.candidates import Result, Task
 
@@ -24,7 +25,7 @@ def run_all(tasks: list[Task], benchmark: Benchmark) -> list[Result]:
     What people wrote is read first, so that a mistake in it shows within seconds; the slow sources
     stand last in a mix and go before the others.
     """
-    gates.tokenizer()  # read once, here: the processes are forked and share it
+    vocabulary.tokenizer()  # read once, here: the processes are forked and share it
     order = sorted(tasks, key=lambda task: (not task.source.written, -task.number))
     processes = min(os.cpu_count() or 1, PROCESSES)
     fork = multiprocessing.get_context("fork")

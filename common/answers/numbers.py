@@ -63,6 +63,7 @@ _REPLACED = [  # in this order: LaTeX and markdown to plain text
     (re.compile(r"\\[()\[\]]"), " "),
     (re.compile(r"\b(?:approx|ca)\."), "about"),
     (re.compile(r"\s*\^\s*(?=[-+(\d])"), "^"),
+    (re.compile(r"(?<![\w)\]])-\s?\((\d+(?:\.\d+)?(?:/\d+)?)\)"), r"-\1"),
     (re.compile(r"[-=]>|→|⇒|\\(?:to|[rR]ightarrow)(?![a-zA-Z])"), "="),
     (re.compile(r",?\s(?:which )?round(?:s|ed|ing)(?: (?:up|down|off))?,? to\s"), " ≈ "),
 ]

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from common.answers import marks
 from common.answers.numbers import HYPHENS, LONGEST, NotRead, normalised
@@ -57,7 +58,7 @@ def stated_option(text: str, options: Sequence[str]) -> str | NotRead:
     mark = marks.marked(text)
     last = next(iter(reversed(text[-marks.READ :].strip().splitlines())), "")
     parts = [mark] if mark is not None else [*marks.answer_words(text), last]
-    read = [_option(part, options) for part in parts]
+    read = (_option(part, options) for part in parts if part.strip())
     return next((found for found in read if found != NONE_OF_THEM), NONE_OF_THEM)
 
 
@@ -117,7 +118,7 @@ def _names_another(text: str, letter: str, options: Sequence[str]) -> bool:
 def _with_text(part: str, options: Sequence[str]) -> str | None:
     """The letter of the only option with this text, or with this number."""
     wanted = words(part)
-    texts = [words(option) for option in options]
+    texts = map(_words_of_option, options)
     same = [at for at, text in enumerate(texts) if wanted and text == wanted]
     if not same:
         number = read_number(part)
@@ -190,6 +191,9 @@ def words(text: str) -> list[str]:
     text = _ARTICLE.sub("", normalised(text).lower())
     found = [word.strip("./-") for word in re.findall(r"[\w./-]+", text)]
     return [word for word in found if word and word not in JOINING]
+
+
+_words_of_option = lru_cache(maxsize=256)(words)  # the same for every sentence of a reply
 
 
 def states_text(text: str, value: str) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from common import vocabulary
 from common.asking import ledger, replies
 from common.asking.client import Address, Client, key_of
 from common.asking.database import Database
@@ -24,7 +25,7 @@ from common.asking.paid import PaidClient
 from common.asking.replies import Replies
 from common.asking.retries import NoReply, Stop
 from common.files import read_text, shown
-from preprocess import gates, mix
+from preprocess import mix
 from preprocess.teacher import jobs, verdicts
 from preprocess.teacher.jobs import Job
 from preprocess.teacher.settings import Teaching
@@ -82,7 +83,7 @@ class Run:
 
         Raises MixError, FileError, HubError or RowError.
         """
-        gates.tokenizer()
+        vocabulary.tokenizer()
         gc.freeze()  # its vocabulary and the prompts stay: not to be looked through again and again
         for number in (signal.SIGINT, signal.SIGTERM):
             why = "interrupted; what was in flight is stored"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from common.asking.ledger import PICODOLLARS, Ledger
 from common.asking.paid import IMAGE_TOKENS, PaidClient
-from preprocess import gates
+from common.vocabulary import text_tokens
 from preprocess.teacher import jobs
 from preprocess.teacher.jobs import Job
 from preprocess.teacher.settings import JUDGE, Teaching
@@ -106,7 +106,7 @@ def estimates(
         asked = _mean_prompt_tokens(tally.missing[category])
         estimate.add(clients[prompt.role], asked, prompt.reply_tokens, concurrency)
         if JUDGE in clients and not prompt.replay:
-            judged = gates.text_tokens(judging.prompt) + prompt.reply_tokens
+            judged = text_tokens(judging.prompt) + prompt.reply_tokens
             estimate.add(clients[JUDGE], judged, judging.reply_tokens, concurrency)
         yield estimate
 
@@ -116,6 +116,6 @@ def _mean_prompt_tokens(missing: list[Job]) -> float:
         return 0.0
     tokens = 0
     for job in missing:
-        tokens += gates.text_tokens(job.system) + gates.text_tokens(job.ask)
+        tokens += text_tokens(job.system) + text_tokens(job.ask)
         tokens += IMAGE_TOKENS * len(job.images)
     return tokens / len(missing)

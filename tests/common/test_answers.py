@@ -99,6 +99,8 @@ NUMBERS = [  # what is said, what it states
     ("It comes to 6 rooms.\n\nHow: 2 × 2 + 1 = 5, then 30 / 5 = 6.", "6"),
     ("５００", "500"),
     ("Final answer: **7**", "7"),
+    ("-(3/4)", "-3/4"),
+    ("Answer: − (0.5)", "-0.5"),
 ]
 NOT_READ = [
     "10-12",
@@ -128,7 +130,6 @@ NOT_READ = [
     "5 B",
     r"2\pi",
     r"2\sqrt{3}",
-    "-(3/4)",
     "-USD 5",
     "($5)",
     "Answer: 4 of 9",

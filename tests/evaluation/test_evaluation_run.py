@@ -20,7 +20,8 @@ from common.asking.kept import Replies, reply_of
 from common.files import ROOT
 from common.recipes import Recipe, RecipeError, find
 from common.servers import merged_of
-from evaluation.run import Options, prepare
+from evaluation import gates, scorers
+from evaluation.run import Options, gates_of, prepare
 
 GSM = 10
 QUESTIONS = {
@@ -37,7 +38,7 @@ QUESTIONS = {
 
 
 PROGRAM = {
-    "harness.py": "",
+    "harness.py": (ROOT / "tests" / "programs" / "harness.py").read_text(encoding="utf-8"),
     "code_001_f/meta.yaml": "{topic: one, entry: f}",
     "code_001_f/prompt.md": "code 1",
     "code_001_f/hidden.py": "from solution import f\n\nassert f() == 1",
@@ -436,4 +437,30 @@ def test_public_sets_are_wanted_of_a_model_of_the_hub_alone(tmp_path):
             "gsm_hard": optional,
             "async_design": True,
         }
-        assert all(cell.max_tokens == 192 for cell in cells)
+        budget = scorers.settings()["cpu_max_tokens"]
+        assert all(cell.max_tokens == budget for cell in cells)
+
+
+def test_a_sample_on_a_cpu_serves_the_gates(tmp_path, monkeypatch):
+    """A gate that needs more questions than the sample has gets them, under its own prompt."""
+    monkeypatch.setitem(scorers.settings(), "cpu_sample", 7)
+    path = tmp_path / "recipes" / "x" / "v1.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("base_model: outputs/tiny_base/v1\n")
+    wanted = gates.load(gates_of(Recipe(path)), {"voice", "identity"})
+
+    def asked(small, limit=None):
+        options = Options("x", ("voice", "identity"), limit=limit)
+        cells, _ = prepare(Recipe(path), options, tmp_path, small=small)
+        return {(cell.suite, cell.prompt): len(cell.questions) for cell in cells}
+
+    whole = asked(small=False)
+    assert asked(small=True) == {
+        of: min(count, max(7, gates.least(wanted, *of))) for of, count in whole.items()
+    }
+    assert asked(small=True)["identity", "none"] == 7 < asked(small=True)["identity", "persona"]
+    assert set(asked(small=True, limit=3).values()) == {3}
+    assert [gates.least(wanted, "voice", name) for name in ("persona", "none", "other")] == [
+        *(gate["least"] for gate in wanted if gate["of"].endswith("signature_phrase")),
+        0,
+    ]
