@@ -68,8 +68,9 @@ def _option(part: str, options: Sequence[str]) -> str | NotRead:
     if _CROSS.search(part):
         return SEVERAL
     part = _without_signs(part).strip(_DRESS)
-    named = _with_text(part, options) or _with_text(_NOT_ANOTHER.split(part)[0], options)
-    if named is not None:
+    alone = _NOT_ANOTHER.split(part)[0]
+    named = _with_text(part, options) or (alone != part and _with_text(alone, options))
+    if named:
         return named
     found = _LETTER.fullmatch(part.replace("**", ""))
     if not found:
@@ -120,10 +121,9 @@ def _with_text(part: str, options: Sequence[str]) -> str | None:
     wanted = words(part)
     texts = map(_words_of_option, options)
     same = [at for at, text in enumerate(texts) if wanted and text == wanted]
-    if not same:
-        number = read_number(part)
+    if not same and isinstance(number := read_number(part), Fraction):
         values = [read_number(option) for option in options]
-        if isinstance(number, Fraction) and all(isinstance(value, Fraction) for value in values):
+        if all(isinstance(value, Fraction) for value in values):
             same = [at for at, value in enumerate(values) if value == number]
     return chr(ord("A") + same[0]) if len(same) == 1 else None
 

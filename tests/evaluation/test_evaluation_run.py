@@ -116,7 +116,7 @@ def tree(tmp_path_factory):
         "status": "finished",
         "identity": {
             "recipe": "tiny/v1",
-            "recipe_sha256": find("tiny").sha256,
+            "recipe_sha256": find("tiny/v1").sha256,
             "data_sha256": "d" * 64,
         },
         "commit": "c" * 40,
@@ -143,7 +143,7 @@ for line in sys.stdin:
 
 def command(server, *words):
     return [
-        "tiny",
+        "tiny/v1",
         "--hub-dir",
         "hub",
         "--endpoint",
