@@ -120,7 +120,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
             origin="procedural",
             turns=(turn,),
             tags=(f"asks:{case.kind}", f"family:{Path(path).stem}"),
-            group=f"toolbox {path.stem}",
+            group=f"toolbox {path.stem} {family.cases.index(case)}",
             offered=tuple(offered),
         )
 
