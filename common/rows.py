@@ -72,6 +72,8 @@ def parse(line: bytes | str) -> dict:
         raise RowError(f"the line is {len(line):,} bytes long; at most {MAX_LINE:,} are read")
     try:
         row = json.loads(line)
+        if "\\ud" in str(line).lower():
+            json.dumps(row, ensure_ascii=False).encode()  # no half of a character
     except (ValueError, RecursionError) as error:
         raise RowError(f"not JSON ({error}); write one object a line") from None
     check(row)

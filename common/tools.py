@@ -89,11 +89,11 @@ def _call(function: object) -> Call:
     """A call from its name and arguments, an object or the JSON of one."""
     name = function.get("name") if isinstance(function, dict) else None
     arguments = function.get("arguments") if isinstance(function, dict) else None
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except (ValueError, RecursionError):
-            arguments = None
+    try:
+        arguments = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
+        json.dumps([name, arguments], ensure_ascii=False).encode()  # no half of a character
+    except (ValueError, RecursionError):
+        arguments = None
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ToolError("a call is a name and an object of arguments")
     return Call(name, arguments)
@@ -103,13 +103,17 @@ def fault(call: Call, schemas: dict[str, dict]) -> str | None:
     """What a tool would refuse in a call, or None: no such tool, or arguments that its schema does
     not allow. A parameter that the schema does not name is refused."""
     from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema.exceptions import UnknownType
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
     if call.name not in schemas:
         return f"no tool {call.name}"
     schema = {"additionalProperties": False} | schemas[call.name]
     try:
-        error = next(Draft202012Validator(schema).iter_errors(call.arguments), None)
-    except (SchemaError, re.error) as broken:
+        validator = Draft202012Validator(schema, registry=Registry())  # which fetches nothing
+        error = next(validator.iter_errors(call.arguments), None)
+    except (SchemaError, UnknownType, Unresolvable, re.error) as broken:
         return f"{call.name}: a schema that cannot be read: {broken}"
     return f"{call.name}: {error.message}" if error else None
 

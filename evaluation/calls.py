@@ -30,10 +30,9 @@ def called(reply: chat.Reply, expect: dict) -> dict:
     `allowed`: it calls no tool that is not offered, with no argument that the tool does not take.
     """
     text = reply.answer or ""
-    try:
-        calls = tools.read(text)
-    except tools.ToolError:
-        return {"correct": False, "allowed": False, "read": False}
     schemas = tools.parameters(expect["tools"])
-    allowed = not any(tools.fault(call, schemas) for call in calls)
+    try:
+        allowed = not any(tools.fault(call, schemas) for call in tools.read(text))
+    except (tools.ToolError, RecursionError):
+        return {"correct": False, "allowed": False, "read": False}
     return {"correct": answers.is_value(expect, text), "allowed": allowed, "read": True}

@@ -168,5 +168,7 @@ def _of_row(row: dict, folder: Path) -> Question:
     question = Question(row["id"], texts, expect, images, kind, unseen="unseen" in row["tags"])
     if "tools" not in row:
         return question
+    if rows.images(row, folder):
+        raise SuiteError(f"{row['id']}: pictures beside tools are not asked; leave one of them out")
     expect["tools"] = row["tools"]
     return replace(question, tools=tuple(row["tools"]), talk=(*turns, last))

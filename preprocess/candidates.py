@@ -97,6 +97,15 @@ class Result:
     notes: Counter[str] = field(default_factory=Counter)
 
 
+def line(row: dict) -> str:
+    """A row as it is written: keys sorted, but those of tools in the order in which a client would
+    send them."""
+    ordered = json.loads(json.dumps(row, sort_keys=True))
+    if "tools" in row:
+        ordered["tools"] = row["tools"]
+    return json.dumps(ordered, ensure_ascii=False) + "\n"
+
+
 def draw(seed: int, what: str) -> float:
     """A number in [0, 1) that depends on nothing else in the mix."""
     return int.from_bytes(hashlib.sha256(f"{seed} {what}".encode()).digest()[:8]) / 2**64
@@ -180,13 +189,9 @@ class _Run:
 
     def _keep(self, row: dict, candidate: Candidate) -> None:
         """Write a row into the spool file."""
-        ordered = json.loads(json.dumps(row, sort_keys=True))
-        if "tools" in row:
-            ordered["tools"] = row["tools"]  # in the order in which a client would send them
-        line = json.dumps(ordered, ensure_ascii=False) + "\n"
         candidate.task = self.task.number
         candidate.offset = self.spool.tell()
-        candidate.size = self.spool.write(line.encode())
+        candidate.size = self.spool.write(line(row).encode())
         self.result.candidates.append(candidate)
 
     def _stored(self, png: bytes) -> str:

@@ -54,7 +54,7 @@ def _calls(text: str, wanted: list[dict]) -> bool:
     """Whether an answer makes the calls that are wanted; none of them where the list is empty."""
     try:
         return accepted(read(text), wanted)
-    except ToolError:
+    except (ToolError, RecursionError):
         return False
 
 

@@ -91,6 +91,8 @@ def bomb(width=40_000, height=30_000) -> bytes:
             },
             "no such image",
         ),
+        ({"messages": [message("user", "\ud800"), GOOD[1]]}, "surrogates not allowed"),
+        (talk(called("a", arguments='{"a": "\\ud800"}'), result("a")), "an object of arguments"),
         ({"tools": []}, "tools: give a non-empty list"),
         ({"tools": [{"name": "ring"}]}, "tools[0]: give"),
         ({"tools": TOOLS * 2}, "tools[1].function.name: 'ring'"),

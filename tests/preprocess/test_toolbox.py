@@ -12,7 +12,7 @@ import pytest
 
 from common import chat, rows, tools
 from common.answers import is_value
-from preprocess import mix
+from preprocess import candidates, export, mix
 from preprocess.diversity import Distant, alike_share, fingerprint, recurring_share
 from preprocess.generators import toolbox
 from preprocess.rows import to_rows
@@ -114,3 +114,25 @@ def test_a_case_that_is_not_what_it_says_is_named(tmp_path, old, new, said):
     with pytest.raises(MixError, match="meters.yaml: ") as error:
         made(folder=tmp_path)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_tools_are_written_in_a_clients_order_and_exported_as_json(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    build = tmp_path / "build"
+    build.mkdir()
+    made_rows = [row for one in TRAINED[:8] for row in to_rows(one, str)]
+    lines = [candidates.line(row) for row in made_rows]
+    (build / "train.jsonl").write_text("".join(lines))
+    written = [json.loads(one) for one in lines]
+    assert written == made_rows
+    for one in written:
+        assert list(one) == sorted(one)
+        assert list(one["tools"][0]["function"]) == ["name", "description", "parameters"]
+    export.export(build, tmp_path / "out")
+    read = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]
+    for found, row in zip(read, made_rows, strict=True):
+        assert json.loads(found["tools"]) == row["tools"]
+        for message, wanted in zip(found["messages"], row["messages"], strict=True):
+            calls = message["tool_calls"]
+            assert (json.loads(calls) if calls else None) == wanted.get("tool_calls")
+            assert message["tool_call_id"] == wanted.get("tool_call_id")
