@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -199,7 +200,8 @@ def messages_of(row: dict, folder: Path) -> list[ChatMessage]:
             parts: list[Content] = []
             for part in message["content"]:
                 if part["type"] == "image":
-                    parts.append(ContentImage(image=str(folder / part["path"])))
+                    png = base64.b64encode((folder / part["path"]).read_bytes()).decode()
+                    parts.append(ContentImage(image=f"data:image/png;base64,{png}"))
                 else:
                     parts.append(ContentText(text=part["text"]))
             made.append(ChatMessageUser(content=parts))

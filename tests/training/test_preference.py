@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,8 +18,10 @@ from references import TARGETS, exact_norm, stock
 from torch.nn import functional
 from transformers.models.mistral import modeling_mistral
 
-from common import chat, rows
-from common.recipes import Recipe, find
+from common import chat, rows, runs
+from common.bases import base_of, model_hash
+from common.files import sha256_of, write_json
+from common.recipes import Recipe, all_recipes, find
 from training import loss, memory
 from training import model as patches
 from training.check_recipe import problems
@@ -27,6 +30,7 @@ from training.index import index, select
 from training.meter import Meter
 from training.preference import without_adapter
 from training.preference_loss import judge
+from training.prerequisites import makers_of
 from training.recipe_schema import Preference
 from training.render import IGNORE
 
@@ -379,3 +383,36 @@ def test_the_start_is_a_coin_and_ranks_and_kills_change_nothing(trained):
         for ours, theirs in zip(history, of_other, strict=True):
             for key in ("loss", "eval_loss", "pairs/margin", "pairs/tokens_chosen", "eval_right"):
                 assert theirs.get(key) == pytest.approx(ours.get(key), rel=1e-5, abs=1e-7), key
+
+
+def test_a_base_that_is_a_merge_is_made_by_its_run_and_its_merge():
+    base = base_of(find("dpo_r128"))
+    assert base.is_merge and base.maker.id == "qlora_r128/v1"
+    if not base.maker.output.exists():
+        assert makers_of(base) == [
+            ["training.run", "qlora_r128/v1"],
+            ["training.merge", "qlora_r128/v1"],
+        ]
+    assert base_of(find("tiny_dpo")).maker.id == all_recipes_of("tiny")[-1]
+    assert not base_of(find("tiny")).is_merge
+    assert base_of(find("tiny"), "outputs/tiny_base/v1/merged").maker is None  # it has no adapter
+
+
+def all_recipes_of(name):
+    return [recipe.id for recipe in all_recipes() if recipe.path.parent.name == name]
+
+
+def test_a_base_that_is_not_the_merge_it_names_is_refused(tiny, tmp_path):
+    assert "is not there to compare with" in runs.wrong_merge(tmp_path)
+    adapter = tmp_path / "adapter_model.safetensors"
+    adapter.write_bytes(b"trained")
+    merged = shutil.copytree(tiny, tmp_path / "merged")
+    assert "without a proof on record" in runs.wrong_merge(tmp_path)
+    proof = {"proven": "", "adapter_sha256": sha256_of(adapter), "model": model_hash(merged)}
+    write_json(merged / runs.MERGE_PROOF, proof)
+    assert runs.wrong_merge(tmp_path) is None
+    adapter.write_bytes(b"trained again")
+    assert "from another adapter than is here" in runs.wrong_merge(tmp_path)
+    adapter.write_bytes(b"trained")
+    (merged / "config.json").write_text("{}")
+    assert "changed since its merge was proven" in runs.wrong_merge(tmp_path)
