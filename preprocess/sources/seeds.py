@@ -57,14 +57,14 @@ class SeedTurn(Part):
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        if self.image and self.images:
+        if self.image is not None and self.images:
             raise ValueError("give image or images, not both")
         return self
 
     @property
     def pictures(self) -> list[str | Drawn]:
         """What the user shows, in order."""
-        return [self.image] if self.image else self.images
+        return self.images if self.image is None else [self.image]
 
 
 class Seed(Part):

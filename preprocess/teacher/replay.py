@@ -40,7 +40,7 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
             server = servers.given(options.endpoint, options.model)
         else:
             model = servers.served_base(recipe, options.base)
-            server = stack.enter_context(servers.serving(model, folder / ".replay.log"))
+            server = stack.enter_context(servers.serving(model, folder / ".build-replay.log"))
         print(f"{server.model} answers at {server.url}", file=sys.stderr)
         run = Run(teaching.asking(server), options.limit, options.hub_dir)
         with closing(run.database):

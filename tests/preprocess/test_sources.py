@@ -354,6 +354,7 @@ def test_a_seed_shows_pictures_that_pass_the_decoder_of_the_house(tmp_path):
     ("shows", "says"),
     [
         ({"image": "missing.png"}, "no file in the dataset's folder"),
+        ({"image": ""}, "no file in the dataset's folder"),
         ({"image": "../outside.png"}, "no file in the dataset's folder"),
         ({"image": "/etc/hostname"}, "no file in the dataset's folder"),
         ({"image": "link.png"}, "no file in the dataset's folder"),
