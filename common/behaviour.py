@@ -29,10 +29,10 @@ _ORDERED = re.compile(
 )
 _SOLVED = re.compile(
     r"(?:^|[.!?;:]\s+|\n)[*_]*(?:(?:so|and|well),?\s)?(?:(?:the|my)\s)?(?:\w+\s)?"
-    r"(?:answer|solution)(?:\sis\s|\s?[:=]\s?)"
+    r"(?:answer|solution)(?:(?:\sis|['’]s)\s|\s?[:=]\s?)"
     r"(?!(?:not|in|on|at|hid|somewhere|there|already|right (?:there|in)|inside|within|between"
     r"|behind|often|rarely|usually|probably|one|closer|near|up to|whatever|what)\b)[\w$\"'*`−-]"
-    r"|\b(?:result|value|total) is\s[*_`]*[-−$]?\d"
+    r"|\b(?:result|value|total)(?: is| equals|['’]s)\s[*_`]*[-−$]?\d"
     r"|\b(?:it|that|this)(?:['’]s| is| gives| makes| equals)\s[*_`]*[-−$]?\d[\d.,]*"
     r"[*_`]*[.!;]?(?:\s|$)(?!\w)"
     r"|\b(?:it|that|this)(?:['’]s| is| gives| makes| equals)\s[*_`]*[-−$]?\d[\d.,]*(?<=[.,])\s",
@@ -110,7 +110,7 @@ def _has_steps(answer: str) -> bool:
 def _clauses(answer: str) -> list[str]:
     """The parts of an answer that a stop, a colon, a semicolon or a dash ends."""
     return re.split(
-        r"(?<=[.!?？:;])\s+|\s[–—-]\s|\n", _URL.sub("address", _INLINE.sub("code", answer))
+        r"(?<=[.!?？:;])\s+|\s[–—-]\s|\n", _URL.sub("page at address", _INLINE.sub("code", answer))
     )
 
 

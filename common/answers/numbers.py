@@ -38,7 +38,7 @@ class Literal:
 
 
 HYPHENS = str.maketrans(dict.fromkeys("‐‑‒", "-"))
-_DASHES = str.maketrans(dict.fromkeys("−﹣-‐‑‒–", "-") | {"—": ";", "―": ";"})
+_DASHES = str.maketrans(dict.fromkeys("−﹣－‐‑‒–", "-") | {"—": ";", "―": ";", "⁄": "/"})
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _REPLACED = [  # in this order: LaTeX and markdown to plain text
@@ -55,7 +55,7 @@ _REPLACED = [  # in this order: LaTeX and markdown to plain text
     (re.compile(r"\\(?:geq?|gt)(?![a-zA-Z])|≥|>="), ">"),
     (re.compile(r"\\(?:leq?|lt)(?![a-zA-Z])|≤|<="), "<"),
     (re.compile(r"\^\s?\{?\\circ\}?"), "°"),
-    (re.compile(r"\^\s?\{([^{}]*)\}"), r"^\1"),
+    (re.compile(r"\^\s?\{([^{}]*)\}|\^\s?\((-?\d+)\)"), r"^\1\2"),
     (re.compile(r"(?<=\d)\s?\*\*\s?(?=-?\d)"), "^"),
     (re.compile(r"(?<=[\d)])\s?\*\s?(?=[\d(])"), " × "),
     (re.compile(r"(?<=\d)[_'’](?=\d{3}(?!\d))"), ","),
@@ -67,7 +67,7 @@ _REPLACED = [  # in this order: LaTeX and markdown to plain text
     (re.compile(r"[-=]>|→|⇒|\\(?:to|[rR]ightarrow)(?![a-zA-Z])"), "="),
     (re.compile(r",?\s(?:which )?round(?:s|ed|ing)(?: (?:up|down|off))?,? to\s"), " ≈ "),
 ]
-_SHORT_ARGUMENT = r"(?:\{\s*(-?\d+(?:\.\d+)?)\s*\}|\s?(\d))"
+_SHORT_ARGUMENT = r"(?:\s?\{\s*(-?\d+(?:\.\d+)?)\s*\}|\s?(\d))"
 _FRACTION = re.compile(r"(\d?)\s?\\[dtc]?frac\s?" + 2 * _SHORT_ARGUMENT)
 
 
@@ -169,8 +169,8 @@ def _value(found: re.Match, before: str, after: str) -> Fraction | None:
     if _BOUND_BEFORE.search(before) or _BOUND_AFTER.match(after):
         return None
     if (
-        before[-1:] in ("(", "[")
-        and after[:1] in (")", "]")
+        before[-1:] in ("(", "[", "{")
+        and after[:1] in (")", "]", "}")
         and (found["money"] or "," in found[0])
     ):
         return None  # money that is owed, or a pair
