@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common import runs
-from common.bases import base_of
+from common.bases import Base, base_of
 from common.errors import AetherError, command
 from common.facts import HUB_ID, HUB_LICENCE
 from common.files import ROOT, load_json, read_text, shown, write_text
@@ -109,15 +109,13 @@ def _about(recipe: Recipe, run: dict[str, Any]) -> dict[str, str]:
     settings = recipe.data
     adapter = f"{settings['adapter']} of rank {settings.get('lora_r')}"
     seconds = run.get("seconds")
-    licence = "that of its own data: it was trained from nothing here"
-    if revision:
-        licence = HUB_LICENCE if base.name == HUB_ID else "not on record: look before you publish"
+    what = what.removeprefix(f"{recipe.id}: ")
     return {
         "recipe": recipe.id,
-        "what": what.removeprefix(f"{recipe.id}: "),
+        "what": what[:1].upper() + what[1:],
         "base": base.name,
         "base_and_revision": f"{base.name} at {revision}" if revision else base.name,
-        "base_licence": licence,
+        "base_licence": _licence(base),
         "method": adapter if settings.get("adapter") else "training all weights",
         "epochs": str(settings["num_epochs"]),
         "rate": str(settings["learning_rate"]),
@@ -128,6 +126,17 @@ def _about(recipe: Recipe, run: dict[str, Any]) -> dict[str, str]:
         "packages": ", ".join(f"{name} {version}" for name, version in now["packages"].items()),
         "flags": shlex.join(("--max-model-len", str(CONTEXT), *SIZES)),
     }
+
+
+def _licence(base: Base) -> str:
+    """The licence of what a model was first made of."""
+    if base.maker:
+        return _licence(base_of(base.maker))
+    if base.name == HUB_ID:
+        return HUB_LICENCE
+    if base.name.startswith("outputs/"):
+        return "that of its data, it was trained from nothing here"
+    return "not on record; look before you publish"
 
 
 def _data(data: dict[str, Any]) -> dict[str, str]:
