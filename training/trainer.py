@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,19 @@ from training.signals import Interrupted, StopRequest, leave_signals_to_the_trai
 from training.weights import load_into
 
 
+def seal(folder: Path, limit: int, evaluated: bool) -> None:
+    """Verify and seal a checkpoint; only then remove those older than the newest `limit`, and copy
+    it to the mirror. One that cannot be sealed is removed.
+    """
+    try:
+        checkpoints.seal(folder, evaluated=evaluated)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    checkpoints.keep_newest(folder.parent, limit)
+    mirror.push(folder.parent, folder.name, limit)
+
+
 class AetherTrainer(AxolotlTrainer):
     """The loss is averaged over trained tokens, in training and in evaluation."""
 
@@ -36,6 +50,8 @@ class AetherTrainer(AxolotlTrainer):
         # Our forward divides by num_items_in_batch; Axolotl looks for the argument where PEFT hides
         # it, and turns it off.
         self.model_accepts_loss_kwargs = True
+        self.sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
+        self.sealing: Future[None] | None = None
 
     def obey(self, stop_request: StopRequest) -> None:
         """Save and stop at the end of the step in which this request gets a signal."""
@@ -50,7 +66,10 @@ class AetherTrainer(AxolotlTrainer):
         if self.stop_request:
             self.stop_request.defer()
         self.meter.begin()
-        return super().train(*args, **kwargs)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.finish_sealing()
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if isinstance(self.model, PreTrainedModel) and not self.is_fsdp_enabled:
@@ -114,12 +133,12 @@ class AetherTrainer(AxolotlTrainer):
         )
 
     def _save_checkpoint(self, model, trial, evaluated: bool = True):
-        """Save, verify and seal; only then remove older ones, copy to the mirror, and stop where a
-        signal asked to.
+        """Save; verify and seal while the training goes on; stop where a signal asked to.
 
         `evaluated` is false when the evaluation of this step was cut short: a resumed run makes it
         up.
         """
+        self.finish_sealing()
         folder = self._checkpoint()
         (folder / checkpoints.SEAL).unlink(missing_ok=True)
         limit = self.args.save_total_limit
@@ -127,18 +146,24 @@ class AetherTrainer(AxolotlTrainer):
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                checkpoints.seal(folder, evaluated=evaluated)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # half of it would only keep a full disk full
             raise
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
-            checkpoints.keep_newest(folder.parent, limit or sys.maxsize)
-            mirror.push(folder.parent, folder.name, limit or sys.maxsize)
+            self.sealing = self.sealer.submit(seal, folder, limit or sys.maxsize, evaluated)
         self.meter.reset()
+        if self.told_to_stop:
+            self.finish_sealing()
         self._stop_if_told()
+
+    def finish_sealing(self) -> None:
+        """Wait until the checkpoint saved last is sealed. Raises what kept it from being."""
+        sealing = self.sealing
+        self.sealing = None
+        if sealing:
+            sealing.result()
 
     def _checkpoint(self) -> Path:
         return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -154,6 +179,7 @@ class AetherTrainer(AxolotlTrainer):
 
     def _leave_evaluation(self) -> None:
         """Save this step, unless it is saved and its evaluation is being made up, and stop."""
+        self.finish_sealing()
         if self.state.global_step and checkpoints.sealed(self._checkpoint()).get("evaluated", True):
             self._save_checkpoint(self.model, None, evaluated=False)
         self._stop_if_told()

@@ -69,6 +69,30 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, capsys, harm, s
     assert not harmed.exists() and checkpoints.damage(whole) is None
 
 
+def test_a_checkpoint_that_cannot_be_sealed_costs_no_older_one(tmp_path):
+    """It goes, what was there stays, and whoever waits for it hears why."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from training.trainer import seal
+
+    for step in (4, 8, 12):
+        checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-16").mkdir()
+    (tmp_path / "checkpoint-16" / "trainer_state.json").write_text("{}")
+    with ThreadPoolExecutor(1) as sealer:
+        failed = sealer.submit(seal, tmp_path / "checkpoint-16", 2, True)
+        with pytest.raises(OSError, match="optimizer.pt was written"):
+            failed.result()
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "checkpoint-12",
+            "checkpoint-4",
+            "checkpoint-8",
+        ]
+        sealer.submit(seal, tmp_path / "checkpoint-12", 2, False).result()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-12", "checkpoint-8"]
+    assert checkpoints.sealed(tmp_path / "checkpoint-12")["evaluated"] is False
+
+
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "adapter_model.safetensors"])
 def test_what_cannot_be_resumed_from_is_not_sealed(tmp_path, name):
     folder = checkpoint(tmp_path, 1)
