@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import pictures
-from common.servers import LOOPBACK, Endpoint
+from common.servers import LOOPBACK, Endpoint, ServeError
 from serving.conversation import BASE, TUNED, WHY, Exchange, KeptError, asked, keep, prefer
 from serving.talk import Reply, together
 
@@ -66,7 +66,10 @@ class Talk:
 
 
 def show(talk: Talk, port: int) -> str:
-    """Show the page on this machine, and return its address. It runs until the process ends."""
+    """Show the page on this machine, and return its address. It runs until the process ends.
+
+    Raises ServeError where the port is taken.
+    """
     theme = gr.themes.Base(
         primary_hue="teal",
         neutral_hue="stone",
@@ -75,20 +78,25 @@ def show(talk: Talk, port: int) -> str:
         text_size="sm",
         spacing_size="sm",
     )
-    _, url, _ = _page(talk).launch(
-        server_name=LOOPBACK,
-        server_port=port or None,
-        prevent_thread_lock=True,
-        share=False,
-        quiet=True,
-        ssr_mode=False,
-        run_history=False,
-        enable_monitoring=False,
-        footer_links=[],
-        theme=theme,
-        css_paths=CSS,
-        app_kwargs={"middleware": [Middleware(OnlyHere)]},
-    )
+    try:
+        _, url, _ = _page(talk).launch(
+            server_name=LOOPBACK,
+            server_port=port or None,
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            ssr_mode=False,
+            run_history=False,
+            enable_monitoring=False,
+            footer_links=[],
+            theme=theme,
+            css_paths=CSS,
+            app_kwargs={"middleware": [Middleware(OnlyHere)]},
+        )
+    except OSError:
+        raise ServeError(
+            f"port {port} is taken by another program; stop it, or give PORT="
+        ) from None
     return url
 
 
