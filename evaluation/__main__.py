@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         help="at most so many questions a suite; the result is marked as a quick look",
     )
+    add("--max-tokens", type=_positive, help="at most so many tokens a reply, in a quick look")
+    add("--export", metavar="FORMAT", help="ask this export too, such as gguf-q4_k_m or fp8")
     add("--suites", help="only these, separated by commas")
     add("--base", help="a local folder in the place of the recipe's base model")
     hub_dir = os.environ.get("HUB_DIR") or None

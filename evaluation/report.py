@@ -10,7 +10,7 @@ from pathlib import Path
 from common.files import ROOT, shown, write_json, write_text
 from common.markdown import table
 from common.recipes import Recipe
-from evaluation import charts, index, scorers
+from evaluation import charts, exported, index, scorers
 from evaluation.gates import PASS
 from evaluation.results import COUNTS, FIRST, WHICH, dips
 
@@ -54,6 +54,8 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
     quick = ""
     if result["limit"]:
         quick = f"**A quick look**: at most {result['limit']} questions a suite. "
+    if result.get("max_tokens"):
+        quick += f"At most {result['max_tokens']} tokens a reply. "
     if result["small"]:
         settings = scorers.settings()
         quick += (
@@ -77,6 +79,7 @@ def _slots(result: dict, data: dict) -> dict[str, str]:
         "trained": str(result["trained_commit"])[:12],
         "commit": str(result["commit"])[:12] + (" with changes" if result["dirty"] else ""),
         "gates": _gates(gates),
+        "exported": exported.columns(result),
         "remedy": remedy(result, data),
         "tables": "\n\n".join(
             _suite(name, about, columns) for name, about in result["suites"].items()

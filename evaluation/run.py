@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import chat, runs, sandbox
@@ -13,8 +13,17 @@ from common.bases import base_of, is_hub_id, model_hash
 from common.files import ROOT, load_json
 from common.processes import git_state
 from common.recipes import Recipe
-from common.servers import Endpoint, Served, given, kind_here, merged_of, served_base, serving
-from evaluation import gates, judge, results, scorers, suites
+from common.servers import (
+    Endpoint,
+    Served,
+    given,
+    kind_here,
+    kind_of,
+    merged_of,
+    served_base,
+    serving,
+)
+from evaluation import exported, gates, judge, results, scorers, suites
 from evaluation.ask import Cell, Measured, ask, key_of
 from evaluation.question import Absent, Question, SuiteError
 
@@ -35,14 +44,16 @@ class Options:
     base_model: str | None = None
     judge: str | None = None
     judge_model: str | None = None
+    export: str | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Model:
-    """One of the two models.
+    """One of the models.
 
     Args:
-        kind: vllm | cuda | cpu | given.
+        kind: vllm | llama | cuda | cpu | given.
         name: As the result shows it.
         identity: What identifies its weights.
         endpoint: Where it already runs, or None.
@@ -71,8 +82,15 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
         asked = maker.output / "eval" / "replies"
         stores |= {"base": asked / "tuned.sqlite", results.FIRST: asked / "base.sqlite"}
         models[results.FIRST] = model_of("base", maker, options)
+    if options.export:
+        model, identity = exported.served(recipe, options.export)
+        models["exported"] = Model(kind_of(model), model.name, identity, served=model)
+        stores["exported"] = folder / "replies" / "exported.sqlite"
     small = any(model.kind == "cpu" for model in models.values())
     cells, skipped = prepare(recipe, options, dataset, small)
+    if options.max_tokens:
+        budgets = [min(cell.max_tokens, options.max_tokens) for cell in cells]
+        cells = [replace(cell, max_tokens=most) for cell, most in zip(cells, budgets, strict=True)]
     sampling = {"temperature": settings["temperature"], "seed": settings["seed"]}
     measured = {
         which: answers(which, cells, model, sampling, folder, stores[which])
@@ -81,7 +99,8 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     judged = None
     if options.judge and options.judge_model:
         judged = judge.judge(cells, measured, options.judge, options.judge_model, folder)
-    asked_all = not options.limit and options.suites == tuple(settings["suites"])
+    shortened = options.limit or options.max_tokens or options.export
+    asked_all = not shortened and options.suites == tuple(settings["suites"])
     result = {
         "recipe": recipe.id,
         "recipe_sha256": recipe.sha256,
@@ -89,6 +108,7 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
         "trained_commit": runs.current(record)["commit"],
         **git_state(),
         "limit": options.limit,
+        "max_tokens": options.max_tokens,
         "small": small,
         "complete": asked_all and all(suite["optional"] for suite in skipped.values()),
         "models": {
@@ -102,6 +122,11 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
     }
     wanted = gates.load(gates_of(recipe), {*options.suites, gates.REPLIES})
     result["gates"] = gates.judge(wanted, result)
+    if options.export:
+        result["exported"] = exported.compare(
+            cells, measured["tuned"], measured["exported"], settings, wanted
+        )
+        result["gates"] += result["exported"]["gates"]
     manifest = dataset / "manifest.json"
     return result, load_json(manifest) if manifest.exists() else {}
 
