@@ -118,8 +118,8 @@ def ask(endpoint: Endpoint, question: Question) -> Answer:
     )
     with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as reply:
         found = json.load(reply)
-    entries = found["choices"][0]["logprobs"]["content"]
-    tokens = [_id_of(entry) for entry in entries]
+    told = found["choices"][0]["logprobs"] or {"content": []}  # none where it ended at once
+    tokens = [_id_of(entry) for entry in told["content"]]
     prompt_tokens = found["usage"]["prompt_tokens"]
     return Answer([token for token in tokens if token != END], prompt_tokens)
 

@@ -134,12 +134,12 @@ def _tools(form: str) -> dict[str, str]:
 
 def _asked(model: Path, exported: Path, rows: Path, log: Path) -> dict[str, Any] | str:
     """What serving.asked found, or why nothing was asked."""
-    from serving import asked
-
     if not rows.exists():
         return "not asked: no rows of the recipe's data are here"
     if not list(exported.glob("*.gguf")) and kind_here() != "vllm":
         return "not asked: vLLM is not here"
+    from serving import asked  # imports torch and transformers
+
     with serving(Served(str(exported)), log) as endpoint:
         return asked.compare(model, endpoint, asked.questions(rows))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,17 @@ def without_data(model: Path, out: Path, form: str) -> None:
     import torch
     from llmcompressor import model_free_ptq
 
-    model_free_ptq(
-        model_stub=str(model),
-        save_directory=str(out),
-        scheme=SCHEMES[form],
-        ignore=list(KEPT),
-        max_workers=1,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
+    with tempfile.TemporaryDirectory() as alone:  # it reads and copies whatever lies in a folder
+        for path in [*sidecars(model), *model.glob("*.safetensors*")]:
+            (Path(alone) / path.name).symlink_to(path.resolve())
+        model_free_ptq(
+            model_stub=alone,
+            save_directory=str(out),
+            scheme=SCHEMES[form],
+            ignore=list(KEPT),
+            max_workers=1,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
 
 
 def with_rows(model: Path, out: Path, rows: Path) -> None:
