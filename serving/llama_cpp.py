@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.errors import AetherError, command
 
-HOME = Path(__file__).parents[1].resolve() / ".venvs" / "llama"
+HOME = (Path(__file__).parents[1] / ".venvs" / "llama").resolve()
 SOURCE = HOME / "llama.cpp"  # convert_hf_to_gguf.py, conversion/, gguf-py/
 BINARIES = HOME / "build" / "bin"
 LOCK = "locks/llama-cpp-python.lock"
