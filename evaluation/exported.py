@@ -12,6 +12,7 @@ from common.servers import Served, ServeError
 from evaluation import gates, results
 from evaluation.ask import Cell, Measured
 
+ALLOWED = ("not_worse_by", "ratio_at_least")  # how a gate says what may be lost
 NOT_WORSE_BY = 0.10  # where a gate asks the tuned model for more than the base
 HEADS = ("suite", "measurement", "prompt", "n", "base", "merged", "exported", "exported - merged")
 
@@ -41,8 +42,8 @@ def compare(
         {
             "name": f"{gate['name']}, exported",
             "of": gate["of"],
-            "not_worse_by": gate.get("not_worse_by", NOT_WORSE_BY),
             "least": gate["least"],
+            **({k: gate[k] for k in ALLOWED if k in gate} or {ALLOWED[0]: NOT_WORSE_BY}),
         }
         for gate in wanted
         if gate["of"].split("/")[0] in found["suites"]

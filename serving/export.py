@@ -82,15 +82,17 @@ def write(model: Path, out: Path, form: str, rows: Path, about: dict[str, Any]) 
 
 
 def to_gguf(model: Path, out: Path, form: str) -> None:
-    """Convert text model and eyes in the type that the checkpoint has, then quantise the text."""
+    """Convert text model and eyes in the type that the checkpoint has, the text model in Q8_0 or
+    quantised afterwards where the format says so.
+    """
     kind = "bf16" if Weights(model).shape_and_type(EMBEDDINGS)[1] == "BF16" else "f32"
-    whole = out / ("whole.gguf" if form != "gguf" else TEXT_FILE)
+    text = "q8_0" if form == "gguf-q8_0" else kind
+    whole = out / ("whole.gguf" if form == "gguf-q4_k_m" else TEXT_FILE)
     convert = (sys.executable, "-m", "serving.convert", model)
-    _run(*convert, whole, "--outtype", kind)
+    _run(*convert, whole, "--outtype", text)
     _run(*convert, out / EYES_FILE, "--outtype", kind, "--mmproj")
-    if form != "gguf":
-        quant = form.removeprefix("gguf-").upper()
-        _run(BINARIES / "llama-quantize", whole, out / TEXT_FILE, quant)
+    if form == "gguf-q4_k_m":
+        _run(BINARIES / "llama-quantize", whole, out / TEXT_FILE, "Q4_K_M")
         whole.unlink()
 
 

@@ -14,9 +14,9 @@ from serving.llama_cpp import BINARIES, SOURCE
 from serving.proof import FORMATS, ExportError, is_gguf
 
 EXPORT_PYTHON = ROOT / ".venvs" / "export" / "bin" / "python"
-# Bytes that are written while a format is made, over those of the merged weights: GGUF files are
-# converted whole before they are quantised.
-ROOM = {"gguf": 1.1, "gguf-q8_0": 1.7, "gguf-q4_k_m": 1.5, "fp8": 0.7, "w4": 0.5, "awq": 0.5}
+# Bytes that are written while a format is made, over those of the merged weights: Q4_K_M is made
+# from a GGUF file of the whole.
+ROOM = {"gguf": 1.1, "gguf-q8_0": 0.7, "gguf-q4_k_m": 1.5, "fp8": 0.7, "w4": 0.5, "awq": 0.5}
 
 
 def form_of(form: str, quant: str | None) -> str:

@@ -18,7 +18,7 @@ ROOM_TOKENS = {
     "common": 31_600,
     "preprocess": 66_600,
     "training": 44_100,
-    "evaluation": 17_600,
+    "evaluation": 18_300,
     "serving": 17_600,
 }
 FILE_TOKENS = 2_500
