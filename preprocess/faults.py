@@ -48,5 +48,5 @@ def _wrong(expect: dict, answer: str) -> str | None:
     stated = ""
     if expect["kind"] == "number":
         found = answers.stated_number(answer)
-        stated = "" if isinstance(found, answers.NotRead) else f" {float(found):g}"
-    return f"a wrong answer:{stated} where {expect['value']} is right"
+        stated = "" if isinstance(found, answers.NotRead) else f", {float(found):g},"
+    return f"a wrong answer{stated} where {expect['value']} is right"

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -110,11 +111,23 @@ def exchanged(found: list[dict], rules: dict, seed: int) -> Iterator[dict]:
                 yield _pair(row, text, f"what another picture shows: {why}")
 
 
-def balanced(voice: list[dict], wrong: list[dict], other: list[dict], seed: int) -> list[dict]:
+def standing(build: Path, mined: list[dict]) -> int:
+    """How many pairs without a checkable answer the build holds beside those that are mined now."""
+    now = {(pair["id"], rows.text_of(pair["rejected"])) for pair in mined}
+    files = [build / rows.file_of(split, pairs=True) for split in ("train", "val")]
+    found = [pair for path in files if path.exists() for pair in rows.read(path)]
+    others = [pair for pair in found if (pair["id"], rows.text_of(pair["rejected"])) not in now]
+    return sum("answer" not in pair for pair in others)
+
+
+def balanced(
+    voice: list[dict], wrong: list[dict], other: list[dict], seed: int, beside: int = 0
+) -> list[dict]:
     """All the voice's pairs, and of abilities as many as make ABILITIES of all: half of them
-    wrong answers, half changed pictures, where there are as many.
+    wrong answers, half changed pictures, where there are as many. `beside`: pairs of the voice
+    that stand in the dataset besides.
     """
-    room = round(len(voice) * ABILITIES / (1 - ABILITIES))
+    room = round((len(voice) + beside) * ABILITIES / (1 - ABILITIES))
 
     def drawn(pairs: list[dict], count: int) -> list[dict]:
         return sorted(pairs, key=lambda pair: draw(seed, f"ability {pair['id']}"))[:count]
@@ -208,9 +221,13 @@ def messages_of(row: dict, folder: Path) -> list[ChatMessage]:
     return made
 
 
-def prompts(build: Path, categories: list[str] | None, limit: int, seed: int) -> list[dict]:
-    """The rows to ask: of the voice, `limit` at most, and half as many whose answer a program can
-    check. Rows whose history holds calls of tools are passed over.
+def prompts(
+    build: Path, categories: list[str] | None, limit: int, seed: int
+) -> tuple[list[dict], list[dict]]:
+    """(the rows to ask, those with pictures and an answer that a program can check).
+
+    Asked are `limit` of the voice at most, and half as many whose answer can be checked. Rows whose
+    history holds calls of tools are passed over.
     """
     voice, abilities = [], []
     for split in ("train", "val"):
@@ -226,7 +243,8 @@ def prompts(build: Path, categories: list[str] | None, limit: int, seed: int) ->
     def first(found: list[dict], count: int) -> list[dict]:
         return sorted(found, key=lambda row: draw(seed, f"ask {row['id']}"))[:count]
 
-    return [*first(voice, limit), *first(abilities, limit // 2)]
+    pictured = [row for row in abilities if rows.images(row, build)]
+    return [*first(voice, limit), *first(abilities, limit // 2)], pictured
 
 
 def mine(options: argparse.Namespace) -> Path:
@@ -239,7 +257,8 @@ def mine(options: argparse.Namespace) -> Path:
     members = tuple(load_yaml(ROOT / settings["triad"])["members"])
     rules = {"members": members, "direct": settings["direct"]}
     seed = recipe.data["seed"]
-    found = prompts(build, recipe.data["rows"].get("categories"), options.limit, seed)
+    categories = recipe.data["rows"].get("categories")
+    found, pictured = prompts(build, categories, options.limit, seed)
     asked = [Asked(row, sample) for row in found for sample in range(options.samples)]
     sampling = {"temperature": options.temperature}
     folder = recipe.output / "pairs"
@@ -254,14 +273,18 @@ def mine(options: argparse.Namespace) -> Path:
             endpoint = stack.enter_context(servers.serving(served, log))
         replies = stack.enter_context(contextlib.closing(Replies(folder / "replies.sqlite")))
         got = asyncio.run(ask_all(asked, build, endpoint, identity, sampling, replies))
-    pairs, left_out = judged(found, got, build, rules, seed)
+    voice, wrong, left_out = judged(found, got, rules)
+    other = list(exchanged(pictured, rules, seed))
+    pairs = balanced(voice, wrong, other, seed, standing(build, voice))
     if not pairs:
         raise AetherError(f"{recipe.id}: no reply was at fault: {dict(left_out)}; raise SAMPLES=")
     return write(recipe, build, pairs, len(got), left_out)
 
 
-def judged(found: list[dict], got: list[dict], build: Path, rules: dict, seed: int) -> tuple:
-    """(pairs, what was left out) of rows and their replies, which are as many for each row."""
+def judged(found: list[dict], got: list[dict], rules: dict) -> tuple[list, list, Counter]:
+    """(pairs of the voice, pairs of wrong answers, what was left out) of rows and their replies,
+    which are as many for each row.
+    """
     left_out: Counter[str] = Counter()
     voice: list[dict] = []
     wrong: list[dict] = []
@@ -270,9 +293,7 @@ def judged(found: list[dict], got: list[dict], build: Path, rules: dict, seed: i
         replies = got[number * samples : (number + 1) * samples]
         pairs = pairs_of(row, replies, rules, left_out)
         (wrong if "answer" in row else voice).extend(pairs)
-    pictured = [row for row in found if "answer" in row and rows.images(row, build)]
-    other = list(exchanged(pictured, rules, seed))
-    return balanced(voice, wrong, other, seed), left_out
+    return voice, wrong, left_out
 
 
 def write(recipe: Recipe, build: Path, pairs: list[dict], asked: int, left_out: Counter) -> Path:
@@ -306,8 +327,13 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--endpoint", help="OpenAI-compatible server that already runs")
     parser.add_argument("--model", default="", help="the merged model's id there")
+    signal.signal(signal.SIGTERM, _terminated)
     path = mine(parser.parse_args())
     print(f"written: {shown(path)}; make data DATASET={path.parents[1].name} takes them in")
+
+
+def _terminated(number: int, _: object) -> None:
+    sys.exit(128 + number)  # so that the server is taken down on the way out
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ SUM = a_row(
         (a_row("n"), "I think and think", "stop", "an unfinished reply"),
         (a_row("n"), "I think and think", "max_tokens", None),
         (ROUTED, reply("I can do it myself."), "stop", "the wrong route: self, not grok-4-fast"),
-        (SUM, reply("It takes 41 boxes."), "stop", "a wrong answer: 41 where 42 is right"),
+        (SUM, reply("It takes 41 boxes."), "stop", "a wrong answer, 41, where 42 is right"),
         (SUM, reply("It takes 42 boxes."), "stop", None),
         (a_row("i", "I am.", "identity"), reply("Great question! I am."), "stop", "opens with"),
         (a_row("i", "I am.", "identity"), reply("- one\n- two\n- three"), "stop", "a lecture"),
