@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # the proofs and the programs that make conversations went past it (LOG.md, 2026-11-28).
 ROOM_TOKENS = {
     "common": 31_600,
-    "preprocess": 66_600,
+    "preprocess": 66_900,
     "training": 44_100,
     "evaluation": 18_300,
     "serving": 17_600,

@@ -16,7 +16,7 @@ from common import chat, rows
 from common.asking.kept import Replies
 from common.files import load_yaml
 from common.servers import Endpoint
-from preprocess import mine, mix, pairs
+from preprocess import mine, mix, pairs, prompting
 from preprocess.faults import fault
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -256,17 +256,17 @@ def test_abilities_are_a_fifth_of_the_pairs_at_most():
 def test_kept_replies_are_not_asked_again(tmp_path):
     """Nothing listens at the endpoint: every reply must come from the store."""
     store = Replies(tmp_path / "replies.sqlite")
-    asked = [mine.Asked(a_row("n"), sample) for sample in range(3)]
+    asked = [prompting.Asked(a_row("n"), sample) for sample in range(3)]
     sampling = {"temperature": 0.8}
     body = {"choices": [{"message": {"content": "said"}, "finish_reason": "stop"}]}
 
     async def keep() -> None:
         for what in asked:
-            key = mine.key_of(what, "model", sampling, mine.budget_of(what.row))
+            key = prompting.key_of(what, "model", sampling, prompting.budget_of(what.row))
             await store.keep(key, json.dumps(body))
 
     asyncio.run(keep())
     nobody = Endpoint("http://127.0.0.1:9/v1", "kept", "given")
-    got = asyncio.run(mine.ask_all(asked, tmp_path, nobody, "model", sampling, store))
+    got = asyncio.run(prompting.ask_all(asked, tmp_path, nobody, "model", sampling, store))
     assert [one["text"] for one in got] == ["said"] * 3
     store.close()
