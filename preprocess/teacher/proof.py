@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import re
 import textwrap
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common import behaviour, chat, rows, sandbox
+from common import behaviour, chat, rows, sandbox, tools
 from common.asking.replies import CUT_OFF, REFUSED, Completion, NoCompletion, completion_of
 from preprocess import gates
 from preprocess.duplicates import BAND, minhash
@@ -35,7 +34,6 @@ SHOWN_OF_COMPILER = 200
 _PYTHON = re.compile(
     r"^ *```(?:python|py)\b(?!\s+no-run)[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE
 )
-_CALLS = re.compile(r"<tool_calls>\s*(\[.*?\])\s*</tool_calls>", re.DOTALL)
 _REFUSAL = re.compile(
     r"(?i)\W*(?:i'?m sorry|i am sorry|sorry|i can(?:no|')t|i am unable|i'?m unable)\b"
 )
@@ -242,12 +240,11 @@ def _check_proof(job: Job, turns: tuple[Turn, ...], claim: str | None) -> None:
 
 
 def _check_call(wanted: dict, answer: str) -> None:
-    found = _CALLS.search(answer)
-    called = None
-    if found:
-        with suppress(ValueError):
-            called = json.loads(found[1])
-    if called != [wanted]:
+    try:
+        called = tools.read(answer)
+    except tools.ToolError:
+        called = []
+    if called != [tools.Call(**wanted)]:
         raise _Failed("wrong tool call")
 
 
