@@ -20,7 +20,7 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(Recipe, "output", property(lambda recipe: tmp_path / "outputs" / recipe.id))
     path = tmp_path / "recipes" / "one" / "v1.yaml"
     path.parent.mkdir(parents=True)
-    text = find("tiny").text.replace("datasets/tiny/build", str(tmp_path / "data" / "build"))
+    text = find("tiny/v1").text.replace("datasets/tiny/build", str(tmp_path / "data" / "build"))
     path.write_text(text)
     (tmp_path / "data" / "build").mkdir(parents=True)
     (tmp_path / "data" / "serving.md").write_text("Speak plainly.")

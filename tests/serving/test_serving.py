@@ -114,7 +114,7 @@ def trained(tiny, tmp_path, monkeypatch):
     for name, rank in (("one", 48), ("two", 64)):
         path = tmp_path / "recipes" / name / "v1.yaml"
         path.parent.mkdir(parents=True)
-        old = find("tiny")
+        old = find("tiny/v1")
         path.write_text(old.text.replace("outputs/tiny_base/v1", str(tiny)))
         output = tmp_path / "outputs" / name / "v1"
         output.mkdir(parents=True)
