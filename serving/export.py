@@ -26,7 +26,14 @@ from common.servers import Served, kind_here, serving
 from common.weights import Weights
 from serving.llama_cpp import BINARIES
 from serving.proof import EYES_FILE, TEXT_FILE, ExportError, is_gguf
-from serving.ready import EXPORT_PYTHON, form_of, proven_model, require_room, require_tools
+from serving.ready import (
+    EXPORT_PYTHON,
+    form_of,
+    proven_model,
+    require_room,
+    require_shape,
+    require_tools,
+)
 from serving.verify import verify
 
 EMBEDDINGS = "language_model.model.embed_tokens.weight"
@@ -40,6 +47,7 @@ def export(recipe: Recipe, form: str) -> dict[str, Any]:
     require_tools(form)
     model, identity = proven_model(recipe)
     out = recipe.output / "export" / form
+    require_shape(model, form)
     require_room(model, out, form)
     rows = ROOT / recipe.data["rows"]["path"] / "val.jsonl"
     if form == "awq" and not rows.exists():

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from common import runs
 from common.bases import PARTS, model_hash
+from common.facts import Shape
 from common.files import ROOT, load_json, sha256_of, shown
 from common.recipes import Recipe
 from common.servers import has_gpu, merged_of
 from serving.llama_cpp import BINARIES, SOURCE
 from serving.proof import FORMATS, ExportError, is_gguf
 
+W4_GROUP = 128
+GGUF_VISION_LAYERS = 3
 EXPORT_PYTHON = ROOT / ".venvs" / "export" / "bin" / "python"
 # Bytes that are written while a format is made, over those of the merged weights: Q4_K_M is made
 # from a GGUF file of the whole.
@@ -67,6 +70,24 @@ def require_tools(form: str) -> None:
         )
     if not EXPORT_PYTHON.exists():
         raise ExportError(f"{shown(EXPORT_PYTHON)}: not here; run make export, which installs it")
+
+
+def require_shape(folder: Path, form: str) -> None:
+    """Raise ExportError for a model that a format has no room for: the first tiny one is too small
+    for W4's groups and for llama.cpp's tower.
+    """
+    shape = Shape.from_config(load_json(folder / "config.json"))
+    odd = [name for name, (inputs, _) in shape.linears.items() if inputs % W4_GROUP]
+    if form == "w4" and odd:
+        raise ExportError(
+            f"{shown(folder)}: w4 cuts rows into groups of {W4_GROUP}, and those of {odd[0]} do "
+            "not divide; take FORMAT=fp8"
+        )
+    if is_gguf(form) and shape.vision_layers < GGUF_VISION_LAYERS:
+        raise ExportError(
+            f"{shown(folder)}: llama.cpp's converter needs {GGUF_VISION_LAYERS} vision layers, "
+            f"there are {shape.vision_layers}; take FORMAT=fp8"
+        )
 
 
 def require_room(folder: Path, out: Path, form: str) -> None:

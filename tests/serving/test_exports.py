@@ -24,7 +24,7 @@ from serving.carried import expected_eyes, expected_text, sidecars
 from serving.convert import TEKKEN, ConversionError, correct
 from serving.llama_cpp import SOURCE
 from serving.proof import EYES_FILE, TEXT_FILE, ExportError
-from serving.ready import form_of, require_room
+from serving.ready import form_of, require_room, require_shape
 from serving.verify import verify
 from serving.verify_gguf import EMBEDDINGS, IMAGE_BREAK, library, permuted, place
 from serving.verify_packed import DECODER
@@ -352,6 +352,28 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path):
     with pytest.raises(ExportError, match=r"gguf needs 11,?000\.0 GB while it is made"):
         require_room(tmp_path, tmp_path / "export" / "gguf", "gguf")
     assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "size", "said"),
+    [
+        ("w4", ("text_config", "hidden_size", 192), "groups of 128, and those of q_proj do not"),
+        ("gguf-q8_0", ("vision_config", "num_hidden_layers", 2), "needs 3 vision layers, there"),
+    ],
+)
+def test_a_model_too_small_for_a_format_is_one_line(tmp_path, form, size, said):
+    from training.tiny_base import config_of
+
+    config = config_of(facts.TINY_V2).to_dict()
+    part, key, value = size
+    for known in (config[part][key], value):
+        config[part][key] = known
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        if known == value:
+            with pytest.raises(ExportError, match=said):
+                require_shape(tmp_path, form)
+        else:
+            require_shape(tmp_path, form)
 
 
 def test_another_pre_tokenizer_is_refused(merged, tmp_path):
