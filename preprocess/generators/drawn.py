@@ -203,7 +203,9 @@ class Series:
             rng = random.Random(f"{self.name} {context.seed} {heldout} {number}")
             asks = next(kinds[family])
             asked = [asks]
-            if not heldout and rng.random() < config.talks:
+            # Of its own, so that what is drawn stays the same whatever the share.
+            share = random.Random(f"{self.name} {context.seed} {number} talks").random()
+            if not heldout and share < config.talks:
                 others = wording(self.folder, family)["kinds"]
                 asked += [*(kind for kind in others if kind != asks), asks]
             turns: list[Turn] = []
