@@ -20,6 +20,7 @@ from transformers.models.mistral import modeling_mistral
 
 from common import chat, rows, runs
 from common.bases import base_of, model_hash
+from common.facts import APRIEL_15B
 from common.files import sha256_of, write_json
 from common.recipes import Recipe, all_recipes, find
 from training import loss, memory
@@ -290,7 +291,7 @@ def test_preference_wants_an_adapter_and_no_rl(tmp_path):
 
 def test_memory_and_operations_count_the_pairs():
     recipe = find("qlora_r128/v1").data
-    shape = memory.facts.APRIEL_15B
+    shape = APRIEL_15B
     pairs_too = recipe | {"preference": {"loss": "dpo", "beta": 1}}
     rows_gib = memory.estimate(recipe, shape)
     pairs_gib = memory.estimate(pairs_too, shape)

@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from common import hub
 from common.bases import BaseError, base_of
+from common.facts import APRIEL_15B
 from common.recipes import Recipe, RecipeError, all_recipes, find
 from training import memory, pins
 from training.check import check, validate
@@ -427,11 +428,11 @@ def test_every_optimizer_that_a_recipe_may_name_has_its_memory_known():
 
 def test_the_estimate_follows_the_recipe():
     recipe = find("qlora_r128").data
-    base = sum(memory.estimate(recipe, memory.facts.APRIEL_15B).values())
-    more = sum(memory.estimate(recipe | {"sequence_len": 16384}, memory.facts.APRIEL_15B).values())
-    light = sum(memory.estimate(recipe | {"lora_r": 64}, memory.facts.APRIEL_15B).values())
+    base = sum(memory.estimate(recipe, APRIEL_15B).values())
+    more = sum(memory.estimate(recipe | {"sequence_len": 16384}, APRIEL_15B).values())
+    light = sum(memory.estimate(recipe | {"lora_r": 64}, APRIEL_15B).values())
     assert light < base < more
-    weights = memory.estimate(recipe, memory.facts.APRIEL_15B)["weights"]
+    weights = memory.estimate(recipe, APRIEL_15B)["weights"]
     assert 9 < weights < 11  # 13.1 B in NF4, the rest in bf16
 
 
