@@ -381,9 +381,9 @@ def test_the_start_is_a_coin_and_ranks_and_kills_change_nothing(trained):
         assert [len(of_other), other.keys()] == [len(history), adapter.keys()]
         for key, value in adapter.items():
             # Sums in another order, and Adam, which divides a gradient near zero by its own size:
-            # single values part by 2e-6 of the largest, the matrix as a whole by far less.
+            # single values part by 1e-5 of the largest, the matrix as a whole by far less.
             apart = other[key] - value
-            assert apart.abs().max() <= 1e-5 * value.abs().max(), (name, key)
+            assert apart.abs().max() <= 1e-4 * value.abs().max(), (name, key)
             assert apart.norm() <= 1e-6 * value.norm(), (name, key)
         for ours, theirs in zip(history, of_other, strict=True):
             for key in {"loss", "eval_loss", "pairs/margin", "eval_right"} & ours.keys():
