@@ -40,7 +40,7 @@ datasets/aether/heldout/manifest.json: | .venvs/light/.ready
 	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@
 
 # llama.cpp from its pinned source: the converter's Python, and the server and the quantiser, compiled once.
-.venvs/llama/.source: locks/llama-cpp-python.lock | .venvs/llama/.ready
+.venvs/llama/.source: locks/llama-cpp-python.lock .venvs/llama/.ready # a new environment has no source
 	.venvs/llama/bin/python -m serving.llama_cpp fetch && touch $@
 
 .venvs/llama/.built: .venvs/llama/.source
