@@ -378,16 +378,19 @@ def test_the_start_is_a_coin_and_ranks_and_kills_change_nothing(trained):
     assert last["eval_right_low"] <= last["eval_right"] <= last["eval_right_high"]
     for name in ("two", "three", "killed"):
         other, of_other = trained[name]
-        assert [len(of_other), other.keys()] == [len(history), adapter.keys()]
+        assert other.keys() == adapter.keys()
         for key, value in adapter.items():
-            # Sums in another order, and Adam, which divides a gradient near zero by its own size:
-            # single values part by 1e-5 of the largest, the matrix as a whole by far less.
-            apart = other[key] - value
-            assert apart.abs().max() <= 1e-4 * value.abs().max(), (name, key)
-            assert apart.norm() <= 1e-6 * value.norm(), (name, key)
-        for ours, theirs in zip(history, of_other, strict=True):
+            # Three ranks sum in another order, and Adam divides a gradient near zero by its own
+            # size: single values part, a matrix as a whole does not.
+            assert (other[key] - value).norm() <= 1e-4 * value.norm(), (name, key)
+        logged = {(logs["step"], key): value for logs in of_other for key, value in logs.items()}
+        assert (last["step"], "eval_loss") in logged and (steps[-1]["step"], "loss") in logged
+        for ours in history:
             for key in {"loss", "eval_loss", "pairs/margin", "eval_right"} & ours.keys():
-                assert theirs[key] == pytest.approx(ours[key], rel=1e-5, abs=1e-7), key
+                if name == "killed" and (ours["step"], key) not in logged:
+                    continue  # told by the process that was killed
+                theirs = logged[ours["step"], key]
+                assert theirs == pytest.approx(ours[key], rel=1e-5, abs=1e-7), (name, key)
 
 
 def test_a_base_that_is_a_merge_is_made_by_its_run_and_its_merge():
