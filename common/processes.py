@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from common.files import ROOT
@@ -18,6 +19,15 @@ def end_with_parent(number: int = signal.SIGKILL) -> None:
     initialisers and forks.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM unwind this process, so that the servers it started are taken down on the way."""
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:

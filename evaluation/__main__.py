@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
 from common.errors import COULD_NOT_START, FAILED, command
 from common.files import ROOT, shown
+from common.processes import exit_on_sigterm
 from common.recipes import find
 from evaluation import gates, report, scorers, track
 from evaluation.run import Options, evaluate
@@ -27,7 +27,7 @@ def main() -> int:
     """Evaluate a recipe; the exit code says whether every gate passes."""
     options = arguments()
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, _terminated)
+    exit_on_sigterm()
     recipe = find(options.recipe)
     folder = recipe.output / "eval"
     result, data = evaluate(recipe, options, folder)
@@ -38,10 +38,6 @@ def main() -> int:
     print(f"{'PASS' if passed else 'FAIL'}: {shown(folder / 'report.md')}")
     print(track.log(result, folder, recipe.data.get("wandb_project", "aether")))
     return 0 if passed else FAILED
-
-
-def _terminated(number: int, _: object) -> None:
-    sys.exit(128 + number)  # so that the server is taken down on the way out
 
 
 def arguments() -> Options:

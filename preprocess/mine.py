@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from common.asking.kept import Replies
 from common.bases import model_hash
 from common.errors import AetherError, command
 from common.files import ROOT, load_yaml, shown, write_json, write_text
+from common.processes import exit_on_sigterm
 from common.recipes import Recipe, find
 from preprocess.candidates import draw
 from preprocess.faults import CUT_OFF, fault
@@ -212,13 +212,9 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--endpoint", help="OpenAI-compatible server that already runs")
     parser.add_argument("--model", default="", help="the merged model's id there")
-    signal.signal(signal.SIGTERM, _terminated)
+    exit_on_sigterm()
     path = mine(parser.parse_args())
     print(f"written: {shown(path)}; make data DATASET={path.parents[1].name} takes them in")
-
-
-def _terminated(number: int, _: object) -> None:
-    sys.exit(128 + number)  # so that the server is taken down on the way out
 
 
 if __name__ == "__main__":
