@@ -6,6 +6,7 @@ white, 16 bits are scaled to 8, and the picture is RGB before it is resized.
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import warnings
@@ -76,6 +77,11 @@ def png(picture: Image.Image) -> bytes:
         file, "PNG", compress_level=4
     )
     return file.getvalue()
+
+
+def data_url(png: bytes) -> str:
+    """A PNG file as an address that holds it, as chat completions take pictures."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _check(picture: Image.Image) -> None:

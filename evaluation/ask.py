@@ -25,7 +25,6 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
-    ChatMessageTool,
     ChatMessageUser,
     ContentImage,
     ContentText,
@@ -34,11 +33,11 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import Score, Scorer, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.tool import ToolCall
 
-from common import chat, rows, tools
+from common import chat
 from common.asking.client import Address, Client
 from common.asking.kept import Replies, reply_of
+from common.asking.messages import of_row
 from common.asking.replies import body_of
 from common.errors import AetherError
 from common.servers import Endpoint
@@ -93,27 +92,13 @@ class Cell:
         if self.system:
             messages.append(ChatMessageSystem(content=self.system))
         if question.tools:
-            return [*messages, *map(_of_row, question.talk)]
+            return [*messages, *map(of_row, question.talk)]
         for number, text in enumerate(earlier):
             kind = ChatMessageAssistant if number % 2 else ChatMessageUser
             messages.append(kind(content=text))
         images = [ContentImage(image=str(path)) for path in question.images]
         content = [*images, ContentText(text=last + self.suffix)]
         return [*messages, ChatMessageUser(content=content)]
-
-
-def _of_row(message: dict) -> ChatMessage:
-    """Inspect's form of a message of a row."""
-    text = rows.text_of(message)
-    if message["role"] == "tool":
-        return ChatMessageTool(content=text, tool_call_id=message["tool_call_id"])
-    if message["role"] == "user":
-        return ChatMessageUser(content=text)
-    calls = []
-    for entry in message.get("tool_calls", ()):
-        call = tools.of_openai(entry)
-        calls.append(ToolCall(id=entry["id"], function=call.name, arguments=call.arguments))
-    return ChatMessageAssistant(content=text, tool_calls=calls or None)
 
 
 def key_of(cell: Cell, question: Question, identity: str, sampling: dict) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 import os
@@ -12,20 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageUser,
-    Content,
-    ContentImage,
-    ContentText,
-    GenerateConfig,
-)
+from inspect_ai.model import GenerateConfig
 
 from common import rows, servers
 from common.asking.client import Address, Client
 from common.asking.kept import Replies, reply_of
+from common.asking.messages import of_row
 from common.asking.replies import body_of
 
 TOKENS_A_WORD = 4  # of a reply's budget, for each word of the accepted one: a lecture ends in it
@@ -66,10 +57,11 @@ async def ask_all(
                 temperature=sampling["temperature"],
                 seed=int(key[:7], 16),
                 max_tokens=budget,
-                extra_body=_beside(what.row, endpoint, sampling),
+                extra_body=endpoint.extra(sampling, what.row.get("tools", ())),
             )
             async with gate:
-                body = body_of(await client.ask(messages_of(what.row, folder), config))
+                prompt = [of_row(message, folder) for message in what.row["messages"][:-1]]
+                body = body_of(await client.ask(prompt, config))
             await replies.keep(key, body)
             kept = reply_of(body)
         done += 1
@@ -81,14 +73,6 @@ async def ask_all(
         return await asyncio.gather(*(asyncio.create_task(one(what)) for what in asked))
     finally:
         await client.close()
-
-
-def _beside(row: dict, endpoint: servers.Endpoint, sampling: dict) -> dict | None:
-    """What a request holds beside its messages: the server's own, and the row's tools."""
-    own = endpoint.extra(sampling) or {}
-    if "tools" in row:
-        own |= {"tools": row["tools"], "tool_choice": "none"}  # the calls stay in the text
-    return own or None
 
 
 def budget_of(row: dict) -> int:
@@ -104,23 +88,3 @@ def key_of(what: Asked, identity: str, sampling: dict, budget: int) -> str:
     asked = [identity, sampling, budget, what.sample, what.row["messages"][:-1]]
     asked.append(what.row.get("tools"))
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def messages_of(row: dict, folder: Path) -> list[ChatMessage]:
-    """A row's prompt as Inspect has it. `folder` is that of the build."""
-    made: list[ChatMessage] = []
-    for message in row["messages"][:-1]:
-        if message["role"] == "system":
-            made.append(ChatMessageSystem(content=rows.text_of(message)))
-        elif message["role"] == "assistant":
-            made.append(ChatMessageAssistant(content=rows.text_of(message)))
-        else:
-            parts: list[Content] = []
-            for part in message["content"]:
-                if part["type"] == "image":
-                    png = base64.b64encode((folder / part["path"]).read_bytes()).decode()
-                    parts.append(ContentImage(image=f"data:image/png;base64,{png}"))
-                else:
-                    parts.append(ContentText(text=part["text"]))
-            made.append(ChatMessageUser(content=parts))
-    return made

@@ -8,7 +8,6 @@ logits of the two tokens are there: a gap near zero is a tie that rounding decid
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -22,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from common import rows
 from common.facts import SPECIAL_TOKENS
-from common.pictures import decode
+from common.pictures import data_url, decode
 from common.servers import Endpoint
 
 QUESTIONS = 40
@@ -134,10 +133,8 @@ def _sent(message: dict, question: Question) -> dict:
     parts = []
     for part in message["content"]:
         if part["type"] == "image":
-            data = base64.b64encode(files[Path(part["path"]).name].read_bytes()).decode()
-            parts.append(
-                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
-            )
+            url = data_url(files[Path(part["path"]).name].read_bytes())
+            parts.append({"type": "image_url", "image_url": {"url": url}})
         else:
             parts.append({"type": "text", "text": part["text"]})
     return {"role": message["role"], "content": parts}

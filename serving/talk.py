@@ -6,7 +6,6 @@ the text with the model's markers: a Reply holds both in the same form.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 
 from common import chat
+from common.pictures import data_url
 from common.servers import Endpoint
 
 TEMPERATURE = 0.6  # what the base's makers recommend
@@ -81,7 +81,7 @@ def picture_part(png: bytes) -> dict[str, Any]:
     """A picture as OpenAI's chat completions take it."""
     return {
         "type": "image_url",
-        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"},
+        "image_url": {"url": data_url(png)},
     }
 
 

@@ -6,7 +6,6 @@ were drafted before it.
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
+from common.pictures import data_url
 from preprocess.source import MixError, load
 from preprocess.sources import seeds
 from preprocess.teacher import given
@@ -82,8 +82,7 @@ class Job:
             return text
         parts: list[dict] = []
         for png in self.images:
-            url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-            parts.append({"type": "image_url", "image_url": {"url": url}})
+            parts.append({"type": "image_url", "image_url": {"url": data_url(png)}})
         return [*parts, {"type": "text", "text": text}]
 
 

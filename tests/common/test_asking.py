@@ -21,6 +21,7 @@ from common.asking import ledger, replies, retries
 from common.asking.client import Address, AskingError, Client, Reply, key_of
 from common.asking.database import Database, StoreError
 from common.asking.ledger import Charge, Ledger
+from common.asking.messages import of_row
 from common.asking.paid import PaidClient, PricedModel, Request
 from common.asking.replies import Replies, body_of, completion_of, usage_of
 from common.asking.retries import NoReply, Stop, seconds_of
@@ -382,3 +383,21 @@ def test_a_provider_whose_package_is_missing_is_named_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "anthropic", None)
     with pytest.raises(AskingError, match="provider anthropic: .* is not installed; "):
         Client(Address("", "claude", KEY, "anthropic"), "here", 2, 5.0)
+
+
+def test_a_rows_message_is_sent_with_its_pictures_and_calls(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"pixels")
+    picture = {"type": "image", "path": "a.png"}
+    text = {"type": "text", "text": "What is this?"}
+    seen = of_row({"role": "user", "content": [picture, text]}, tmp_path)
+    assert [part.type for part in seen.content] == ["image", "text"]
+    assert seen.content[0].image == "data:image/png;base64,cGl4ZWxz"
+    assert of_row({"role": "user", "content": [text]}).content == "What is this?"
+    assert of_row({"role": "system", "content": [text]}).role == "system"
+    call = {"id": "1", "function": {"name": "look", "arguments": '{"at": "door"}'}}
+    asked = of_row(
+        {"role": "assistant", "content": [], "tool_calls": [call | {"type": "function"}]}
+    )
+    assert (asked.tool_calls[0].function, asked.tool_calls[0].arguments) == ("look", {"at": "door"})
+    told = of_row({"role": "tool", "content": [text], "tool_call_id": "1"})
+    assert (told.role, told.tool_call_id, told.text) == ("tool", "1", "What is this?")
