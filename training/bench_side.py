@@ -22,6 +22,7 @@ from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 from transformers.quantizers.auto import AutoHfQuantizer
 
 from common import facts
+from common.memory import GIB
 from common.recipes import find
 from training import bench_parts, memory
 from training.bench_pairs import trl_trainer
@@ -31,7 +32,6 @@ from training.recompute import KeepActivations, keep_activations
 
 # Keys of a recipe that have no place in a training of a few steps.
 LEFT_OUT = ("eval_steps", "eval_strategy", "save_steps", "use_wandb", "wandb_project", "wandb_name")
-GIB = 2**30
 PROBE = range(16384, 65537, 16384)  # tokens of a bin
 
 

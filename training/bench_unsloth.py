@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from common.memory import GIB
 from training.bench_rows import OUT, SEQUENCE_LEN
 
 CHECKPOINT = Path(tempfile.gettempdir()) / "apriel_random"
@@ -22,7 +23,6 @@ CHECKPOINT = Path(tempfile.gettempdir()) / "apriel_random"
 # each costs minutes of compiling.
 BATCHES = ((4, 2),)
 WARM = 8  # steps: it compiles in the first
-GIB = 2**30
 
 
 def write_checkpoint(shape: Path) -> None:

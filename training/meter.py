@@ -11,9 +11,7 @@ import time
 import torch
 
 from common.facts import Shape
-
-GIB = 2**30
-KIB_A_GIB = 2**20
+from common.memory import GIB
 
 
 def matmul_ceiling() -> float:
@@ -83,7 +81,7 @@ class Meter:
         figures = {
             "speed/tokens_per_s": rate,
             "speed/padding": 1 - self.tokens / self.slots,
-            "memory/host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_GIB,
+            "memory/host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
         }
         if self.ceiling:
             flops = self.shape.training_flops(self.tokens, float(self.pairs))

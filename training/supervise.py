@@ -9,11 +9,9 @@ import subprocess
 import sys
 
 from common.files import ROOT
+from common.memory import GIB
 from common.processes import end_with_parent
 from training.signals import handled, leave_the_terminal, raise_when_told
-
-GIB = 2**30
-KIB_A_GIB = 2**20
 
 
 def supervise(words: list[str]) -> int:
@@ -48,7 +46,7 @@ def supervise(words: list[str]) -> int:
 
 
 def _killed(number: int) -> str:
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / KIB_A_GIB
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / GIB
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     hint = ", by the system for want of memory if nobody did" if number == signal.SIGKILL else ""
     return (

@@ -18,13 +18,12 @@ from pathlib import Path
 from common import runs
 from common.errors import FAILED
 from common.files import ROOT, shown
+from common.memory import GIB
 from common.recipes import RecipeError
 from training.environment import quiet_environment
 from training.failures import explain
 from training.recipe_schema import PLUGIN
 from training.signals import Interrupted, StopRequest
-
-KIB_A_GIB = 2**20
 
 
 def main() -> int:
@@ -65,7 +64,7 @@ def finish(folder: Path, record: dict, resume: str | None, stop_request: StopReq
     tracked = tracking.start("train", folder)
     train(folder, record, resume, stop_request)
     checkpoints.seal(folder, ("*model*.safetensors",))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_GIB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
     seconds = round(time.monotonic() - started, 1)
     figures = {"seconds": seconds, "peak_host_gib": round(peak, 2)}
     runs.write(folder, record | {"status": "finished"} | figures)
