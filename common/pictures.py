@@ -79,9 +79,10 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def data_url(png: bytes) -> str:
-    """A PNG file as an address that holds it, as chat completions take pictures."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def picture_part(png: bytes) -> dict:
+    """A PNG file as OpenAI's chat completions take it."""
+    url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _check(picture: Image.Image) -> None:

@@ -6,7 +6,6 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from common.files import ROOT
@@ -27,7 +26,7 @@ def exit_on_sigterm() -> None:
 
 
 def _terminated(number: int, _: object) -> None:
-    sys.exit(128 + number)
+    raise SystemExit(128 + number)
 
 
 def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:

@@ -35,6 +35,7 @@ from common.recipes import Recipe, RecipeError
 START_MINUTES = 20  # vLLM reads 30 GB and compiles
 STOP_SECONDS = 15
 ENVIRONMENTS = ROOT / ".venvs"
+TRANSFORMERS = ENVIRONMENTS / "train" / "bin" / "transformers"
 LLAMA = ENVIRONMENTS / "llama" / "build" / "bin" / "llama-server"
 PICTURE_TOKENS = (LONGEST_EDGE // PATCH) ** 2  # llama.cpp would stop at 1,024
 LOOPBACK = "127.0.0.1"
@@ -144,7 +145,7 @@ def kind_here() -> str:
     """
     if _vllm():
         return "vllm"
-    if not _transformers().exists():
+    if not TRANSFORMERS.exists():
         raise ServeError(
             "no server here: neither vllm (PATH, .venvs/serve) nor .venvs/train/bin/transformers; "
             "run make setup"
@@ -177,10 +178,6 @@ def _vllm() -> str | None:
     return shutil.which("vllm") or shutil.which(ENVIRONMENTS / "serve" / "bin" / "vllm")
 
 
-def _transformers() -> Path:
-    return ENVIRONMENTS / "train" / "bin" / "transformers"
-
-
 def _command(model: Served, kind: str, host: str, port: int) -> list[str]:
     """The command line of the server. No key stands in it: every user of a machine may read it."""
     address = ["--host", host, "--port", str(port)]
@@ -200,7 +197,7 @@ def _command(model: Served, kind: str, host: str, port: int) -> list[str]:
             words += ["--mmproj", str(path)]
         return [*words, *model.flags]
     name = f"{model.where}@{model.revision}" if model.revision else model.where
-    return [str(_transformers()), "serve", name, "--device", kind, *address]
+    return [str(TRANSFORMERS), "serve", name, "--device", kind, *address]
 
 
 def context_of(model: Served) -> int:

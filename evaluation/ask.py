@@ -40,6 +40,7 @@ from common.asking.kept import Replies, reply_of
 from common.asking.messages import of_row
 from common.asking.replies import body_of
 from common.errors import AetherError
+from common.files import ROOT
 from common.servers import Endpoint
 from evaluation import scorers
 from evaluation.progress import Progress
@@ -92,7 +93,7 @@ class Cell:
         if self.system:
             messages.append(ChatMessageSystem(content=self.system))
         if question.tools:
-            return [*messages, *map(of_row, question.talk)]
+            return [*messages, *(of_row(message, ROOT) for message in question.talk)]
         for number, text in enumerate(earlier):
             kind = ChatMessageAssistant if number % 2 else ChatMessageUser
             messages.append(kind(content=text))

@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from common import rows
 from common.facts import SPECIAL_TOKENS
-from common.pictures import data_url, decode
+from common.pictures import decode, picture_part
 from common.servers import Endpoint
 
 QUESTIONS = 40
@@ -133,8 +133,7 @@ def _sent(message: dict, question: Question) -> dict:
     parts = []
     for part in message["content"]:
         if part["type"] == "image":
-            url = data_url(files[Path(part["path"]).name].read_bytes())
-            parts.append({"type": "image_url", "image_url": {"url": url}})
+            parts.append(picture_part(files[Path(part["path"]).name].read_bytes()))
         else:
             parts.append({"type": "text", "text": part["text"]})
     return {"role": message["role"], "content": parts}

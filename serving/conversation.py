@@ -20,7 +20,8 @@ from typing import Any
 from common import chat, rows
 from common.errors import AetherError
 from common.files import shown
-from serving.talk import Reply, picture_part
+from common.pictures import picture_part
+from serving.talk import Reply
 
 BASE = "base"
 TUNED = "tuned"

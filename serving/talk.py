@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 
 from common import chat
-from common.pictures import data_url
 from common.servers import Endpoint
 
 TEMPERATURE = 0.6  # what the base's makers recommend
@@ -75,14 +74,6 @@ class Reply:
             return f"{text}\n{chat.END_FINAL}" if self.whole else text
         ends = [self.text.index(mark) for mark in chat.TURN_MARKERS if mark in self.text]
         return self.text[: min(ends, default=None)].strip()
-
-
-def picture_part(png: bytes) -> dict[str, Any]:
-    """A picture as OpenAI's chat completions take it."""
-    return {
-        "type": "image_url",
-        "image_url": {"url": data_url(png)},
-    }
 
 
 def ask(

@@ -1,47 +1,42 @@
-"""Messages of a row, and the form in which Inspect sends them."""
+"""Messages as OpenAI and as rows write them, in the form in which Inspect sends them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageTool,
-    ChatMessageUser,
-    Content,
-    ContentImage,
-    ContentText,
-)
-from inspect_ai.tool import ToolCall
+from inspect_ai.model import ChatMessage
+from pydantic import TypeAdapter
 
 from common import rows, tools
-from common.files import ROOT
-from common.pictures import data_url
+from common.pictures import picture_part
+
+MESSAGE = TypeAdapter(ChatMessage)
 
 
-def of_row(message: dict, folder: Path = ROOT) -> ChatMessage:
+def of_row(message: dict, folder: Path) -> ChatMessage:
     """A message of a row, whose pictures lie in `folder`."""
-    text = rows.text_of(message)
-    parts = message["content"]
-    pictured = any(part["type"] == "image" for part in parts)
-    match message["role"]:
-        case "system":
-            return ChatMessageSystem(content=text)
-        case "tool":
-            return ChatMessageTool(content=text, tool_call_id=message["tool_call_id"])
-        case "user":
-            content = [_part(part, folder) for part in parts] if pictured else text
-            return ChatMessageUser(content=content)
-    calls = []
-    for entry in message.get("tool_calls", ()):
-        call = tools.of_openai(entry)
-        calls.append(ToolCall(id=entry["id"], function=call.name, arguments=call.arguments))
-    return ChatMessageAssistant(content=text, tool_calls=calls or None)
+    parts = [
+        picture_part((folder / part["path"]).read_bytes()) if part["type"] == "image" else part
+        for part in message["content"]
+    ]
+    content = rows.text_of(message) if parts == message["content"] else parts
+    return of_openai(message | {"content": content})
 
 
-def _part(part: dict, folder: Path) -> Content:
-    if part["type"] == "image":
-        return ContentImage(image=data_url((folder / part["path"]).read_bytes()))
-    return ContentText(text=part["text"])
+def of_openai(message: dict) -> ChatMessage:
+    """A message of OpenAI's chat completions: its content a text, of a user's also parts."""
+    content = message["content"]
+    told = message | {"content": content if isinstance(content, str) else [*map(_part, content)]}
+    if "tool_calls" in message:
+        told["tool_calls"] = [*map(_call, message["tool_calls"])]
+    return MESSAGE.validate_python(told)
+
+
+def _part(part: dict) -> dict:
+    seen = part.get("image_url")
+    return {"type": "image", "image": seen["url"]} if seen else part
+
+
+def _call(entry: dict) -> dict:
+    call = tools.of_openai(entry)
+    return {"id": entry["id"], "function": call.name, "arguments": call.arguments}

@@ -15,22 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageUser,
-    Content,
-    ContentImage,
-    ContentText,
-    GenerateConfig,
-    ResponseSchema,
-)
+from inspect_ai.model import GenerateConfig, ResponseSchema
 from inspect_ai.util import json_schema
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.asking.client import COMPATIBLE, Client
 from common.asking.ledger import NOTHING, Charge, Ledger
+from common.asking.messages import of_openai
 from common.asking.replies import Replies, body_of, usage_of
 from common.asking.retries import Failure, NoReply
 
@@ -157,7 +148,7 @@ class PaidClient:
         self, client: Client, request: Request, key: bytes, body: dict, size: int
     ) -> str:
         """Send until a reply is in the store, and return its body."""
-        messages = [_message(message) for message in request.messages]
+        messages = [of_openai(message) for message in request.messages]
         config = self._config(client, request, body, key)
         worst = self._worst(body, size)
 
@@ -202,24 +193,6 @@ class PaidClient:
                 name=request.schema.__name__, json_schema=json_schema(request.schema), strict=True
             )
         return config(response_schema=schema, **self.priced.parameters)
-
-
-def _message(message: dict) -> ChatMessage:
-    """An OpenAI message as Inspect has it."""
-    content = message["content"]
-    if message["role"] == "system":
-        return ChatMessageSystem(content=content)
-    if message["role"] == "assistant":
-        return ChatMessageAssistant(content=content)
-    if isinstance(content, str):
-        return ChatMessageUser(content=content)
-    parts: list[Content] = []
-    for part in content:
-        if part["type"] == "image_url":
-            parts.append(ContentImage(image=part["image_url"]["url"]))
-        else:
-            parts.append(ContentText(text=part["text"]))
-    return ChatMessageUser(content=parts)
 
 
 def _openai_schema(schema: type[BaseModel]) -> dict:

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
-from common.pictures import data_url
+from common.pictures import picture_part
 from preprocess.source import MixError, load
 from preprocess.sources import seeds
 from preprocess.teacher import given
@@ -80,10 +80,7 @@ class Job:
     def _with_pictures(self, text: str) -> str | list[dict]:
         if not self.images:
             return text
-        parts: list[dict] = []
-        for png in self.images:
-            parts.append({"type": "image_url", "image_url": {"url": data_url(png)}})
-        return [*parts, {"type": "text", "text": text}]
+        return [*map(picture_part, self.images), {"type": "text", "text": text}]
 
 
 def size(prompt: Prompt, folder: Path, limit: int) -> int:

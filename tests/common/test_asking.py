@@ -392,12 +392,11 @@ def test_a_rows_message_is_sent_with_its_pictures_and_calls(tmp_path):
     seen = of_row({"role": "user", "content": [picture, text]}, tmp_path)
     assert [part.type for part in seen.content] == ["image", "text"]
     assert seen.content[0].image == "data:image/png;base64,cGl4ZWxz"
-    assert of_row({"role": "user", "content": [text]}).content == "What is this?"
-    assert of_row({"role": "system", "content": [text]}).role == "system"
+    assert of_row({"role": "user", "content": [text]}, tmp_path).content == "What is this?"
+    assert of_row({"role": "system", "content": [text]}, tmp_path).role == "system"
     call = {"id": "1", "function": {"name": "look", "arguments": '{"at": "door"}'}}
-    asked = of_row(
-        {"role": "assistant", "content": [], "tool_calls": [call | {"type": "function"}]}
-    )
+    calling = {"role": "assistant", "content": [], "tool_calls": [call | {"type": "function"}]}
+    asked = of_row(calling, tmp_path)
     assert (asked.tool_calls[0].function, asked.tool_calls[0].arguments) == ("look", {"at": "door"})
-    told = of_row({"role": "tool", "content": [text], "tool_call_id": "1"})
+    told = of_row({"role": "tool", "content": [text], "tool_call_id": "1"}, tmp_path)
     assert (told.role, told.tool_call_id, told.text) == ("tool", "1", "What is this?")
