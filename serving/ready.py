@@ -45,8 +45,8 @@ def proven_model(recipe: Recipe) -> tuple[Path, str]:
         if wrong:
             again = f"run make merge RECIPE={recipe.id}"
             raise ExportError(f"{shown(folder)}: {wrong}; {again}")
-    else:
-        _require_seal(folder)
+        return folder, load_json(folder / runs.MERGE_PROOF)["model"]  # compared just now
+    _require_seal(folder)
     return folder, model_hash(folder)
 
 
