@@ -25,21 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field
 
+from common import schema
 from common.errors import AetherError
-from common.files import load_yaml, shown
+from common.files import shown
+from common.schema import Part
 from preprocess.rows import Note
 
 
 class MixError(AetherError):
     """A mix.yaml, or a file it names, that cannot be used."""
-
-
-class Part(BaseModel):
-    """What stands in a YAML file written by hand: a misspelt key is an error."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Source(Part):
@@ -117,23 +113,5 @@ def matching(folder: Path, pattern: str) -> list[Path]:
 
 
 def load(path: Path, kind: Any) -> Any:
-    """What a YAML file holds, validated as `kind`. Raises FileError or MixError, naming the file,
-    the entry by its id, and the key."""
-    raw = load_yaml(path)
-    try:
-        return TypeAdapter(kind).validate_python(raw)
-    except ValidationError as error:
-        raise MixError(f"{shown(path)}: {_first_error(raw, error)}") from None
-
-
-def _first_error(raw: object, error: ValidationError) -> str:
-    """One error in words: of several a misspelt key before the key that is missing for it."""
-    errors = error.errors()
-    misspelt = [one for one in errors if one["type"] == "extra_forbidden"]
-    first = (misspelt or errors)[0]
-    place = list(first["loc"])
-    if place and isinstance(raw, list) and isinstance(place[0], int):
-        entry = raw[place[0]]
-        if isinstance(entry, dict):
-            place[0] = entry.get("id", place[0])
-    return f"{'.'.join(map(str, place))}: {first['msg']}"
+    """As `common.schema.load`. Raises FileError or MixError."""
+    return schema.load(path, kind, MixError)
