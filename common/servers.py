@@ -193,6 +193,7 @@ def _command(model: Served, kind: str, host: str, port: int) -> list[str]:
         text, *eyes = gguf_of(Path(model.where))
         words = [str(LLAMA), "--model", str(text), *address, "--alias", model.id or model.where]
         words += ["--no-ui", "--ctx-size", str(CONTEXT), "--image-max-tokens", str(PICTURE_TOKENS)]
+        words += ["--image-min-tokens", "1"]  # as transformers: it would enlarge a small picture
         for path in eyes:
             words += ["--mmproj", str(path)]
         return [*words, *model.flags]

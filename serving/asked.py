@@ -28,6 +28,12 @@ QUESTIONS = 40
 TOKENS = 32  # of each answer
 END = SPECIAL_TOKENS["</s>"]
 ANSWER_SECONDS = 600
+# How each server is asked to name its tokens. The log probabilities of llama.cpp leave out a token
+# that ends within a character.
+TOKENS_TOLD: dict[str, dict[str, Any]] = {
+    "llama": {"return_tokens": True, "verbose": True},
+    "vllm": {"logprobs": True, "top_logprobs": 1, "return_tokens_as_token_ids": True},
+}
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,7 @@ def ask(endpoint: Endpoint, question: Question) -> Answer:
         "messages": [_sent(message, question) for message in question.messages],
         "temperature": 0,
         "max_tokens": TOKENS,
-        "logprobs": True,
-        "top_logprobs": 1,
-        "return_tokens_as_token_ids": True,  # vLLM's way to name tokens; llama.cpp gives an id
+        **TOKENS_TOLD[endpoint.kind],
     }
     key = os.environ.get(endpoint.key_variable, "none")
     request = urllib.request.Request(
@@ -117,14 +121,16 @@ def ask(endpoint: Endpoint, question: Question) -> Answer:
     )
     with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as reply:
         found = json.load(reply)
-    told = found["choices"][0]["logprobs"] or {"content": []}  # none where it ended at once
-    tokens = [_id_of(entry) for entry in told["content"]]
+    tokens = _tokens_of(found)
     prompt_tokens = found["usage"]["prompt_tokens"]
     return Answer([token for token in tokens if token != END], prompt_tokens)
 
 
-def _id_of(entry: dict[str, Any]) -> int:
-    return entry["id"] if "id" in entry else int(entry["token"].removeprefix("token_id:"))
+def _tokens_of(found: dict[str, Any]) -> list[int]:
+    if "__verbose" in found:
+        return found["__verbose"]["tokens"]
+    told = found["choices"][0]["logprobs"] or {"content": []}  # none where it ended at once
+    return [int(entry["token"].removeprefix("token_id:")) for entry in told["content"]]
 
 
 def _sent(message: dict, question: Question) -> dict:

@@ -45,7 +45,9 @@ def test_an_export_is_made_proven_and_asked(merged, tmp_path, form, capsys, monk
         print(f"\n{form}: {size:,} bytes, {record['seconds_to_make']} s; {record['asked']}")
     if form == "gguf":
         asked = record["asked"]
-        assert asked["equal"] == asked["questions"] and asked["questions"]["with_pictures"] == 8
+        assert asked["questions"] == {"with_pictures": 8, "without": 16}
         assert asked["prompts_of_equal_length"] == 24
+        # llama.cpp keeps keys and values in 16 bits: of random weights it may decide a tie otherwise.
+        assert all(parted["gap"] < 0.05 for parted in asked["differences"])
     elif is_gguf(form):
         assert record["proof"]["stored"] and record["asked"]["tokens"]
