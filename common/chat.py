@@ -31,12 +31,6 @@ RESERVED = (*TURN_MARKERS, BEGIN_FINAL, END_FINAL, *IMAGE_TOKENS)
 COMPLETE, TRUNCATED, UNANSWERED = "complete", "truncated", "unanswered"
 
 
-def persona(text: str) -> str:
-    """A system prompt as it is trained and served: apart from the model's own default prompt, to
-    which the model's template glues it as it is."""
-    return f"\n\n{text.strip()}"
-
-
 def reserved_in(text: str) -> str | None:
     """The first reserved marker that stands in `text`, or None."""
     return min((m for m in RESERVED if m in text), key=text.index, default=None)

@@ -232,7 +232,7 @@ def serving(model: Served, log: Path, port: int = 0, host: str = LOOPBACK) -> It
     """
     port = port or free_port()
     near = LOOPBACK if host == "0.0.0.0" else host
-    _require_free(near, port)
+    require_free(near, port)
     kind = kind_of(model)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
@@ -255,7 +255,7 @@ def serving(model: Served, log: Path, port: int = 0, host: str = LOOPBACK) -> It
         _stop(process)
 
 
-def _require_free(host: str, port: int) -> None:
+def require_free(host: str, port: int) -> None:
     """Raise ServeError where something listens already: its health would be taken for ours."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
         raise ServeError(f"port {port} is taken by another program; stop it, or give PORT=")

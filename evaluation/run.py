@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import chat, runs, sandbox
+from common import runs, sandbox, triad
 from common.asking.kept import Replies
 from common.bases import base_of, is_hub_id, model_hash
 from common.files import ROOT, load_json
@@ -228,7 +228,7 @@ def _cells(
             size = max(settings["cpu_sample"], gates.least(wanted, name, prompt))
             asked[prompt] = suites.stratified(questions, size)
     path = ROOT / suite.get("persona", settings["persona"])
-    systems = {"persona": chat.persona(path.read_text(encoding="utf-8")), "none": None}
+    systems = {"persona": triad.persona(path), "none": None}
     return [
         Cell(
             name,

@@ -19,8 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from common import behaviour, chat, rows
-from common.files import read_text
+from common import behaviour, chat, rows, triad
 from common.vocabulary import text_tokens
 from preprocess import gates, sources
 from preprocess.benchmarks import Benchmark
@@ -154,7 +153,7 @@ class _Run:
     def _system_prompts(self) -> list[str]:
         named = self.task.source.system
         files = named if isinstance(named, list) else [named]
-        return [chat.persona(read_text(self.context.path(name))) if name else "" for name in files]
+        return [triad.persona(self.context.path(name)) if name else "" for name in files]
 
     def _completed(self, conversation: Conversation, prompts: list[str]) -> Conversation:
         """The conversation with a system prompt and a category, from the mix where it has none."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common import chat
-from common.files import ROOT, load_yaml, read_text
+from common import triad
+from common.files import ROOT, load_yaml
 from common.memory import PICTURES, SEQUENCES
 from common.recipes import Recipe
 
@@ -27,5 +27,5 @@ def persona_of(recipe: Recipe) -> str:
         named = source["system"]
         for name in named if isinstance(named, list) else [named]:
             if name and Path(name).name == SHORT_PROMPT:
-                return chat.persona(read_text(dataset / name))
+                return triad.persona(dataset / name)
     return ""

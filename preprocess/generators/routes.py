@@ -13,14 +13,15 @@ from fractions import Fraction
 from itertools import product
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from common.behaviour import SELF
+from common.triad import Triad, read
 from preprocess.generators.slots import Renderer
 from preprocess.rows import Conversation, Turn
 from preprocess.source import Context, Generated, Part, load
 
 NEEDS = ("stakes", "fresh", "speed", "sensor")
-SELF = "self"  # the target of a reply that stays
 
 
 class Config(Generated):
@@ -29,36 +30,6 @@ class Config(Generated):
     kind: Literal["routes"]
     path: str = "routes"
     triad: str = "triad.yaml"
-
-
-class Member(BaseModel):
-    """What routing knows of a member; the table says more."""
-
-    name: str = ""
-    outside: bool = False
-    gives: list[str] = []
-    context: int  # tokens
-
-
-class Triad(Part):
-    """This model, and the others in the order in which they are asked."""
-
-    itself: Member = Field(alias=SELF)
-    members: dict[str, Member]
-
-    def target(self, private: bool, tokens: int, need: str) -> str | None:
-        """The id of the member for such a request, SELF, or None where nobody can take it."""
-        able = {
-            name: member
-            for name, member in self.members.items()
-            if member.context >= tokens and not (private and member.outside)
-        }
-        for name, member in able.items():
-            if need in member.gives:
-                return name
-        if need == "sensor":
-            return None
-        return SELF if tokens <= self.itself.context else next(iter(able), None)
 
 
 class Scenario(Part):
@@ -90,9 +61,24 @@ class Texts(Part):
     answer: dict[str, list[str]]
 
 
+def target_of(triad: Triad, private: bool, tokens: int, need: str) -> str | None:
+    """The id of the member for such a request, SELF, or None where nobody can take it."""
+    able = {
+        name: member
+        for name, member in triad.members.items()
+        if member.context >= tokens and not (private and member.outside)
+    }
+    for name, member in able.items():
+        if need in member.gives:
+            return name
+    if need == "sensor":
+        return None
+    return SELF if tokens <= triad.itself.context else next(iter(able), None)
+
+
 def conversations(config: Config, context: Context) -> Iterator[Conversation]:
     """Requests spread evenly over the scenarios and what can be asked of them."""
-    triad = load(context.path(config.triad), Triad)
+    triad = read(context.path(config.triad))
     scenarios = load(context.path(config.path) / "scenarios.yaml", list[Scenario])
     texts = load(context.path(config.path) / "texts.yaml", Texts)
     cases = []
@@ -112,7 +98,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         scenario, size, need = cases[number % len(cases)]
         low, high, step = getattr(scenario, size)
         count = rng.randrange(low, high + 1, step)
-        target = triad.target(bool(scenario.private), count * scenario.each, need)
+        target = target_of(triad, bool(scenario.private), count * scenario.each, need)
         if target is None:
             continue
         yield Conversation(
@@ -139,7 +125,7 @@ def _told(
     long = tokens > triad.itself.context
     member = triad.members.get(target, triad.itself)
     # Who would take it if it might leave the house.
-    other = triad.target(False, tokens, need) or SELF
+    other = target_of(triad, False, tokens, need) or SELF
     reason = need
     if need not in member.gives:
         reason = _reason(long, withheld=other not in (target, SELF))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from common import chat, rows
+from common import chat, rows, triad
 from common.files import FileError, held, sha256_of
 from preprocess import build, candidates, duplicates, export, gates, mix, selection, source
 from preprocess.benchmarks import DROP, Benchmark, Problem, problems
@@ -608,11 +608,13 @@ def test_a_conversation_draws_its_prompt_and_may_have_none(dataset):
 
 def test_the_served_prompt_names_the_members_and_stands_where_it_should():
     folder = ROOT / "datasets" / "aether"
-    members = source.load(folder / "triad.yaml", dict)["members"]
-    prompt = (folder / "system" / "serving.md").read_text()
+    members = triad.read(folder / "triad.yaml").members
+    prompt = triad.persona(folder / "system" / "serving.md") + "\n"
+    full = (folder / "system" / "training.md").read_text()
     for name, about in members.items():
-        place = "outside" if about["outside"] else "self-hosted"
-        assert f"\n- {name} ({place}): {about['takes']}\n" in prompt, name
+        place = "outside" if about.outside else "self-hosted"
+        assert f"\n- {name} ({place}): {about.takes}\n" in prompt, name
+        assert about.name.removeprefix("the ") in full and about.takes.split()[-1] in full, name
     assert prompt.count("\n- ") == len(members)
     for one in mix.read(folder).sources:
         if one.category == "replay":

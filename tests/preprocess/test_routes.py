@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from common import behaviour, chat, rows
+from common import behaviour, chat, rows, triad
 from common.files import ROOT
 from preprocess.diversity import Distant, fingerprint
 from preprocess.generators import routes
@@ -17,7 +17,7 @@ from preprocess.source import Context, load
 
 DATASET = ROOT / "datasets" / "aether"
 CONTEXT = Context(7, DATASET, None, False, lambda texts: None)
-TRIAD = load(DATASET / "triad.yaml", routes.Triad)
+TRIAD = triad.read(DATASET / "triad.yaml")
 SCENARIOS = {s.domain: s for s in load(DATASET / "routes/scenarios.yaml", list[routes.Scenario])}
 OUTSIDE = {"claude-sonnet-4.5", "grok-4-fast"}
 
@@ -49,7 +49,7 @@ def told():
     ],
 )
 def test_the_table_decides(private, tokens, need, target):
-    assert TRIAD.target(private, tokens, need) == target
+    assert routes.target_of(TRIAD, private, tokens, need) == target
 
 
 def inferred(conversation) -> str:
