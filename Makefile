@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 UV := .venvs/uv/bin/uv
 TRAIN := .venvs/train/bin/python
 LIGHT := .venvs/light/bin/python
+WATCH := .venvs/watch/bin/python
 TOOLS := .venvs/tools/bin
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 TARGET ?= train
@@ -15,11 +16,12 @@ export OMP_WAIT_POLICY ?= passive
 BASE_ARG = $(if $(BASE),--base $(BASE))
 ENDPOINT_ARGS = $(if $(ENDPOINT),--endpoint $(ENDPOINT) $(if $(MODEL),--model $(MODEL)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL)))
 SERVE_ARGS = $(if $(filter 0,$(PERSONA)),--no-persona) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(FLAGS),--flags='$(FLAGS)')
+WINDOW_ARGS = $(if $(CAMERA),--camera $(CAMERA)) $(if $(SITE),--site $(SITE)) $(if $(SINCE),--since $(SINCE)) $(if $(UNTIL),--until $(UNTIL))
 HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
 EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand replay pairs eval serve chat card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand replay pairs eval serve chat watch ask events card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -82,6 +84,15 @@ chat: .venvs/chat/.ready .venvs/train/.ready ## talk to RECIPE='s base and tuned
 card: .venvs/light/.ready ## write the page that belongs beside RECIPE='s published weights, from its records
 	$(LIGHT) -m serving.card "$(RECIPE)"
 
+watch: .venvs/watch/.ready ## describe what CAMERA=<name> sees, as events in Redis (docs/watch.md); without a name all of cameras.yaml; PAGE=1 shows them, PORT=
+	$(WATCH) -m serving.watch $(CAMERA) $(if $(PAGE),--page) $(if $(PORT),--port $(PORT))
+
+ask: .venvs/watch/.ready ## ask the Triad what happened: CAMERA=dock SITE=press3 Q="what happened since noon?" SINCE=24h UNTIL=; ENDPOINT= MODEL= another model
+	$(WATCH) -m serving.watch.ask "$$Q" $(WINDOW_ARGS) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --model "$(MODEL)")
+
+events: .venvs/watch/.ready ## LOG=alarms.csv SITE=press3 takes a plant's log into the events; DATASET=aether CAMERA=dock SINCE=7d writes events and frames out for make data
+	$(WATCH) -m serving.watch.log $(if $(LOG),--log "$(LOG)",--into "$(DATASET)") $(WINDOW_ARGS)
+
 export: .venvs/train/.ready $(EXPORT_NEEDS) ## RECIPE='s finished model in the form of a server, with proof: FORMAT=gguf, with QUANT=q8_0|q4_k_m; fp8, w4; awq on a GPU
 	$(TRAIN) -m serving.export "$(RECIPE)" "$(FORMAT)" $(if $(QUANT),--quant $(QUANT))
 
@@ -91,10 +102,14 @@ bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU
 pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
 	$(TRAIN) -m training.pins
 
-test: setup .venvs/chat/.ready .venvs/llama/.source ## run the tests, the end-to-end run included
+test: setup .venvs/chat/.ready .venvs/watch/.ready .venvs/llama/.source ## run the tests, the end-to-end run included
 	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation tests/house
 	$(TRAIN) -m pytest -q tests/training tests/serving
 	.venvs/chat/bin/python -m pytest -q tests/chat
+	$(WATCH) -m pytest -q -m "not slow" tests/watch
+
+watch-test: .venvs/watch/.ready ## the long tests of cameras and events: kills, a dead Redis, many cameras; minutes
+	$(WATCH) -m pytest -q -s -m slow tests/watch
 
 export-test: .venvs/train/.ready .venvs/llama/.built .venvs/export/.ready ## make, prove and ask every export of the tiny model for real
 	EXPORT_TEST=1 $(TRAIN) -m pytest -q tests/serving/test_real_exports.py

@@ -79,9 +79,9 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def picture_part(png: bytes) -> dict:
-    """A PNG file as OpenAI's chat completions take it."""
-    url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def picture_part(file: bytes, kind: str = "png") -> dict:
+    """A PNG or JPEG file as OpenAI's chat completions take it."""
+    url = f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}
 
 

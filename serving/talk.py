@@ -38,6 +38,7 @@ class Reply:
         seconds: Until now.
         finish: Why it ended, in the server's word; "" while it goes on.
         problem: Why there is none, in words.
+        model: Who wrote it, in the server's word.
     """
 
     text: str = ""
@@ -47,6 +48,7 @@ class Reply:
     seconds: float = 0.0
     finish: str = ""
     problem: str = ""
+    model: str = ""
 
     @property
     def reasoning(self) -> str:
@@ -57,6 +59,13 @@ class Reply:
         if self.thought:
             return chat.split(self.text).answer or self.text.strip()
         return chat.split(self.text).answer or ""
+
+    @property
+    def said(self) -> str:
+        """The answer, also of a model that writes no markers; "" where it ends in its reasoning."""
+        if self.answer or chat.REASONING in self.text:
+            return self.answer
+        return self.text.strip()
 
     @property
     def whole(self) -> bool:
@@ -77,9 +86,14 @@ class Reply:
 
 
 def ask(
-    endpoint: Endpoint, messages: list[dict[str, Any]], max_tokens: int, stop: threading.Event
+    endpoint: Endpoint,
+    messages: list[dict[str, Any]],
+    max_tokens: int,
+    stop: threading.Event,
+    quiet: float = QUIET_SECONDS,
 ) -> Iterator[Reply]:
-    """The reply of a model, longer each time, until it ends or `stop` is set."""
+    """The reply of a model, longer each time, until it ends, says nothing for `quiet` seconds or
+    `stop` is set."""
     started = time.monotonic()
     body = {
         "model": endpoint.model,
@@ -96,7 +110,7 @@ def ask(
     reply = Reply()
     try:
         url = f"{endpoint.url}/chat/completions"
-        timeout = httpx.Timeout(30, read=QUIET_SECONDS)
+        timeout = httpx.Timeout(min(30, quiet), read=quiet)
         with httpx.stream("POST", url, json=body, headers=headers, timeout=timeout) as response:
             if response.status_code != 200:
                 said = response.read().decode(errors="replace").replace(key, "[key]")
@@ -108,13 +122,13 @@ def ask(
                 if line.startswith("data: {"):
                     reply = _longer(reply, json.loads(line[6:]), time.monotonic() - started)
                     yield reply
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
         yield replace(reply, problem=f"{endpoint.url}: {type(error).__name__} {error}")
 
 
 def _longer(reply: Reply, piece: dict[str, Any], seconds: float) -> Reply:
     """The reply with one piece of the stream more."""
-    reply = replace(reply, seconds=seconds)
+    reply = replace(reply, seconds=seconds, model=piece.get("model") or reply.model)
     if "error" in piece:
         return replace(reply, problem=str(piece["error"])[:300])
     if piece.get("usage"):
