@@ -1,10 +1,14 @@
 """What the tests of cameras stand on: two Redis, a model, a camera; all on free ports of this machine."""
 
+import base64
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import shutil
+import socketserver
+import struct
 import subprocess
 import sys
 import threading
@@ -204,12 +208,14 @@ class Camera:
                 self.end_headers()
                 step = 188 * 20
                 pause = seconds * step / len(content)
+                began = time.monotonic()
                 with contextlib.suppress(OSError):
-                    for start in range(0, len(content), step):
+                    for number in itertools.count():
                         while camera.silent:
                             time.sleep(0.05)
-                        self.wfile.write(content[start : start + step])
-                        time.sleep(pause)
+                        place = number * step % len(content)
+                        self.wfile.write(content[place : place + step])
+                        time.sleep(max(0, began + number * pause - time.monotonic()))
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -218,6 +224,73 @@ class Camera:
 
     def close(self):
         self.server.shutdown()
+
+
+class Rtsp(socketserver.ThreadingTCPServer):
+    """A network camera that speaks RTSP: MPEG-TS in RTP on the same connection, in real time, to whoever knows
+    the password."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, video: Path, seconds: float):
+        super().__init__(("127.0.0.1", 0), _RtspHandler)
+        self.content = video.read_bytes()
+        self.seconds = seconds
+        self.url = f"rtsp://admin:{PASSWORD}@127.0.0.1:{self.server_address[1]}/live"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+
+
+class _RtspHandler(socketserver.StreamRequestHandler):
+    SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
+
+    def handle(self):
+        key = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+        with contextlib.suppress(OSError):
+            while line := self.rfile.readline():
+                method = line.decode().split()[0]
+                headers = {}
+                while header := self.rfile.readline().strip().decode():
+                    name, _, value = header.partition(":")
+                    headers[name.lower()] = value.strip()
+                answer = {"CSeq": headers["cseq"], "Session": "1"}
+                body = ""
+                if method != "OPTIONS" and headers.get("authorization") != f"Basic {key}":
+                    self._answer(
+                        "401 Unauthorized", answer | {"WWW-Authenticate": 'Basic realm="c"'}
+                    )
+                    continue
+                if method == "OPTIONS":
+                    answer["Public"] = "DESCRIBE, SETUP, PLAY, TEARDOWN"
+                elif method == "DESCRIBE":
+                    answer["Content-Type"] = "application/sdp"
+                    body = self.SDP
+                elif method == "SETUP":
+                    answer["Transport"] = "RTP/AVP/TCP;unicast;interleaved=0-1"
+                self._answer("200 OK", answer, body)
+                if method == "PLAY":
+                    self._play()
+
+    def _answer(self, status, headers, body=""):
+        headers["Content-Length"] = str(len(body))
+        lines = [f"RTSP/1.0 {status}", *(f"{name}: {value}" for name, value in headers.items())]
+        self.wfile.write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+
+    def _play(self):
+        content = self.server.content
+        step = 188 * 7
+        pause = self.server.seconds * step / len(content)
+        began = time.monotonic()
+        for number in itertools.count():
+            place = number * step % len(content)
+            clock = int((time.monotonic() - began) * 90_000)
+            packet = struct.pack(">BBHII", 0x80, 33, number % 65536, clock % 2**32, 7)
+            packet += content[place : place + step]
+            self.wfile.write(struct.pack(">BBH", 0x24, 0, len(packet)) + packet)
+            time.sleep(max(0, began + number * pause - time.monotonic()))
 
 
 def video(path: Path, seconds=4.0, fps=15, size=(320, 180), every=0.25, colours=None) -> Path:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import redis
-from rig import PASSWORD, REDIS, Camera, rig, running, until, video  # noqa: F401
+from rig import PASSWORD, REDIS, Camera, Rtsp, rig, running, until, video  # noqa: F401
 
 from common import events
 from common.errors import command
@@ -93,7 +93,7 @@ def strike(rig, watch, what, rng):  # noqa: F811
 def test_a_kill_loses_no_event_and_doubles_none(rig, kills):  # noqa: F811
     rig.settings()
     rig.model.seconds = 0.3
-    camera = Camera(video(rig.folder / "cam.ts", seconds=8), 8)
+    camera = Rtsp(video(rig.folder / "cam.ts", seconds=8), 8)
     rng = random.Random(7)
     with running(rig.run("serving.watch", "dock", CAMERA_URL=camera.url)) as watch:
         for what in kills:
