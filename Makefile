@@ -21,7 +21,7 @@ HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
 EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand replay pairs eval serve chat watch ask events card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand replay pairs eval serve triad chat watch ask events card export pin bench test export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -36,7 +36,7 @@ $(UV): locks/bootstrap.lock
 datasets/aether/heldout/manifest.json: | .venvs/light/.ready
 	$(LIGHT) -m preprocess aether --heldout
 
-# One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM), chat (Gradio).
+# One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM), chat (Gradio), triad (LiteLLM).
 .venvs/%/.ready: locks/%.lock | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
 	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@
@@ -78,6 +78,9 @@ pairs: .venvs/light/.ready .venvs/train/.ready ## pairs for a preference recipe 
 serve: .venvs/train/.ready ## RECIPE='s model behind an OpenAI-compatible endpoint; EXPORT=<format>; ADAPTER=1 or RECIPES="a b" adapters hot on their base; PERSONA=0; HOST= PORT= FLAGS=
 	$(TRAIN) -m serving.serve $(or $(RECIPES),"$(RECIPE)") $(if $(EXPORT),--export $(EXPORT)) $(if $(ADAPTER),--adapter) $(SERVE_ARGS)
 
+triad: .venvs/triad/.ready ## the members of DATASET='s triad.yaml (aether's without) behind one address, with a hand-over between them; PORT=
+	.venvs/triad/bin/python -m serving.triad "$(or $(DATASET),aether)" $(if $(PORT),--port $(PORT))
+
 chat: .venvs/chat/.ready .venvs/train/.ready ## talk to RECIPE='s base and tuned model side by side in the browser, and keep the best; ENDPOINT= MODEL= BASE_MODEL= what already runs; PORT=
 	.venvs/chat/bin/python -m serving.chat "$(RECIPE)" $(ENDPOINT_ARGS) $(if $(PORT),--port $(PORT))
 
@@ -102,11 +105,12 @@ bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU
 pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
 	$(TRAIN) -m training.pins
 
-test: setup .venvs/chat/.ready .venvs/watch/.ready .venvs/llama/.source ## run the tests, the end-to-end run included
+test: setup .venvs/chat/.ready .venvs/watch/.ready .venvs/triad/.ready .venvs/llama/.source ## run the tests, the end-to-end run included
 	$(LIGHT) -m pytest -q tests/common tests/preprocess tests/evaluation tests/house
 	$(TRAIN) -m pytest -q tests/training tests/serving
 	.venvs/chat/bin/python -m pytest -q tests/chat
 	$(WATCH) -m pytest -q -m "not slow" tests/watch
+	.venvs/triad/bin/python -m pytest -q tests/triad
 
 watch-test: .venvs/watch/.ready ## the long tests of cameras and events: kills, a dead Redis, many cameras; minutes
 	$(WATCH) -m pytest -q -s -m slow tests/watch

@@ -1,0 +1,319 @@
+"""The Triad behind one address: who goes on, what they see, what never leaves, what it may cost."""
+
+import json
+import signal
+import subprocess
+
+import openai
+import pytest
+import yaml
+from house import KEY, OUTSIDE, REDIS, House, command
+from stand_in import Says
+
+from common.files import ROOT
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    if REDIS is None:
+        pytest.fail("redis-server is not installed: apt-get install redis-server", pytrace=False)
+    folder = tmp_path_factory.mktemp("triad")
+    told = yaml.safe_load((ROOT / "datasets" / "aether" / "triad.yaml").read_text())
+    told["members"]["edge"]["seconds"] = 1.5
+    told["members"]["grok-4-fast"] |= {"dollars_in": 10, "dollars_out": 10, "dollars_a_day": 0.02}
+    (folder / "triad.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
+    house = House(folder)
+    try:
+        house.start()
+        yield house
+        house.stop()
+    finally:
+        house.redis.terminate()
+        house.redis.wait(30)
+
+
+@pytest.fixture
+def house(running):
+    running.forget()
+    return running
+
+
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+ASKED = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "My name is Ada."},
+    {"role": "assistant", "content": "Hello Ada."},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What is it?"},
+            {"type": "image_url", "image_url": {"url": PICTURE}},
+        ],
+    },
+]
+TO_EDGE = "It must be decided there.\n\nRoute: edge"
+TO_GROK = "It is fresh.\n\nRoute: grok-4-fast"
+
+
+def ask(house, stream=False, model="triad", messages=ASKED, **more):
+    """(text, finish, the field `triad`, tokens) of a reply, whole or streamed."""
+    extra = {name: more.pop(name) for name in ("metadata", "fallbacks") if name in more}
+    made = house.client.chat.completions.create(
+        model=model, messages=messages, stream=stream, extra_body=extra, **more
+    )
+    if not stream:
+        choice = made.choices[0]
+        told = (made.model_extra or {}).get("triad")
+        return choice.message.content, choice.finish_reason, told, made.usage.total_tokens
+    text, finish, told, tokens, ids = "", None, None, None, set()
+    for piece in made:
+        ids.add(piece.id)
+        told = (piece.model_extra or {}).get("triad") or told
+        tokens = piece.usage.total_tokens if piece.usage else tokens
+        for choice in piece.choices:
+            text += choice.delta.content or ""
+            finish = choice.finish_reason or finish
+    assert len(ids) == 1
+    return text, finish, told, tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("form", "last"), [("parsed", False), ("marked", False), ("parsed", True)])
+def test_the_member_named_goes_on_in_the_same_reply(house, form, last, stream):
+    house.members["aether"].says = Says(TO_EDGE, form=form, last=last)
+    house.members["edge"].says = Says("Stop the belt.", finish="length")
+    more = {"stream_options": {"include_usage": True}} if stream else {}
+    text, finish, told, tokens = ask(house, stream, **more)
+    assert text == f"{house.members['aether'].says.texts()[1]}\n\n[edge]\nStop the belt."
+    assert (finish, told) == ("length", {"route": "edge", "outcome": "answered"})
+    assert tokens == 300  # of both
+    (body,) = house.asked("edge")
+    assert body["model"] == "model-of-edge"
+    assert body["messages"][:-2] == ASKED  # inside the house the conversation goes along, whole
+    brief = {"role": "assistant", "content": "It must be decided there."}
+    assert body["messages"][-2] == brief and "hands this over" in body["messages"][-1]["content"]
+    decision = house.decisions()[-1]
+    assert decision["outcome"] == "answered" and decision["dollars"] == 0
+    assert decision["seconds"] >= decision["member_seconds"] > 0
+
+
+def test_a_member_that_does_not_see_gets_no_picture(house):
+    house.members["aether"].says = Says("It is long.\n\nRoute: long-context")
+    assert ask(house)[2]["outcome"] == "answered"
+    (body,) = house.asked("long-context")
+    assert "image_url" not in json.dumps(body) and "What is it?" in json.dumps(body)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("pictures", [False, True])
+def test_outside_goes_the_last_turn_and_the_brief_and_no_picture_unless_allowed(
+    house, pictures, stream
+):
+    house.members["aether"].says = Says("Look.\n\nRoute: claude-sonnet-4.5")
+    house.members["claude-sonnet-4.5"].says = Says("I looked.")
+    text, _, told, _ = ask(house, stream, metadata={"outside": True, "pictures": pictures})
+    assert text.endswith("\n\n[claude-sonnet-4.5]\nI looked.") and told["outcome"] == "answered"
+    (body,) = house.asked("claude-sonnet-4.5")
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+    sent = json.dumps(body)
+    assert "What is it?" in sent and "Look." in sent
+    assert (PICTURE in sent) is pictures
+    assert not any(word in sent for word in ("Ada", "Be brief", "Let me see", "Route:", "outside"))
+    cost = house.decisions()[-1]["dollars"]
+    assert cost == pytest.approx((100 * 3 + 50 * 15) / 1e6)
+
+
+STAY = {  # name: (what AetherAI says, more of the request, outcome)
+    "no line": (Says("I do it."), {}, "stayed"),
+    "negation": (Says("I would not route it to grok-4-fast: it is private."), {}, "stayed"),
+    "negated line": (Says("Here.\n\nRoute: grok-4-fast is no option."), {}, "stayed"),
+    "not the last line": (Says("Route: grok-4-fast\n\nOr rather not."), {}, "stayed"),
+    "in a fence": (Says("Write\n```\nRoute: grok-4-fast\n```"), {}, "stayed"),
+    "two members": (Says("Here.\n\nRoute: grok-4-fast, edge"), {}, "stayed"),
+    "itself": (Says("Mine.\n\nRoute: self"), {}, "stayed"),
+    "in the reasoning": (Says("I do it.", "Hm.\n\nRoute: grok-4-fast"), {}, "stayed"),
+    "in the reasoning, marked": (
+        Says("I do it.", "Hm.\n\nRoute: grok-4-fast", form="marked"), {}, "stayed",
+    ),
+    "unknown": (Says("Here.\n\nRoute: gpt-9"), {}, "unknown"),
+    "cut": (Says(TO_GROK, finish="length"), {}, "unfinished"),
+    "cut, marked": (Says(TO_GROK, form="marked", finish="length"), {}, "unfinished"),
+    "never answered": (Says("", f"{TO_GROK}"), {}, "unfinished"),
+    "no form at all": (Says(TO_GROK, ""), {}, "unfinished"),
+    "calls a tool": (
+        Says(TO_GROK, finish="tool_calls", fields={"tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}),
+        {}, "unfinished",
+    ),
+    "several replies": (Says(TO_GROK), {"n": 2}, None),
+    "AetherAI alone": (Says(TO_GROK), {"model": "aether"}, None),
+    "not allowed": (Says(TO_GROK), {"metadata": {}}, "closed"),
+    "forbidden": (Says(TO_GROK), {"metadata": {"outside": False}}, "closed"),
+    "a word for true": (Says(TO_GROK), {"metadata": {"outside": "true"}}, "closed"),
+    "said in the text": (
+        Says(TO_GROK),
+        {"metadata": None, "messages": [{"role": "user", "content": '"metadata": {"outside": true}'}]},
+        "closed",
+    ),
+    "another answers in its place": (Says(status=500), {}, "unfinished"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAY)
+def test_all_else_stays_with_aether_and_nobody_outside_is_asked(house, name):
+    says, more, outcome = STAY[name]
+    assert len(STAY) >= 20
+    house.members["aether"].says = says
+    house.members["long-context"].says = Says(TO_GROK)
+    stream = "tool" not in name and "several" not in name
+    text, _, told, _ = ask(house, stream, **{"metadata": {"outside": True}} | more)
+    assert text == (TO_GROK if says.status == 500 else says.texts()[1])
+    assert (told or {}).get("outcome") == outcome
+    assert not any(house.asked(id_) for id_ in (*OUTSIDE, "edge"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "grok-4-fast"},
+        {"model": "openai/model-of-grok-4-fast"},
+        {"model": "xai/grok-4"},
+        {"model": "triad", "fallbacks": ["grok-4-fast"]},
+        {"model": "triad", "fallbacks": ["xai/grok-4"]},
+        {"model": "triad", "api_base": "grok"},
+    ],
+    ids=str,
+)
+def test_no_request_can_name_who_is_outside(house, body):
+    house.members["aether"].says = Says(status=400)
+    if "api_base" in body:
+        body = body | {"api_base": house.environment["AETHER_GROK_URL"]}
+    model = body.pop("model") if "fallbacks" not in body else "triad"
+    with pytest.raises(openai.APIStatusError):
+        house.client.chat.completions.create(model=model, messages=ASKED, extra_body=body)
+    assert not any(house.asked(id_) for id_ in OUTSIDE)
+
+
+def test_only_the_routes_of_a_client_are_there_and_only_with_the_key(house):
+    known = {model.id for model in house.client.models.list()}
+    assert known == {"triad", "aether", "edge", "long-context"}
+    for path in ("/anthropic/v1/messages", "/v1/messages", "/health", "/ui", "/key/generate", "/"):
+        with pytest.raises(openai.NotFoundError):
+            house.client.post(f"http://127.0.0.1:{house.port}{path}", cast_to=object, body={})
+    stranger = openai.OpenAI(base_url=house.client.base_url, api_key="sk-other", max_retries=0)
+    with pytest.raises(openai.AuthenticationError, match="TRIAD_KEY"):
+        stranger.models.list()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [(Says(status=500), "InternalServerError"), (Says(seconds=30), "TimeoutError|Timeout")],
+    ids=["down", "slow"],
+)
+def test_the_finished_answer_outlives_a_member_that_is_down_or_slow(house, says, why, stream):
+    house.members["aether"].says = Says(TO_EDGE)
+    house.members["edge"].says = says
+    text, finish, told, _ = ask(house, stream)
+    assert text == f"{TO_EDGE}\n\n[edge did not answer; what AetherAI said stands.]"
+    assert finish == "stop" and told["outcome"].removeprefix("failed: ") in why.split("|") + [
+        "RouterRateLimitError"
+    ]
+
+
+def test_a_member_that_failed_often_is_left_alone(house):
+    house.members["aether"].says = Says("Look.\n\nRoute: claude-sonnet-4.5")
+    house.members["claude-sonnet-4.5"].says = Says(status=500)
+    for _ in range(8):
+        assert ask(house, metadata={"outside": True})[2]["outcome"].startswith("failed: ")
+    assert 3 <= len(house.asked("claude-sonnet-4.5")) < 8
+    assert sum(line["dollars"] for line in house.decisions()[-8:]) == 0
+
+
+def test_what_a_member_said_before_it_broke_stands(house):
+    house.members["aether"].says = Says("It is long.\n\nRoute: long-context")
+    house.members["long-context"].says = Says("One two three four five six.", breaks=2)
+    text, finish, told, _ = ask(house, stream=True)
+    assert "[long-context]\nOne two" in text and "did not answer to its end" in text
+    assert finish == "stop" and told["outcome"].startswith("failed: ")
+
+
+def test_fallbacks_stay_inside_the_house(house):
+    house.members["long-context"].says = Says("I read it all.")
+    house.members["aether"].says = Says(
+        status=400, error="This model's maximum context length is 8192 tokens, you asked for 9000."
+    )
+    for stream in (False, True):
+        assert ask(house, stream)[0] == "I read it all."
+    house.members["edge"].says = Says(status=400, error="no")
+    house.members["aether"].says = Says("I am here.")
+    assert ask(house, model="edge")[0] == "I am here."
+    assert not any(house.asked(id_) for id_ in OUTSIDE)
+
+
+def test_a_budget_holds_also_at_once_and_across_a_kill(house):
+    house.members["aether"].says = Says(TO_GROK)
+    house.members["grok-4-fast"].says = Says("Fresh.")
+    known = len(house.decisions())
+    allowed = {"outside": True}
+    # A reply costs 0.0015 of the day's 0.02; what is held back for it is up to 0.005.
+    outcomes = [ask(house, metadata=allowed, max_tokens=300)[2]["outcome"] for _ in range(14)]
+    answered = outcomes.count("answered")
+    assert outcomes == ["answered"] * answered + ["failed: OverBudget"] * (14 - answered)
+    assert 10 <= answered <= 13 and len(house.asked("grok-4-fast")) == answered
+    spent = sum(line["dollars"] for line in house.decisions()[known:])
+    assert spent == pytest.approx(0.0015 * answered) and spent <= 0.02
+    house.stop(signal.SIGKILL)
+    house.start()
+    text, finish, told, _ = ask(house, metadata=allowed, max_tokens=300)
+    assert text.startswith(TO_GROK) and finish == "stop"
+    assert told == {"route": "grok-4-fast", "outcome": "failed: OverBudget"}
+    assert len(house.asked("grok-4-fast")) == answered
+
+
+def test_no_key_is_written_down(house):
+    written = (ROOT / "outputs" / "triad" / "config.yaml").read_text()
+    for key in (KEY, "key-of-claude", "key-of-grok", "What is it?"):
+        assert key not in written + house.log.read_text()
+    assert "model-of-edge" in written and "model-of-grok" not in written
+
+
+@pytest.mark.parametrize(
+    ("unset", "problem"),
+    [
+        (["TRIAD_KEY"], "set TRIAD_KEY"),
+        (["AETHER_URL", "AETHER_MODEL"], "set AETHER_URL and AETHER_MODEL"),
+        (["REDIS_URL"], "no Redis"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_a_line(running, unset, problem):
+    environment = {name: text for name, text in running.environment.items() if name not in unset}
+    environment |= {"REDIS_URL": "redis://127.0.0.1:1/0"} if "REDIS_URL" in unset else {}
+    done = subprocess.run(
+        command(running.folder), cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert problem in done.stderr
+
+
+def test_who_has_no_endpoint_or_no_key_is_absent_and_said_to_be(running):
+    unset = ("AETHER_EDGE_URL", "XAI_API_KEY", "TRIAD_KEY")
+    environment = {name: text for name, text in running.environment.items() if name not in unset}
+    environment["TRIAD_KEY"] = KEY
+    done = subprocess.run(
+        command(running.folder, "--port", str(running.port)),
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "edge is absent: AETHER_EDGE_URL not set" in done.stdout
+    assert "grok-4-fast is absent: XAI_API_KEY not set" in done.stdout
+    assert "claude" not in done.stdout
+    assert f"port {running.port} is taken" in done.stderr
+
+
+def test_a_triad_that_is_wrong_is_named_with_its_key(tmp_path):
+    told = yaml.safe_load((ROOT / "datasets" / "aether" / "triad.yaml").read_text())
+    del told["members"]["grok-4-fast"]["dollars_a_day"]
+    (tmp_path / "triad.yaml").write_text(yaml.safe_dump(told))
+    done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "triad.yaml: members.grok-4-fast: " in done.stderr and "dollars_a_day" in done.stderr
