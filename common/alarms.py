@@ -186,7 +186,7 @@ class _Log:
     def record(self, cells: list[str], line: int) -> Record | str:
         """The line, or why it is left out. Raises AlarmError for a time without a zone."""
         found = {
-            column: cells[place].strip() if place < len(cells) else ""
+            column: " ".join(cells[place].split()) if place < len(cells) else ""
             for column, place in self._places.items()
         }
         where = f"{shown(self._path)}:{line}"

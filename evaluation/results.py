@@ -18,7 +18,7 @@ STATUSES = (chat.COMPLETE, chat.TRUNCATED, chat.UNANSWERED)
 COUNTS = (*STATUSES, "malformed", "not_read", "mean_tokens")
 ABILITIES = (
     "gsm_hard", "math", "async_bench", "async_code", "async_design", "diagrams", "frames",
-    "looking", "pictures", "tools",
+    "looking", "pictures", "plant", "tools",
 )  # fmt: skip
 
 
