@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 from common.errors import command
 from common.files import ROOT, only_writer
@@ -19,6 +19,7 @@ from common.processes import end_with_parent, exit_on_sigterm
 from serving.watch import page, settings
 from serving.watch.streams import Streams
 
+PARTS = ("sampler", "describer")
 AGAIN_SECONDS = 1.0
 
 
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("cameras", nargs="*")
     parser.add_argument("--page", action="store_true", help="show them in the browser")
     parser.add_argument("--port", type=int, default=7870, help="of the page")
+    parser.add_argument("--part", choices=PARTS, help="only that process of one camera")
     options = parser.parse_args()
     exit_on_sigterm()
     found = settings.read()
@@ -38,6 +40,9 @@ def main() -> int:
         settings.address_in(camera.url, f"camera {name}")
     found.model.endpoint()
     streams = Streams(found.keep_days)
+    if options.part:
+        import_module(f"serving.watch.{options.part}").run(*cameras, found, streams)
+        return 0
     streams.check()
     with contextlib.ExitStack() as stack:
         for name in cameras:
@@ -51,9 +56,7 @@ def main() -> int:
 
 def _keep_running(cameras: list[str], streams: Streams) -> None:
     """Run the processes of the cameras; a sampler that ends by itself has seen all of a file."""
-    running = {
-        (name, what): _start(name, what) for name in cameras for what in ("sampler", "describer")
-    }
+    running = {(name, what): _start(name, what) for name in cameras for what in PARTS}
     try:
         while any(what == "sampler" for _, what in running) or any(map(streams.busy, cameras)):
             time.sleep(AGAIN_SECONDS)
@@ -72,11 +75,11 @@ def _keep_running(cameras: list[str], streams: Streams) -> None:
 
 def _start(name: str, what: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", f"serving.watch.{what}", name],
+        [sys.executable, "-m", "serving.watch", name, "--part", what],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=functools.partial(end_with_parent),
+        preexec_fn=end_with_parent,
     )
 
 

@@ -1,4 +1,4 @@
-"""One camera's frames become text events: python -m serving.watch.describer CAMERA
+"""One camera's frames become text events.
 
 Each of a few threads is a consumer of its own, with the same name after every start: what it had
 begun when it was killed it begins again.
@@ -6,20 +6,16 @@ begun when it was killed it begins again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
 
 import redis
 
-from common.errors import command
 from common.events import SCENE, SKIPPED
 from common.pictures import picture_part
-from common.servers import Endpoint
 from serving import talk
-from serving.watch import settings
-from serving.watch.settings import Camera, Model
+from serving.watch.settings import Settings
 from serving.watch.streams import Frame, Streams
 
 TRIES = 3
@@ -30,15 +26,13 @@ SAY_SECONDS = 5  # between two events of dropped frames
 class Describer:
     """A camera, and who describes it."""
 
-    def __init__(
-        self, name: str, camera: Camera, model: Model, endpoint: Endpoint, streams: Streams
-    ):
+    def __init__(self, name: str, found: Settings, streams: Streams):
         self.name = name
-        self.camera = camera
-        self.model = model
-        self.endpoint = endpoint
+        self.camera = found.cameras[name]
+        self.model = found.model
+        self.endpoint = found.model.endpoint()
         self.streams = streams
-        tried = 4 * model.timeout_s + BACKOFF_SECONDS * 2**TRIES
+        tried = 4 * self.model.timeout_s + BACKOFF_SECONDS * 2**TRIES
         self.abandoned_ms = round(TRIES * tried * 1000)  # nobody works at a frame so long
 
     def consume(self, consumer: str) -> None:
@@ -112,17 +106,9 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """Describe the frames of a camera of cameras.yaml until a thread fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.watch.describer", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("camera")
-    name = parser.parse_args().camera
-    found = settings.read()
-    camera = settings.chosen(found, [name])[name]
-    streams = Streams(found.keep_days)
-    describer = Describer(name, camera, found.model, found.model.endpoint(), streams)
+def run(name: str, found: Settings, streams: Streams) -> None:
+    """Describe the frames of a camera until a thread fails."""
+    describer = Describer(name, found, streams)
     threads = [
         threading.Thread(target=describer.consume, args=(f"{name}-{number}",), daemon=True)
         for number in range(found.model.at_once)
@@ -135,8 +121,3 @@ def main() -> int:
         except redis.RedisError as error:
             _say(f"{name}: {type(error).__name__}")
         time.sleep(SAY_SECONDS)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(command(main))

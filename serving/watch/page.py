@@ -11,8 +11,9 @@ from pathlib import Path
 
 import redis
 
-from common.files import ROOT, load_yaml
+from common.files import ROOT
 from common.servers import LOOPBACK, ServeError, given
+from common.triad import Member, Triad, read
 from serving.watch.settings import WatchError
 from serving.watch.streams import Streams
 
@@ -30,10 +31,9 @@ TRIAD = ROOT / "datasets" / "aether" / "triad.yaml"
 def show(cameras: list[str], streams: Streams, port: int) -> str:
     """Show the page on this machine, and return its address. It is there until the process ends.
 
-    Raises WatchError where the port is taken, FileError for a triad.yaml that cannot be read.
+    Raises WatchError where the port is taken, and TriadError or FileError.
     """
-    raw = load_yaml(TRIAD)
-    members = {"aether": raw["self"], **raw["members"]}
+    triad = read(TRIAD)
     health: dict[str, str] = {}  # what is wrong with each; "" where it answers
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,26 +77,24 @@ def show(cameras: list[str], streams: Streams, port: int) -> str:
         server = ThreadingHTTPServer((LOOPBACK, port), Handler)
     except OSError:
         raise WatchError(f"port {port} is taken by another program; give PORT=") from None
-    for follow in (server.serve_forever, lambda: _follow(members, health)):
+    for follow in (server.serve_forever, lambda: _follow(triad, health)):
         threading.Thread(target=follow, daemon=True).start()
     return f"http://{LOOPBACK}:{server.server_port}"
 
 
-def _follow(members: dict[str, dict], health: dict[str, str]) -> None:
-    """Ask the members, for ever, whether they are there."""
+def _follow(triad: Triad, health: dict[str, str]) -> None:
+    """Ask the members of the house, for ever, whether they are there."""
     while True:
-        for name, member in members.items():
+        for name, member in {"aether": triad.itself, **triad.members}.items():
             health[name] = _problem(member)
         time.sleep(HEALTH_SECONDS)
 
 
-def _problem(member: dict) -> str:
-    url = os.environ.get(member["url"])
-    model = os.environ.get(member["model"])
-    if not url or not model:
-        return f"absent ({member['url']} or {member['model']} is not set)"
+def _problem(member: Member) -> str:
+    if member.outside or member.unset:
+        return " and ".join(member.unset) + " not set" if member.unset else "outside: not asked"
     try:
-        given(url, model, member.get("key", ""))
+        given(os.environ[member.url], os.environ[member.model], member.key)
     except ServeError as error:
         return str(error)
     return ""

@@ -1,11 +1,10 @@
-"""One camera's frames into Redis: python -m serving.watch.sampler CAMERA
+"""One camera's frames into Redis.
 
 A frame is sent where enough of it differs from the last one that was sent, and at a heartbeat.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import io
@@ -18,9 +17,7 @@ import numpy as np
 import redis
 from PIL import Image
 
-from common.errors import command
-from serving.watch import settings
-from serving.watch.settings import SMALL, Camera
+from serving.watch.settings import SMALL, Camera, Settings, address_in
 from serving.watch.streams import Frame, Streams
 
 SILENT_SECONDS = 5.0  # without a byte, after which a camera counts as gone
@@ -77,14 +74,18 @@ def _jpeg(frame: av.VideoFrame) -> bytes:
     return file.getvalue()
 
 
-def follow(sampler: Sampler, url: str) -> None:
+def run(name: str, found: Settings, streams: Streams) -> None:
     """Look at a camera for ever, reaching for it again when it is gone; at a file once."""
+    camera = found.cameras[name]
+    url = address_in(camera.url, f"camera {name}")
+    av.logging.set_level(None)  # it would write addresses
+    sampler = Sampler(name, camera, streams)
     wait = 1
     while True:
         problem = "the stream ended"
         sampler.before = None  # what comes after a gap is worth a look
         try:
-            sampler.streams.prepare(sampler.name)
+            streams.prepare(name)
             for frame in _frames(url):
                 sampler.look(frame, time.time())
                 wait = 1
@@ -92,9 +93,9 @@ def follow(sampler: Sampler, url: str) -> None:
                 return
         except (av.FFmpegError, OSError, redis.RedisError) as error:
             problem = type(error).__name__  # no more: PyAV's text holds the address
-        print(f"{sampler.name}: {problem}; again in {wait} s", file=sys.stderr, flush=True)
+        print(f"{name}: {problem}; again in {wait} s", file=sys.stderr, flush=True)
         with contextlib.suppress(redis.RedisError):
-            sampler.streams.note(sampler.name, problem=problem)
+            streams.note(name, problem=problem)
         time.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 2)
 
@@ -112,22 +113,3 @@ def _frames(url: str) -> Iterator[av.VideoFrame]:
             if _is_file(url):
                 time.sleep(max(0, started + (frame.time or 0) - time.monotonic()))
             yield frame
-
-
-def main() -> int:
-    """Follow a camera of cameras.yaml."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.watch.sampler", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("camera")
-    name = parser.parse_args().camera
-    found = settings.read()
-    camera = settings.chosen(found, [name])[name]
-    av.logging.set_level(None)  # it would write addresses
-    sampler = Sampler(name, camera, Streams(found.keep_days))
-    follow(sampler, settings.address_in(camera.url, f"camera {name}"))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(command(main))

@@ -6,6 +6,8 @@ import http.server
 import itertools
 import json
 import os
+import re
+import shlex
 import shutil
 import socketserver
 import struct
@@ -24,6 +26,7 @@ from conftest import ROOT
 from common.servers import free_port
 
 REDIS = shutil.which("redis-server")
+DOCS = (ROOT / "docs" / "watch.md").read_text()
 PASSWORD = "s3cret-of-the-dock"
 SETTINGS = """
 model: {{url: SEER_URL, model: SEER_MODEL, key: SEER_KEY, max_tokens: 50, timeout_s: {timeout}, at_once: 2}}
@@ -65,11 +68,12 @@ class Rig:
         self.pictures = redis.Redis(port=self.ports["pictures"])
 
     def start(self, name: str) -> None:
+        """One of the two servers as docs/watch.md starts it, elsewhere."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        keeps = ["--appendonly", "yes" if name == "events" else "no", "--appendfsync", "always"]
-        words = [REDIS, "--port", str(self.ports[name]), "--dir", str(folder), "--save", "", *keeps]
-        words += ["--bind", "127.0.0.1"]
+        lines = re.findall("^(redis-server .*) --daemonize yes$", DOCS, re.MULTILINE)
+        words = shlex.split(lines[list(self.ports).index(name)])
+        words += ["--port", str(self.ports[name]), "--dir", str(folder)]
         self.servers[name] = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         client = redis.Redis(port=self.ports[name])
         until(lambda: _answers(client))
@@ -313,8 +317,22 @@ def video(path: Path, seconds=4.0, fps=15, size=(320, 180), every=0.25, colours=
     return path
 
 
-@pytest.fixture
-def rig(tmp_path):
-    found = Rig(tmp_path)
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    """One rig for a file of tests."""
+    found = Rig(tmp_path_factory.mktemp("rig"))
     yield found
     found.close()
+
+
+@pytest.fixture
+def fresh(rig):
+    """The rig with nothing in its servers, and a model that answers at once."""
+    rig.redis.flushall()
+    rig.pictures.flushall()
+    rig.model.seconds = 0.0
+    rig.model.status = 200
+    rig.model.reply = "A red truck stands at the gate."
+    rig.model.asked.clear()
+    (rig.folder / "said.txt").unlink(missing_ok=True)
+    return rig

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rig import REDIS, Camera, rig, running, until, video  # noqa: F401
+from rig import REDIS, Camera, fresh, rig, running, until, video
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,37 +21,39 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_camera_of_720p_costs_at_most_15_percent_of_a_core(rig):  # noqa: F811
-    rig.settings(fps=2, change=0.5)
-    camera = Camera(video(rig.folder / "cam.ts", 8, size=(1280, 720), every=0.4), 8)
-    with running(rig.run("serving.watch.sampler", "dock", CAMERA_URL=camera.url)) as sampler:
-        until(lambda: rig.sent() > 2)
+def test_a_camera_of_720p_costs_at_most_15_percent_of_a_core(fresh):
+    fresh.settings(fps=2, change=0.5)
+    camera = Camera(video(fresh.folder / "cam.ts", 8, size=(1280, 720), every=0.4), 8)
+    with running(
+        fresh.run("serving.watch", "dock", "--part", "sampler", CAMERA_URL=camera.url)
+    ) as sampler:
+        until(lambda: fresh.sent() > 2)
         before = cpu(sampler.pid)
         began = time.monotonic()
-        sent = rig.sent()
+        sent = fresh.sent()
         time.sleep(SECONDS)
         share = (cpu(sampler.pid) - before) / (time.monotonic() - began)
-        rate = (rig.sent() - sent) / (time.monotonic() - began)
+        rate = (fresh.sent() - sent) / (time.monotonic() - began)
     print(f"720p at 15 fps: {share:.1%} of a core, {rate:.2f} frames a second sent")
     assert share <= 0.15
     camera.close()
 
 
-def test_ten_cameras_are_sampled_twice_a_second(rig):  # noqa: F811
+def test_ten_cameras_are_sampled_twice_a_second(fresh):
     names = [f"c{number}" for number in range(10)]
-    rig.settings(names=names, fps=2, change=0)
-    camera = Camera(video(rig.folder / "cam.ts", 8, size=(1280, 720), every=0.4), 8)
-    with running(rig.run("serving.watch", CAMERA_URL=camera.url)) as watch:
-        until(lambda: all(rig.sent(name) > 2 for name in names), 120)
-        before = {name: rig.sent(name) for name in names}
+    fresh.settings(names=names, fps=2, change=0)
+    camera = Camera(video(fresh.folder / "cam.ts", 8, size=(1280, 720), every=0.4), 8)
+    with running(fresh.run("serving.watch", CAMERA_URL=camera.url)) as watch:
+        until(lambda: all(fresh.sent(name) > 2 for name in names), 120)
+        before = {name: fresh.sent(name) for name in names}
         began = time.monotonic()
         time.sleep(SECONDS)
         seconds = time.monotonic() - began
-        rates = [(rig.sent(name) - before[name]) / seconds for name in names]
+        rates = [(fresh.sent(name) - before[name]) / seconds for name in names]
         for number in Path(f"/proc/{watch.pid}/task/{watch.pid}/children").read_text().split():
-            if b"serving.watch.sampler" in Path(f"/proc/{number}/cmdline").read_bytes():
+            if b"sampler" in Path(f"/proc/{number}/cmdline").read_bytes():
                 os.kill(int(number), signal.SIGSTOP)
-        until(lambda: all(rig.accounted(name) == rig.sent(name) for name in names), 60)
+        until(lambda: all(fresh.accounted(name) == fresh.sent(name) for name in names), 60)
     print(f"10 cameras: {min(rates):.2f} to {max(rates):.2f} frames a second each")
     assert min(rates) >= 1.9
     camera.close()

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rig import REDIS, rig  # noqa: F401
+from rig import REDIS, fresh, rig
 
 from common import events
 from common.errors import command
@@ -23,10 +23,10 @@ ALARMS = """EventTime,Source,EventType,Quality
 
 
 @pytest.fixture
-def said(rig, monkeypatch, capsys):  # noqa: F811
+def said(fresh, monkeypatch, capsys):
     """Runs a command in this process: (code, what it printed, what it complained of)."""
-    rig.settings(names=("dock", "gate"))
-    monkeypatch.setattr(os, "environ", rig.environment)
+    fresh.settings(names=("dock", "gate"))
+    monkeypatch.setattr(os, "environ", fresh.environment)
 
     def run(module, *words):
         monkeypatch.setattr(sys, "argv", [module.__name__, *words])
@@ -61,7 +61,7 @@ def scenes(said):
     return streams
 
 
-def test_a_log_becomes_events_once(rig, said, tmp_path):  # noqa: F811
+def test_a_log_becomes_events_once(fresh, said, tmp_path):
     path = tmp_path / "alarms.csv"
     path.write_text(ALARMS.format("2025-11-28"))
     code, out, _ = said(log, "--log", str(path), "--site", "press3")
@@ -70,34 +70,34 @@ def test_a_log_becomes_events_once(rig, said, tmp_path):  # noqa: F811
     path.write_text(ALARMS.format("2025-11-28") + "2025-11-28T11:00:03+01:00,PT 101.HI,Ack,Good\n")
     assert "3 events of press3, 1 new" in said(log, "--log", str(path), "--site", "press3")[1]
     assert "3 events of press4, 3 new" in said(log, "--log", str(path), "--site", "press4")[1]
-    found = rig.events()
+    found = fresh.events()
     assert len({event["id"] for event in found}) == len(found) == 6
     assert found[0]["source"] == "plc/press3/PT%20101.HI" and found[0]["type"] == events.ALARM
     assert found[0]["data"] == {"state": "active"}
     assert found[0]["time"] == "2025-11-28T10:00:00.000000Z"
 
 
-def test_a_log_that_is_wrong_adds_nothing(rig, said, tmp_path):  # noqa: F811
+def test_a_log_that_is_wrong_adds_nothing(fresh, said, tmp_path):
     path = tmp_path / "alarms.csv"
     path.write_text(ALARMS.format("2025-11-28") + "2025-11-28 10:00:03,GUARD3,Active,192\n")
     code, _, error = said(log, "--log", str(path), "--site", "press3")
     assert code == 1 and "alarms.csv:5:" in error and "names no time zone" in error
     assert "give one SITE=" in said(log, "--log", str(path))[2]
     assert "give LOG=<file.csv> SITE=<name>, or DATASET=" in said(log, "--into", "none")[2]
-    assert not rig.events()
+    assert not fresh.events()
 
 
-def test_a_question_is_answered_from_events_and_key_frames(rig, scenes, said):  # noqa: F811
-    rig.model.reply = "Truck 3 arrived [4], then others [5, 12]. I am sure [99]."
-    words = ["what happened?", "--camera", "dock", "--endpoint", rig.model.url]
+def test_a_question_is_answered_from_events_and_key_frames(fresh, scenes, said):
+    fresh.model.reply = "Truck 3 arrived [4], then others [5, 12]. I am sure [99]."
+    words = ["what happened?", "--camera", "dock", "--endpoint", fresh.model.url]
     code, out, error = said(ask, *words)
     assert code == 0, error
     answer, _, rests_on = out.partition("\n\nIt rests on:\n")
-    assert answer == rig.model.reply
+    assert answer == fresh.model.reply
     lines = rests_on.splitlines()
     assert [line.split()[0] for line in lines] == ["[4]", "[5]", "[12]", "[99]"]
     assert "camera/dock: Truck 3 arrives. (dock-" in lines[0] and "no event" in lines[3]
-    [asked] = rig.model.asked
+    [asked] = fresh.model.asked
     assert asked["model"] == "triad"
     parts = asked["messages"][0]["content"]
     labels = [part["text"] for part in parts if part["type"] == "text"]
@@ -107,22 +107,22 @@ def test_a_question_is_answered_from_events_and_key_frames(rig, scenes, said):  
     assert "[13]" in labels[-1] and "1 frames skipped: failed" in labels[-1]
 
 
-def test_a_span_of_time_and_a_source_choose_the_events(rig, scenes, said, tmp_path):  # noqa: F811
+def test_a_span_of_time_and_a_source_choose_the_events(fresh, scenes, said, tmp_path):
     path = tmp_path / "alarms.csv"
     path.write_text(ALARMS.format(datetime.now(UTC).date()))
     said(log, "--log", str(path), "--site", "press3")
-    rig.model.reply = "Nothing."
-    endpoint = ["--endpoint", rig.model.url]
+    fresh.model.reply = "Nothing."
+    endpoint = ["--endpoint", fresh.model.url]
     _, out, _ = said(
         ask, "what?", "--site", "press3", "--since", "2d", "--until", "2999-01-01T00:00Z", *endpoint
     )
     assert "It names no event" in out
-    text = rig.model.asked[-1]["messages"][0]["content"][-1]["text"]
+    text = fresh.model.asked[-1]["messages"][0]["content"][-1]["text"]
     assert "plc/press3/PT%20101.HI: state active" in text and "camera/dock" not in text
     code, _, _ = said(
         ask, "what?", "--camera", "dock", "--since", "10m", "--until", "594s", *endpoint
     )
-    text = rig.model.asked[-1]["messages"][0]["content"][-1]["text"]
+    text = fresh.model.asked[-1]["messages"][0]["content"][-1]["text"]
     assert code == 0 and "Truck 4" in text and "Truck 11" not in text and "skipped:" not in text
     for words, problem in [
         (["what?", "--camera", "gate", *endpoint], "no event of camera/gate since 24h"),
@@ -135,9 +135,9 @@ def test_a_span_of_time_and_a_source_choose_the_events(rig, scenes, said, tmp_pa
         assert code == 1 and problem in error and error.count("\n") == 1, error
 
 
-def test_a_reply_that_is_none_is_said(rig, scenes, said):  # noqa: F811
-    rig.model.status = 500
-    code, _, error = said(ask, "what?", "--endpoint", rig.model.url)
+def test_a_reply_that_is_none_is_said(fresh, scenes, said):
+    fresh.model.status = 500
+    code, _, error = said(ask, "what?", "--endpoint", fresh.model.url)
     assert code == 1 and "no answer: HTTP 500" in error
 
 
@@ -148,7 +148,7 @@ def test_moments_are_read_as_people_write_them():
     assert when("2025-11-28T10:00+01:00") == datetime(2025, 11, 28, 9, tzinfo=UTC)
 
 
-def test_events_are_written_out_once_with_their_frames(rig, scenes, said, tmp_path):  # noqa: F811
+def test_events_are_written_out_once_with_their_frames(fresh, scenes, said, tmp_path):
     chosen = list(scenes.window(["camera/dock"], when("1h"), when("0m")))
     line = log.written_out(tmp_path / "out", chosen[:5], scenes)
     assert "5 new events, 5 frames, 0 no longer there" in line

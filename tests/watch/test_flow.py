@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,13 +13,12 @@ import av
 import numpy as np
 import pytest
 import redis
-from rig import PASSWORD, REDIS, Camera, Rtsp, rig, running, until, video  # noqa: F401
+from rig import PASSWORD, REDIS, Camera, Rtsp, fresh, rig, running, until, video
 
 from common import events
 from common.errors import command
 from serving.watch import settings
 from serving.watch.__main__ import main
-from serving.watch.describer import Describer
 from serving.watch.sampler import Sampler
 from serving.watch.streams import Frame, Streams
 
@@ -31,13 +29,12 @@ def children(process: subprocess.Popen) -> dict[str, int]:
     """The processes of a watch, by what they are."""
     found = {}
     for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-        if len(words) > 2:
-            found[words[2].decode().rpartition(".")[2]] = int(number)
+        words = [b"", *Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")]
+        found[words[-2].decode()] = int(number)
     return found
 
 
-def all_told(rig, camera="dock"):  # noqa: F811
+def all_told(rig, camera="dock"):
     """Wait until every frame has its event, and return the events."""
     until(lambda: not rig.redis.xlen(f"frames:{camera}"), 90)
     until(lambda: rig.accounted(camera) >= rig.sent(camera), 30)
@@ -47,7 +44,8 @@ def all_told(rig, camera="dock"):  # noqa: F811
     return found
 
 
-def test_a_file_becomes_one_event_a_frame_and_the_watch_ends(rig):  # noqa: F811
+def test_a_file_becomes_one_event_a_frame_and_the_watch_ends(fresh):
+    rig = fresh
     rig.settings()
     path = video(rig.folder / "clip.mp4", seconds=2)
     done = rig.done("serving.watch", "dock", CAMERA_URL=str(path))
@@ -68,7 +66,7 @@ def test_a_file_becomes_one_event_a_frame_and_the_watch_ends(rig):  # noqa: F811
     assert text["text"] == "What is there?"
 
 
-def strike(rig, watch, what, rng):  # noqa: F811
+def strike(rig, watch, what, rng):
     """Kill a part of a watch at a moment at which a frame is being described."""
     before = rig.redis.xlen("events")
     until(lambda: rig.redis.xlen("events") > before)
@@ -90,7 +88,8 @@ def strike(rig, watch, what, rng):  # noqa: F811
         pytest.param(["describer", "sampler"] * 10 + ["redis"] * 3, marks=pytest.mark.slow),
     ],
 )
-def test_a_kill_loses_no_event_and_doubles_none(rig, kills):  # noqa: F811
+def test_a_kill_loses_no_event_and_doubles_none(fresh, kills):
+    rig = fresh
     rig.settings()
     rig.model.seconds = 0.3
     camera = Rtsp(video(rig.folder / "cam.ts", seconds=8), 8)
@@ -109,7 +108,8 @@ def test_a_kill_loses_no_event_and_doubles_none(rig, kills):  # noqa: F811
     camera.close()
 
 
-def test_a_silent_camera_is_back_and_no_password_is_said(rig):  # noqa: F811
+def test_a_silent_camera_is_back_and_no_password_is_said(fresh):
+    rig = fresh
     rig.settings()
     camera = Camera(video(rig.folder / "cam.ts", seconds=8), 8)
     with running(rig.run("serving.watch", "dock", CAMERA_URL=camera.url)):
@@ -127,79 +127,56 @@ def test_a_silent_camera_is_back_and_no_password_is_said(rig):  # noqa: F811
         assert not [key for key in client.scan_iter() if PASSWORD.encode() in client.dump(key)]
 
 
+def frame(number, age=0.0):
+    """A frame of so many seconds ago."""
+    picture = f"picture {number}".encode()
+    return picture, Frame("", time.time() - age, 5.0, hashlib.sha256(picture).hexdigest())
+
+
 @pytest.fixture
-def describe(rig, monkeypatch):  # noqa: F811
-    """Describe the frames that the test sends."""
-    monkeypatch.setattr(os, "environ", rig.environment)
-
-    def start():
-        found = settings.read()
-        streams = Streams(found.keep_days)
-        streams.prepare("dock")
-        camera = found.cameras["dock"]
-        describer = Describer("dock", camera, found.model, found.model.endpoint(), streams)
-        for number in range(found.model.at_once):
-            words = (f"dock-{number}",)
-            threading.Thread(target=describer.consume, args=words, daemon=True).start()
-        return streams
-
-    return start
+def streams(fresh, monkeypatch):
+    """The streams of a camera whose frames a describer waits for."""
+    fresh.settings(timeout=1, stale=60)
+    monkeypatch.setattr(os, "environ", fresh.environment | {"CAMERA_URL": "x"})
+    with running(fresh.run("serving.watch", "dock", "--part", "describer", CAMERA_URL="x")):
+        until(lambda: fresh.redis.exists("frames:dock"))
+        yield Streams(30)
 
 
-def send(streams, count, most=100):
-    for number in range(count):
-        picture = f"picture {number}".encode()
-        frame = Frame("", time.time(), 5.0, hashlib.sha256(picture).hexdigest())
-        streams.send("dock", picture, frame, most, 60)
-
-
-def test_a_slow_model_drops_the_oldest_frames_and_says_so(rig, describe):  # noqa: F811
-    rig.settings()
-    rig.model.seconds = 0.5
-    streams = describe()
-    for _ in range(20):
-        send(streams, 2, most=4)
+def test_a_slow_model_drops_the_oldest_frames_and_says_so(fresh, streams):
+    fresh.model.seconds = 0.5
+    for number in range(40):
+        streams.send("dock", *frame(number), 4, 60)
+        time.sleep(0.03)
+        if not number % 10:
+            streams.say_dropped("dock")
+    until(lambda: not fresh.redis.xlen("frames:dock"))
+    for _ in range(2):
         streams.say_dropped("dock")
-        time.sleep(0.05)
-    until(lambda: not rig.redis.xlen("frames:dock"))
-    streams.say_dropped("dock")
-    streams.say_dropped("dock")
-    found = all_told(rig)
+    found = all_told(fresh)
     dropped = [event["data"] for event in found if event["type"] == events.SKIPPED]
     scenes = [event for event in found if event["type"] == events.SCENE]
-    assert len(scenes) >= 6 and {data["why"] for data in dropped} == {"trimmed"}
-    assert sum(data["count"] for data in dropped) + len(scenes) == rig.sent() == 40
+    assert len(scenes) >= 4 and {data["why"] for data in dropped} == {"trimmed"}
+    assert sum(data["count"] for data in dropped) + len(scenes) == fresh.sent() == 40
 
 
-def test_what_a_dead_model_cannot_describe_goes_to_the_dead_letters(rig, describe):  # noqa: F811
-    rig.settings()
-    rig.model.status = 500
-    send(describe(), 2)
-    found = all_told(rig)
-    assert [event["data"]["why"] for event in found] == ["failed"] * 2
-    assert len(rig.model.asked) == 6
-    dead = [entry["event"] for _, entry in rig.redis.xrange("events:dead")]
-    assert len(dead) == 2 and "HTTP 500" in dead[0]
-
-
-def test_a_model_that_says_nothing_in_time_is_given_up(rig, describe):  # noqa: F811
-    rig.settings(timeout=0.2)
-    rig.model.seconds = 2
-    send(describe(), 1)
-    [found] = all_told(rig)
-    assert found["data"]["why"] == "failed" and "ReadTimeout" in found["data"]["problem"]
-
-
-def test_an_old_frame_and_one_whose_picture_is_gone_are_not_described(rig, describe):  # noqa: F811
-    rig.settings(stale=0.5)
-    streams = describe()
-    rig.model.seconds = 0.8
-    send(streams, 3)
-    assert sorted(event["data"].get("why", "") for event in all_told(rig)) == ["", "", "stale"]
-    streams.redis.xadd("frames:dock", {"time": time.time(), "change": 1, "sha256": "0" * 64})
-    until(lambda: not rig.redis.xlen("frames:dock"))
-    assert rig.events()[-1]["data"]["why"] == "trimmed"
-    assert len(rig.model.asked) == 2
+def test_what_is_not_described_is_said_with_its_reason(fresh, streams):
+    fresh.model.status = 500
+    streams.send("dock", *frame(0), 9, 60)
+    streams.send("dock", *frame(1, age=100), 9, 60)
+    streams.send("dock", *frame(2), 9, 60)
+    streams.pictures.delete(f"picture:dock:{frame(2)[1].sha256}")
+    found = {event["data"]["why"]: event["data"] for event in all_told(fresh)}
+    assert set(found) == {"failed", "stale", "trimmed"}
+    assert found["stale"]["late_s"] > 99 and "HTTP 500" in found["failed"]["problem"]
+    assert len(fresh.model.asked) == 3
+    [dead] = [entry["event"] for _, entry in fresh.redis.xrange("events:dead")]
+    assert "HTTP 500" in dead
+    fresh.model.status = 200
+    fresh.model.seconds = 1.5
+    streams.send("dock", *frame(3), 9, 60)
+    late = all_told(fresh)[-1]["data"]
+    assert late["why"] == "failed" and "ReadTimeout" in late["problem"]
 
 
 class Kept:
@@ -249,11 +226,11 @@ def test_a_mask_of_everything_is_refused():
 
 
 @pytest.fixture
-def refused(rig, monkeypatch, capsys):  # noqa: F811
+def refused(fresh, monkeypatch, capsys):
     """What make watch says in its one line where it does not begin."""
 
     def start(*words, **environment):
-        monkeypatch.setattr(os, "environ", rig.environment | {"CAMERA_URL": "x"} | environment)
+        monkeypatch.setattr(os, "environ", fresh.environment | {"CAMERA_URL": "x"} | environment)
         monkeypatch.setattr(sys, "argv", ["watch", *words])
         assert command(main) == 1
         said = capsys.readouterr().err
@@ -263,17 +240,17 @@ def refused(rig, monkeypatch, capsys):  # noqa: F811
     return start
 
 
-def test_a_wrong_setting_is_one_line(rig, refused):  # noqa: F811
-    rig.settings(fps=0)
+def test_a_wrong_setting_is_one_line(fresh, refused):
+    fresh.settings(fps=0)
     assert "cameras.dock.fps: Input should be greater than 0" in refused()
-    rig.settings(frames=2)
+    fresh.settings(frames=2)
     assert "cameras.dock.frames: more than model.at_once" in refused()
 
 
-def test_what_is_missing_is_named_in_one_line(rig, refused):  # noqa: F811
-    rig.settings()
-    redis_url = rig.environment["REDIS_URL"]
-    pictures_url = rig.environment["PICTURES_REDIS_URL"]
+def test_what_is_missing_is_named_in_one_line(fresh, refused):
+    fresh.settings()
+    redis_url = fresh.environment["REDIS_URL"]
+    pictures_url = fresh.environment["PICTURES_REDIS_URL"]
     assert "no camera 'yard'; there are dock" in refused("yard")
     assert "set the environment variable CAMERA_URL" in refused(CAMERA_URL="")
     assert "set the environment variable SEER_URL" in refused(SEER_URL="")

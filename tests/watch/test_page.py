@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 from conftest import ROOT
-from rig import REDIS, rig, until, video  # noqa: F401
+from rig import REDIS, fresh, rig, until, video
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -59,9 +59,9 @@ def picture_of(path):
     return file.getvalue()
 
 
-def test_the_page_shows_frames_events_lag_and_members(rig, browser, monkeypatch):  # noqa: F811
-    members = {"AETHER_URL": f"{rig.model.url}/v1", "AETHER_MODEL": "seer", "AETHER_EDGE_URL": ""}
-    monkeypatch.setattr(os, "environ", rig.environment | members)
+def test_the_page_shows_frames_events_lag_and_members(fresh, browser, monkeypatch):
+    members = {"AETHER_URL": f"{fresh.model.url}/v1", "AETHER_MODEL": "seer", "AETHER_EDGE_URL": ""}
+    monkeypatch.setattr(os, "environ", fresh.environment | members)
     streams = Streams(30)
     streams.prepare("dock")
     address = page.show(["dock", "gate"], streams, 0)
@@ -72,8 +72,8 @@ def test_the_page_shows_frames_events_lag_and_members(rig, browser, monkeypatch)
 
     until(lambda: "not seen yet" in text("camera-gate"))
     until(lambda: text("member-aether") == "aether: up")
-    assert "edge: absent (AETHER_EDGE_URL or AETHER_EDGE_MODEL is not set)" in text("member-edge")
-    described(streams, picture_of(video(rig.folder / "clip.mp4", seconds=0.2)), NASTY)
+    assert "edge: AETHER_EDGE_URL and AETHER_EDGE_MODEL not set" in text("member-edge")
+    described(streams, picture_of(video(fresh.folder / "clip.mp4", seconds=0.2)), NASTY)
     until(lambda: NASTY in text("events"))
     until(lambda: "sent 1 · scene 1" in text("camera-dock"))
     image = browser.find_element(By.CSS_SELECTOR, "#camera-dock img")
@@ -92,14 +92,14 @@ def test_the_page_shows_frames_events_lag_and_members(rig, browser, monkeypatch)
         e["params"]["request"]["url"] for e in logged if e["method"] == "Network.requestWillBeSent"
     ]
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "chrome:"))]
-    rig.kill("events")
+    fresh.kill("events")
     until(lambda: browser.title == "watch: no answer")
-    rig.start("events")
+    fresh.start("events")
     until(lambda: browser.title == "watch")
 
 
-def test_only_this_machine_by_its_own_name_is_answered(rig, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(os, "environ", rig.environment)
+def test_only_this_machine_by_its_own_name_is_answered(fresh, monkeypatch):
+    monkeypatch.setattr(os, "environ", fresh.environment)
     address = page.show(["dock"], Streams(30), 0)
     for path, host, code in [
         ("/state", "evil.example", 403),

@@ -1,0 +1,51 @@
+"""What docs/watch.md tells people to type reaches Redis; rig.py starts the servers by its lines."""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from rig import DOCS
+
+from common.errors import command
+
+WORDS = r"(?: [A-Z]+=(?:\"[^\"]*\"|[^\s`]+))"
+COMMANDS = sorted(set(re.findall(rf"make watch{WORDS}*|make (?:ask|events){WORDS}+", DOCS)))
+ENVIRONMENT = {
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "CAMERA_DOCK_URL": "x",
+    "CAMERA_GATE_URL": "x",
+    "AETHER_EDGE_URL": "http://127.0.0.1:1/v1",
+    "AETHER_EDGE_MODEL": "seer",
+}
+
+
+def test_the_docs_name_the_commands():
+    assert len(COMMANDS) >= 8
+    assert {words.split()[1] for words in COMMANDS} == {"watch", "ask", "events"}
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_of_the_docs_is_understood(words, monkeypatch, capsys, tmp_path):
+    shipped = (ROOT / "serving" / "watch" / "cameras.yaml").read_text()
+    gate = shipped[shipped.index("  dock:") :].replace("dock:", "gate:").replace("DOCK", "GATE")
+    (tmp_path / "cameras.yaml").write_text(shipped + gate)
+    typed = ["make", "-n", *shlex.split(words)[1:]]
+    printed = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    line = next(line for line in printed.splitlines() if "-m serving.watch" in line)
+    asked = dict(word.partition("=")[::2] for word in typed[3:])
+    monkeypatch.setattr(
+        os, "environ", os.environ | ENVIRONMENT | {"CAMERAS": str(tmp_path / "cameras.yaml")}
+    )
+    _, _, module, *arguments = shlex.split(line.replace('"$Q"', shlex.quote(asked.get("Q", ""))))
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    module = "serving.watch.__main__" if module == "serving.watch" else module
+    assert command(importlib.import_module(module).main) == 1
+    assert (
+        capsys.readouterr().err
+        == "error: the Redis of REDIS_URL: ConnectionError; start it, see docs/watch.md\n"
+    )
