@@ -47,7 +47,7 @@ def test_every_base_is_pinned_by_digest():
         base = re.sub(r"\$\{(\w+)\}", lambda m: bases[m[1]], base)
         assert base in stages or re.fullmatch(r"[\w./:-]+@sha256:[0-9a-f]{64}", base), words
         stages.add(stage)
-    assert stages >= {"train", "serve"} and "latest" not in DOCKERFILE
+    assert stages >= {"train", "serve", "triad"} and "latest" not in DOCKERFILE
 
 
 def test_no_secret_is_a_variable_and_nothing_is_fetched_by_address():
@@ -89,7 +89,7 @@ def test_the_compiler_of_flash_attn_is_of_the_cuda_of_torch():
     assert (LOCKS / "flash-attn.lock").read_text().split()[0] == wanted[0]
 
 
-@pytest.mark.parametrize("stage", ["train", "serve"])
+@pytest.mark.parametrize("stage", ["train", "serve", "triad"])
 def test_a_stage_ends_without_root_and_copies_code_after_packages(stage):
     text = re.split(r"^FROM \S+ AS ", DOCKERFILE, flags=re.M)
     body = next(part for part in text if part.split()[0] == stage)
@@ -124,9 +124,13 @@ def test_the_context_is_a_list_of_what_is_wanted():
 def test_compose_names_the_volume_of_the_image_and_no_key():
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     places = having("VOLUME")
-    assert compose["services"].keys() == {"train", "serve"}
+    assert compose["services"].keys() == {"train", "serve", "triad", "redis"}
+    known = yaml.safe_load((ROOT / "datasets" / "aether" / "triad.yaml").read_text())
+    members = [known["self"], *known["members"].values()]
+    named = {member[kind] for member in members for kind in ("url", "model", "key")}
+    assert set(compose["services"]["triad"]["environment"]) == named | {"TRIAD_KEY"}
     for name, service in compose["services"].items():
-        assert service["image"] == f"aether:{name}"
+        assert service["image"] == f"aether:{'triad' if name == 'redis' else name}"
         assert [volume.split(":")[1] for volume in service["volumes"]] == places
         assert all("=" not in variable for variable in service["environment"])
         assert {volume.split(":")[0] for volume in service["volumes"]} <= compose["volumes"].keys()

@@ -1,8 +1,10 @@
 """The Triad behind one address: who goes on, what they see, what never leaves, what it may cost."""
 
 import json
+import re
 import signal
 import subprocess
+import sys
 
 import openai
 import pytest
@@ -269,6 +271,26 @@ def test_a_budget_holds_also_at_once_and_across_a_kill(house):
     assert text.startswith(TO_GROK) and finish == "stop"
     assert told == {"route": "grok-4-fast", "outcome": "failed: OverBudget"}
     assert len(house.asked("grok-4-fast")) == answered
+
+
+def test_the_commands_of_the_page_do_what_they_say(house):
+    page = (ROOT / "docs" / "triad.md").read_text()
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```", page, re.M | re.S)
+    assert [kind for kind, _ in blocks] == ["bash", "python"]
+    for kind, text in blocks:
+        words = ["bash", "-c"] if kind == "bash" else [sys.executable, "-c"]
+        done = subprocess.run(
+            [*words, text.replace(":4000", f":{house.port}")],
+            env=house.environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0 and "Done." in done.stdout and "stayed" in done.stdout
+    start = page.partition("```\n")[2].partition("```")[0]
+    known = (ROOT / "datasets" / "aether" / "triad.yaml").read_text()
+    for name in re.findall(r"([A-Z]+_[A-Z_]+)=", start):
+        assert name == "TRIAD_KEY" or f": {name}\n" in known, name
+    targets = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", page):
+        assert f"\n{target}: " in targets
 
 
 def test_no_key_is_written_down(house):
