@@ -155,10 +155,11 @@ class Talk:
         return [name for name in self.texts.asks[self.ask].why if name in self.slots]
 
     def _wrong(self, name: str) -> Slots:
-        """The slots with a wrong value, and why people get it."""
-        why = self._say(self.texts.asks[self.ask].why[name])
+        """The slots with a wrong value, and why people get it, said in two ways."""
+        why, also = self.rng.sample(self.texts.asks[self.ask].why[name], 2)
         wrong = self.slots.get(f"{name}_gets", self.slots[name])
-        return self.slots | {"value": self.value, "wrong": wrong, "why": why}
+        reasons: Slots = {"why": self._say([why]), "also": self._say([also])}
+        return self.slots | reasons | {"value": self.value, "wrong": wrong}
 
     def _colleague(self) -> Turn:
         if not self._wrongs():

@@ -96,7 +96,11 @@ class Words:
             return str(slot)
         told = []
         join = ", "
-        for item in slot:
+        wordings = {
+            name: self._rng.sample(texts, len(texts))
+            for name, texts in self._texts.sentences.items()
+        }
+        for place, item in enumerate(slot):
             if isinstance(item, Record):
                 walk = self._walks[len({line.source for line in slot}) == 1]
                 about = {"tag": item.source, "time": self._time(item.time)}
@@ -106,6 +110,7 @@ class Words:
                 told.append(f"{float(item):+g}".replace("-", "−") if item else "0")
             else:
                 name, slots = item
-                told.append(self.one_of(self._texts.sentences[name], slots))
+                of_name = wordings[name]
+                told.append(self.one_of([of_name[place % len(of_name)]], slots))
                 join = " "
         return join.join(told)
