@@ -202,11 +202,14 @@ def together(log: Log, source: str) -> Fact:
         if line.number is not None and not line.state:
             series.setdefault(line.source, {})[line.time] = Fraction(line.value)
     mine = series.pop(source, {})
-    partners = [name for name in series if series[name].keys() == mine.keys()]
+    partners = [name for name in series if len(series[name].keys() & mine) > ENOUGH_STEPS]
     if not partners:
         raise NotAsked
     theirs = series[partners[0]]
-    moves = [[after - one for one, after in pairwise(side.values())] for side in (mine, theirs)]
+    moves: list[list[Fraction]] = [[], []]
+    for one, after in pairwise(time for time in mine if time in theirs):
+        moves[0].append(mine[after] - mine[one])
+        moves[1].append(theirs[after] - theirs[one])
     both = [left * right for left, right in zip(*moves, strict=True) if left * right]
     n = len(both)
     same = sum(product > 0 for product in both)

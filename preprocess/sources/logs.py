@@ -20,13 +20,14 @@ from common.alarms import ACKNOWLEDGED, ACTIVE, CLEAR, Record
 from preprocess.generators.log_facts import SOLVERS, Log, NotAsked
 from preprocess.generators.log_talk import Talk
 from preprocess.generators.log_words import Texts
-from preprocess.rows import Conversation, Note, Skip
+from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, Source, load
 
 STATES = (ACTIVE, CLEAR, ACKNOWLEDGED, "")
 ASKS = ("first", "standing", "count", "longest", "before")
 LINES = 24  # of a conversation; a third of them may come in later
 CHAINS = 0.6  # share of conversations
+TRIES = 10  # of a chain
 
 
 class Config(Source):
@@ -56,23 +57,38 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
         windows = list(_windows(sorted(records, key=lambda record: record.time)))
         taken = windows[:: -(-len(windows) // config.most)]
         left_out["of a long log, more than `most`"] += sum(map(len, windows)) - sum(map(len, taken))
-        for reason, count in left_out.items():
+        for reason, count in (+left_out).items():
             yield Note(f"{path.name}: lines left out: {reason}", count)
         for number, lines in enumerate(taken):
             rng = random.Random(f"logs {context.seed} {path.name} {number}")
-            cut = len(lines) - rng.randrange(len(lines) // 3)
-            words = {"thing": path.stem, "opener": ""}
-            talk = Talk(Log(lines[:cut]), SOLVERS, texts, rng, words, later=lines[cut:])
-            asks = ASKS if talk.log.raises else ("together",)
-            chain = rng.random() < CHAINS and cut < len(lines) and talk.log.raises
-            try:
-                turns = talk.chain(asks) if chain else [talk.first(asks)]
-            except NotAsked:
+            kind, turns = _told(path.stem, lines, texts, rng)
+            if not turns:
                 yield Skip("lines of a log with no clear answer to any question")
                 continue
             name = f"log-{path.stem}-{number:05d}"
-            tags = ("chain" if chain else f"asks:{talk.ask}", f"log:{path.stem}")
-            yield Conversation(name, "", "log", turns=tuple(turns), tags=tags)
+            yield Conversation(name, "", "log", turns=tuple(turns), tags=(kind, f"log:{path.stem}"))
+
+
+def _told(
+    thing: str, lines: list[Record], texts: Texts, rng: random.Random
+) -> tuple[str, list[Turn]]:
+    """The kind of a conversation about some lines and its turns, several where that is drawn and
+    can be; no turns where nothing can be asked."""
+    cut = len(lines) - rng.randrange(1 + len(lines) // 3)
+    log = Log(lines[:cut])
+    asks = ASKS if log.raises else ("together",)
+    tries = TRIES if log.raises and rng.random() < CHAINS else 0
+    for left in range(tries, -1, -1):
+        words = {"thing": thing, "opener": ""}
+        talk = Talk(log, SOLVERS, texts, rng, words, later=lines[cut:])
+        try:
+            if left:
+                return "chain", talk.chain(asks)
+            turns = [talk.first(asks)]
+            return f"asks:{talk.ask}", turns
+        except NotAsked:
+            continue
+    return "", []
 
 
 def _in_milliseconds(record: Record) -> Record:
@@ -83,9 +99,14 @@ def _in_milliseconds(record: Record) -> Record:
 
 def _windows(records: list[Record]) -> Iterator[list[Record]]:
     """Lines of one day in pieces: of alarms as they come, of measured tags two at a time."""
-    pairs = pairwise({record.source: None for record in records if not record.state})
-    kinds = [[record for record in records if record.state]]
-    kinds += [[one for one in records if not one.state and one.source in pair] for pair in pairs]
+    of: dict[str, list[Record]] = {}
+    for record in records:
+        of.setdefault("" if record.state else record.source, []).append(record)
+    kinds = [of.pop("", [])]
+    kinds += [
+        sorted([*of[one], *of[other]], key=lambda record: record.time)
+        for one, other in pairwise(of)
+    ]
     for lines in kinds:
         for _, day in groupby(lines, key=lambda record: record.time.date()):
             left = list(day)
