@@ -33,11 +33,14 @@ GREEN, DIM, PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
 
 
 def check(
-    recipe: Recipe, override: str | None = None, gpu_gib: float = memory.L40S_GIB
+    recipe: Recipe,
+    override: str | None = None,
+    gpu_gib: float = memory.L40S_GIB,
+    gpus: int | None = None,
 ) -> dict[str, Any]:
     """The whole check as one object; `errors` is empty when the recipe may run.
 
-    `override` is BASE=.
+    `override` is BASE=, `gpus` how many train; the fewest that the recipe is made for when absent.
     """
     report: dict[str, Any] = {
         "recipe": recipe.id,
@@ -51,7 +54,7 @@ def check(
         validate(recipe)
         folder = _model_files(recipe, override, report)
         share = _data(recipe, folder, report)
-        _memory(recipe, folder, share, gpu_gib, report)
+        _memory(recipe, folder, share, (gpu_gib, gpus or recipe.data.get("shards") or 1), report)
     except AetherError as error:
         report["errors"].append(str(error))
     return report
@@ -155,8 +158,14 @@ def _data(recipe: Recipe, folder: Path | None, report: dict[str, Any]) -> float:
 
 
 def _memory(
-    recipe: Recipe, folder: Path | None, share: float, gpu_gib: float, report: dict[str, Any]
+    recipe: Recipe,
+    folder: Path | None,
+    share: float,
+    cards: tuple[float, int],
+    report: dict[str, Any],
 ) -> None:
+    """Put what a card holds into the report. `cards`: GiB of each, and how many."""
+    gpu_gib, count = cards
     if folder is not None:
         shape = Shape.from_config(load_json(folder / "config.json"))
     elif is_hub_id(recipe.data["base_model"]):
@@ -164,12 +173,13 @@ def _memory(
     else:
         return  # a base that is still to be made has no shape yet
     kept = memory.layers_kept(recipe.data, shape, share, gpu_gib)
-    parts = memory.estimate(recipe.data, shape, share, kept)
+    parts = memory.estimate(recipe.data, shape, share, kept, count)
     total = sum(parts.values())
     report["memory"] = {
         "parts_gib": parts,
         "total_gib": total,
         "gpu_gib": gpu_gib,
+        "gpus": count,
         "layers_not_recomputed": kept,
     }
     if recipe.data["bf16"]:

@@ -51,6 +51,7 @@ INSTEAD = {
 PLAIN_INT = re.compile(r"[-+]?(0|[1-9]\d*)")
 PLAIN_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?")
 GPU_OPTIMIZERS = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
+SHARED_OPTIMIZERS = ("adamw_torch_8bit", "adamw_torch", "adamw_torch_fused")
 ADAPTER_NEEDS = ("load_in_4bit", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
 NOT_QUANTISED = ("model.vision_tower", "lm_head")
@@ -222,6 +223,7 @@ def _together(data: dict[str, Any]) -> Iterator[Problem]:
             yield ("fused_kernels",), "these kernels need a GPU, and bf16 is false"
     yield from _cadence(data)
     yield from _adapter(data)
+    yield from _shares(data)
     yield from _preference(data)
 
 
@@ -260,6 +262,20 @@ def _adapter(data: dict[str, Any]) -> Iterator[Problem]:
         yield ("fp8_base",), "the base is in 4 bits already; give adapter: lora"
     if kind == "lora" and skipped:
         yield ("bnb_config_kwargs",), "without effect where nothing is quantised; remove it"
+
+
+def _shares(data: dict[str, Any]) -> Iterator[Problem]:
+    """Weights in shares are whole ones, and their optimizer is one that divides."""
+    if "optim_args" in data and (data["optimizer"] != SHARED_OPTIMIZERS[0] or not data["bf16"]):
+        yield ("optim_args",), f"of {SHARED_OPTIMIZERS[0]} on a GPU alone; remove it"
+    if not data.get("shards"):
+        return
+    if data.get("adapter"):
+        yield ("shards",), "an adapter trains on any number of GPUs whole (GPUS=); remove it"
+    if not data.get("freeze_mm_modules"):
+        yield ("freeze_mm_modules",), "missing; with shards the tower stays as it is: add it"
+    if data["optimizer"] not in SHARED_OPTIMIZERS:
+        yield ("optimizer",), f"with shards one of {', '.join(SHARED_OPTIMIZERS)}"
 
 
 def _preference(data: dict[str, Any]) -> Iterator[Problem]:

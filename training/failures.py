@@ -13,6 +13,10 @@ from training.signals import Interrupted
 
 FULL_DISK = r"Errno (28|122)\]|No space left|os error 28|PytorchStreamWriter|inline_container"
 LOST_WORKER = r"DataLoader worker .*(signal: Killed|exited unexpectedly|bus error)"
+LOST_RANK = (
+    r"Connection (closed|reset) by|Broken pipe|Timed out waiting|Watchdog caught|NCCL|"
+    r"remote process|DistBackendError|DistNetworkError"
+)
 # What the text of a failure holds: what is said.
 KNOWN = {
     FULL_DISK: "the disk is full; make room",
@@ -22,6 +26,10 @@ KNOWN = {
     ),
     rf"^MemoryError|Errno 12\]|can't allocate memory|{LOST_WORKER}": (
         "out of host memory; lower dataloader_num_workers or give the machine more"
+    ),
+    LOST_RANK: (
+        "another rank ended, or kept this one waiting for longer than AXOLOTL_NCCL_TIMEOUT seconds "
+        "(1,800 where it is not set)"
     ),
 }
 

@@ -23,6 +23,7 @@ STATE_BYTES = {
     "paged_adamw_32bit": 8,
     "adamw_torch": 8,
     "adamw_torch_fused": 8,
+    "adamw_torch_8bit": 2 + 2 * 4 / 256,  # and a scale for each block of both
 }
 
 
@@ -33,6 +34,8 @@ def layers_kept(recipe: dict[str, Any], shape: Shape, trained_share: float, gpu_
     """How many decoder layers need not be recomputed on a card of that memory."""
     if not recipe.get("gradient_checkpointing") or not recipe.get("bf16"):
         return 0  # a CPU trains what is small
+    if recipe.get("shards"):
+        return 0  # what is free is left to what is gathered
     kept = 0
     while kept < shape.layers:
         peak = sum(estimate(recipe, shape, trained_share, kept + 1).values())
@@ -43,17 +46,22 @@ def layers_kept(recipe: dict[str, Any], shape: Shape, trained_share: float, gpu_
 
 
 def estimate(
-    recipe: dict[str, Any], shape: Shape, trained_share: float = 1.0, kept: int = 0
+    recipe: dict[str, Any],
+    shape: Shape,
+    trained_share: float = 1.0,
+    kept: int = 0,
+    cards: int = 1,
 ) -> dict[str, float]:
-    """GiB by part for a recipe on one device.
+    """GiB by part for a recipe on one device of `cards`.
 
     `trained_share`: largest share of a bin's tokens that carries loss. `kept`: how many of the last
     decoder layers are not recomputed.
     """
     half = 2 if recipe.get("bf16") else 4  # bytes of a value in the forward pass
     tokens = recipe["sequence_len"] * recipe["micro_batch_size"]
+    shared = recipe.get("shards")
     parts = {
-        **_weights(recipe, shape, half),
+        **(_shares(recipe, shape, half, cards) if shared else _weights(recipe, shape, half)),
         **_activations(recipe, shape, tokens, half, kept),
         "logits": _logits(shape, tokens * trained_share, half, bool(recipe.get("preference"))),
         "one image": image_bytes(shape, half),
@@ -83,6 +91,25 @@ def _weights(recipe: dict[str, Any], shape: Shape, half: int) -> dict[str, float
     return parts
 
 
+def _shares(recipe: dict[str, Any], shape: Shape, half: int, cards: int) -> dict[str, float]:
+    """Bytes of a card's share of a model whose tower is frozen, and of what it gathers.
+
+    A layer is computed while the next is gathered, and its gradients are summed in float32 while
+    the next one's are made. The root unit is gathered from the first layer to the last.
+    """
+    trained = shape.parameters - shape.vision_parameters
+    layer = shape.decoder_linear_parameters / shape.layers
+    embeddings = 2 * shape.vocab * shape.hidden
+    value = half if recipe.get("optim_args") else 4
+    return {
+        "weights": (trained * value + shape.vision_parameters * half) / cards,
+        "gradients": trained * value / cards,
+        "optimizer": trained * STATE_BYTES[recipe["optimizer"]] / cards,
+        "gathered weights": (2 * layer + embeddings + shape.vision_parameters) * half,
+        "gathered gradients": 2 * layer * (half + 4) + embeddings / 2 * half,
+    }
+
+
 def _activations(
     recipe: dict[str, Any], shape: Shape, tokens: int, half: int, kept: int
 ) -> dict[str, float]:
@@ -108,11 +135,13 @@ def _activations(
     width = 3 * shape.hidden + attention + 2 * shape.ffn
     width += len(shape.linears) * recipe["lora_r"] if recipe.get("adapter") else 0
     last_layers = kept * tokens * half * width
+    at_the_end = shape.vocab * shape.hidden * (8 + half) if recipe.get("shards") else 0
     return {
         "activations kept": boundary * shape.layers + last_layers,
         # Values and gradients of the layer being recomputed. By then what the last layers keep is
         # free again; before that a layer has only its gradients beside it.
-        "activations of a layer": max(layer * 2 - last_layers, layer),
+        # Or, when all are done, the gradients of embeddings and head before they are summed.
+        "activations of a layer": max(layer * 2 - last_layers, layer, at_the_end),
         "dequantised weights": dequantised,
     }
 

@@ -10,9 +10,7 @@ is not used; tests compare with PEFT's merge.)
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from common import runs
-from common.bases import PARTS, base_of, model_hash
+from common.bases import base_of, model_hash
 from common.errors import command
 from common.files import ROOT, only_writer, sha256_of, shown, write_json, written_aside
 from common.recipes import Recipe, RecipeError, find
@@ -29,7 +27,7 @@ from training.checkpoints import damage
 from training.environment import quiet_environment
 from training.same_logits import compare, rows_of
 from training.verify_merge import verify
-from training.weights import Checkpoint, places
+from training.weights import Checkpoint, copy_beside, places
 
 
 def merge(base_folder: Path, adapter_folder: Path, out: Path, data: Path | None = None) -> str:
@@ -42,10 +40,7 @@ def merge(base_folder: Path, adapter_folder: Path, out: Path, data: Path | None 
     base = Checkpoint(base_folder)
     name_of = places(base, adapter)
     with only_writer(out, "being merged"), written_aside(out) as aside:
-        for pattern in itertools.chain.from_iterable(PARTS.values()):
-            for path in base_folder.glob(pattern):
-                if path.suffix != ".safetensors":
-                    shutil.copyfile(path, aside / path.name)
+        copy_beside(base_folder, aside)
         for file, keys in base.shards():
             tensors = {}
             for key in keys:

@@ -22,7 +22,7 @@ from transformers import set_seed
 from common import rows
 from common.facts import Shape
 from common.recipes import RecipeError
-from training import attention, fp8
+from training import attention, fp8, sharding
 from training import model as patches
 from training.checkpoints import sealed
 from training.data import Bins, Collator
@@ -45,6 +45,7 @@ class AetherPlugin(BasePlugin):
         super().__init__()
         self.stop_request: StopRequest | None = None
         self.layers_kept: int | None = None
+        self.base_folder: Path | None = None
         self.varlen = attention.torch_varlen
 
     def obey(self, stop_request: StopRequest) -> None:
@@ -54,6 +55,10 @@ class AetherPlugin(BasePlugin):
     def keep(self, layers: int) -> None:
         """Let that many decoder layers keep their activations, as the run is recorded with."""
         self.layers_kept = layers
+
+    def write_whole_from(self, base_folder: Path) -> None:
+        """Let a training in shares end with the whole model, in the form of this base's files."""
+        self.base_folder = base_folder
 
     def register(self, cfg):
         if cfg.get("datasets"):
@@ -119,6 +124,8 @@ class AetherPlugin(BasePlugin):
             trainer.prefer(Preference(**cfg.preference))
         if self.stop_request:
             trainer.obey(self.stop_request)
+        if cfg.shards:
+            trainer.train_shares(self.base_folder)
 
     def add_callbacks_post_trainer(self, cfg, trainer):
         kept = self.layers_kept
@@ -156,6 +163,12 @@ class AetherPlugin(BasePlugin):
             # An evaluation on a CPU with AVX-512 repacks the weights for inference, with coarser
             # scales, and training goes on with them.
             module.support_avx512bf16_for_cpu = False
+        rounded = (cfg.optim_args or {}).get("bf16_stochastic_round")
+        masters = bool(cfg.bf16) and not cfg.adapter and not rounded
+        if cfg.shards:
+            sharding.shard(model, masters, bool(cfg.bf16))
+        elif masters:
+            sharding.cast_trained(model)
         if cfg.fp8_base:
             LOG.info("%d maps of the base are in FP8", fp8.convert(model))
             torch.cuda.empty_cache()  # what they were in bf16

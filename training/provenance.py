@@ -32,23 +32,29 @@ CUDA_CONTEXT_GIB = 0.5
 LOCK = ROOT / "locks" / "train.lock"
 
 
-def gpu() -> tuple[str, float] | None:
-    """(name, GiB of memory) of the first GPU that this process may use, None where there is none.
+def gpus() -> list[tuple[str, float]]:
+    """(name, GiB of memory) of each GPU that this process may use.
 
     The driver is asked and not torch, which would take memory of the GPU for this process.
     """
     words = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        words += ["-i", visible.split(",")[0]]
+        words += ["-i", visible]
     try:
         done = subprocess.run(words, capture_output=True, text=True)
     except FileNotFoundError:
-        return None
-    if done.returncode or not done.stdout.strip():
-        return None
-    name, _, mebibytes = done.stdout.splitlines()[0].rpartition(",")
-    return name.strip(), float(mebibytes) / 1024
+        return []
+    found = []
+    for line in done.stdout.splitlines() if done.returncode == 0 else []:
+        name, _, mebibytes = line.rpartition(",")
+        found.append((name.strip(), float(mebibytes) / 1024))
+    return found
+
+
+def gpu() -> tuple[str, float] | None:
+    """(name, GiB of memory) of the first of them, None where there is none."""
+    return next(iter(gpus()), None)
 
 
 def gpu_gib() -> float:

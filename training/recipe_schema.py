@@ -55,6 +55,12 @@ class CheckpointingConfig(Strict):
     use_reentrant: Literal[False]
 
 
+class OptimizerConfig(Strict):
+    """Of adamw_torch_8bit: weights without a float32 copy lose no update on the average."""
+
+    bf16_stochastic_round: Literal[True]
+
+
 class Model(Strict):
     base_model: Name
     revision_of_model: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
@@ -98,11 +104,13 @@ class Optimisation(Strict):
     optimizer: Literal[
         "adamw_torch",
         "adamw_torch_fused",
+        "adamw_torch_8bit",
         "adamw_8bit",
         "adamw_bnb_8bit",
         "paged_adamw_8bit",
         "paged_adamw_32bit",
     ]
+    optim_args: OptimizerConfig | None = None
     adam_beta1: Share | None = None
     adam_beta2: Share | None = None
     adam_epsilon: Annotated[float, Field(gt=0, le=0.01)] | None = None
@@ -120,6 +128,8 @@ class Memory(Strict):
     bf16: bool
     tf32: bool
     attn_implementation: Literal["sdpa", "flash_attention_2"]  # those that keep a bin's rows apart
+    shards: Annotated[int, Field(ge=2, le=64)] | None = None  # least number of GPUs that share all
+    freeze_mm_modules: Literal[True] | None = None  # tower and projector stay as they are
     gradient_checkpointing: bool
     gradient_checkpointing_kwargs: CheckpointingConfig | None = None
     embeddings_skip_upcast: bool | None = None
@@ -168,3 +178,4 @@ class AetherArgs(BaseModel):
     preference: Preference | None = None
     fused_kernels: bool = False
     fp8_base: bool = False
+    shards: int | None = None

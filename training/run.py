@@ -43,18 +43,19 @@ def main() -> int:
         "--fresh", action="store_true", help="delete what lies in the output folder and start over"
     )
     parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
+    parser.add_argument("--gpus", type=int, help="ranks; default: as many as the recipe asks for")
     options = parser.parse_args()
     os.chdir(ROOT)
     quiet_environment()
     raise_when_told()
     try:
-        return run(find(options.recipe), options.fresh, options.base)
+        return run(find(options.recipe), options.fresh, options.base, options.gpus)
     except Interrupted as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 128 + error.signal
 
 
-def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
+def run(recipe: Recipe, fresh: bool, override: str | None, gpus: int | None = None) -> int:
     """Check the recipe whole, then train it; the exit code.
 
     Nothing is deleted before everything else was checked.
@@ -65,10 +66,11 @@ def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
     ensure_base(base)
     if base.folder is not None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to ask a hub for
-    from training import mirror, provenance  # heavy: torch
+    from training import mirror, provenance, ranks  # heavy: torch
     from training.check import check
 
-    report = check(recipe, override, provenance.gpu_gib())
+    count = ranks.count(recipe, gpus)
+    report = check(recipe, override, provenance.gpu_gib(), count)
     refuse(report["errors"])
     folder = recipe.output
     with only_writer(folder, "being trained"):
@@ -84,12 +86,20 @@ def run(recipe: Recipe, fresh: bool, override: str | None) -> int:
             print(f"{recipe.id} is finished: {shown(folder)}. FRESH=1 starts over.")
             return 0
         record = opened(folder, identity, provenance.surroundings(base), resume)
+        if resume and record.get("ranks", 1) != count:
+            raise RunError(
+                f"{shown(resume)} is of {record.get('ranks', 1)} ranks, and {count} would go on "
+                f"with other rows a step; GPUS={record.get('ranks', 1)}, or FRESH=1 starts over"
+            )
+        record["ranks"] = count
         record["layers_not_recomputed"] = report["memory"]["layers_not_recomputed"]
         runs.write(folder, record)
         shutil.copyfile(recipe.path, folder / "recipe.yaml")
         shutil.copyfile(data / "manifest.json", folder / "data.json")
         if resume:
             print(f"continuing from {shown(resume)}", flush=True)
+        if count > 1:
+            return ranks.launch(worker(folder, resume)[1:], count, folder)
         return supervise(worker(folder, resume))
 
 

@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from common.files import ROOT
 from common.memory import GIB
@@ -21,31 +23,39 @@ def supervise(words: list[str]) -> int:
     on unseen.
     """
     children: list[subprocess.Popen] = []
-    early: list[int] = []
-
-    def pass_on(number: int, _frame) -> None:
-        if number == signal.SIGHUP:
-            leave_the_terminal()
-        for child in children:
-            child.send_signal(number)
-        if not children:
-            early.append(number)
-
-    for number in handled():
-        signal.signal(number, pass_on)
+    received = pass_signals_to(lambda: children)
     with subprocess.Popen(words, cwd=ROOT, preexec_fn=end_with_parent) as child:
         children.append(child)
-        for received in early:
-            child.send_signal(received)
+        for number in received:  # before it was there
+            child.send_signal(number)
         code = child.wait()
     raise_when_told()
     if code >= 0:
         return code
-    print(f"\nerror: {_killed(-code)}", file=sys.stderr)
+    print(f"\nerror: {killed(-code)}", file=sys.stderr)
     return 128 - code
 
 
-def _killed(number: int) -> str:
+def pass_signals_to(children: Callable[[], Sequence[Any]]) -> list[int]:
+    """Send each signal of this process on to what `children` lists then; a list that grows by each
+    one's number.
+    """
+    received: list[int] = []
+
+    def pass_on(number: int, _frame) -> None:
+        if number == signal.SIGHUP:
+            leave_the_terminal()
+        received.append(number)
+        for child in children():
+            child.send_signal(number)
+
+    for number in handled():
+        signal.signal(number, pass_on)
+    return received
+
+
+def killed(number: int) -> str:
+    """What is known of a process that a signal killed, in a sentence or two."""
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / GIB
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     hint = ", by the system for want of memory if nobody did" if number == signal.SIGKILL else ""

@@ -4,6 +4,7 @@ survive what ends a run.
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, TrainerControl
+from transformers.trainer import SCHEDULER_NAME
 
-from training import checkpoints, mirror
+from training import checkpoints, mirror, ranks, sharding
 from training.data import Collator
 from training.failures import Diverged
 from training.meter import Meter
@@ -25,12 +28,12 @@ from training.signals import Interrupted, StopRequest, leave_signals_to_the_trai
 from training.weights import load_into
 
 
-def seal(folder: Path, limit: int, evaluated: bool) -> None:
+def seal(folder: Path, limit: int, wanted: tuple[str, ...], evaluated: bool) -> None:
     """Verify and seal a checkpoint; only then remove those older than the newest `limit`, and copy
     it to the mirror. One that cannot be sealed is removed.
     """
     try:
-        checkpoints.seal(folder, evaluated=evaluated)
+        checkpoints.seal(folder, wanted, evaluated=evaluated)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -52,26 +55,74 @@ class AetherTrainer(AxolotlTrainer):
         self.model_accepts_loss_kwargs = True
         self.sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self.sealing: Future[None] | None = None
+        self.has_shares = False
+        self.base_folder: Path | None = None
+        self.told_to_stop: int | None = None  # the signal that all ranks obey
 
     def obey(self, stop_request: StopRequest) -> None:
         """Save and stop at the end of the step in which this request gets a signal."""
         self.stop_request = stop_request
 
-    @property
-    def told_to_stop(self) -> int | None:
-        """The signal that asks for the end of the training, None while there is none."""
-        return self.stop_request.signal if self.stop_request else None
+    def train_shares(self, base_folder: Path | None) -> None:
+        """Train a model that is divided over the ranks (training.sharding); at the end write it
+        whole, in the form of this base's files.
+        """
+        self.has_shares = True
+        self.base_folder = base_folder
+        prepare = self.accelerator.prepare_model
+        # Else accelerate would wrap it for DistributedDataParallel.
+        self.accelerator.prepare_model = functools.partial(prepare, evaluation_mode=True)
+
+    def decide(self) -> None:
+        """Let a signal that any rank received stop all of them at the same place."""
+        own = self.stop_request.signal if self.stop_request else None
+        self.told_to_stop = ranks.greatest(own or 0) or None
 
     def train(self, *args, **kwargs):
         if self.stop_request:
             self.stop_request.defer()
         self.meter.begin()
         try:
-            return super().train(*args, **kwargs)
+            trained = super().train(*args, **kwargs)
         finally:
             self.finish_sealing()
+        if self.base_folder:
+            sharding.write_whole(self.model, self.base_folder, Path(self.args.output_dir))
+        return trained
+
+    def create_optimizer(self, *args, **kwargs):
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.args.bf16:
+            sharding.require_masters(self.model, optimizer)
+        return optimizer
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        if not self.has_shares:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        if not self.has_shares:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        sharding.save(Path(output_dir), self.model, self.optimizer)
+        if self.args.should_save:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        if not self.has_shares:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        elif checkpoint:
+            sharding.load(Path(checkpoint), self.model, self.optimizer)
+            state = torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True)
+            self.lr_scheduler.load_state_dict(state)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if self.has_shares:
+            return  # with the optimizer's
         if isinstance(self.model, PreTrainedModel) and not self.is_fsdp_enabled:
             load_into(self.model, Path(resume_from_checkpoint))
         else:
@@ -114,6 +165,7 @@ class AetherTrainer(AxolotlTrainer):
         """Save where a signal asks for it; look at loss and gradient before they are logged or,
         worse, their weights saved.
         """
+        self.decide()
         if self.told_to_stop:
             self.control.should_save = True
             self.control.should_log = True
@@ -123,10 +175,11 @@ class AetherTrainer(AxolotlTrainer):
         return super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
     def _refuse_nan(self, name: str, value: torch.Tensor | float | None) -> None:
-        if value is None or math.isfinite(float(value)):
+        over_ranks = ranks.total(0.0 if value is None else float(value))
+        if math.isfinite(over_ranks):
             return
         raise Diverged(
-            f"the {name} is {float(value)} at step {self.state.global_step} of "
+            f"the {name} is {over_ranks} at step {self.state.global_step} of "
             f"{self.state.max_steps} and was not saved; "
             "going on would repeat it: lower learning_rate in a new version, or look at the last "
             "rows"
@@ -152,11 +205,27 @@ class AetherTrainer(AxolotlTrainer):
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
-            self.sealing = self.sealer.submit(seal, folder, limit or sys.maxsize, evaluated)
+            self.sealing = self.sealer.submit(
+                seal, folder, limit or sys.maxsize, self._wanted(), evaluated
+            )
         self.meter.reset()
+        self.decide()
         if self.told_to_stop:
-            self.finish_sealing()
+            self._wait_for_the_seal()
         self._stop_if_told()
+
+    def _wanted(self) -> tuple[str, ...]:
+        """The files without which a checkpoint cannot be taken up."""
+        if not self.has_shares:
+            return checkpoints.WANTED
+        ranks_here = self.accelerator.num_processes
+        shares = [sharding.name_of(rank, ranks_here) for rank in range(ranks_here)]
+        return ("trainer_state.json", "scheduler.pt", "rng_state*.pth", *shares)
+
+    def _wait_for_the_seal(self) -> None:
+        """Let no rank leave, or look at the seal, before the first one has set it."""
+        self.finish_sealing()
+        self.accelerator.wait_for_everyone()
 
     def finish_sealing(self) -> None:
         """Wait until the checkpoint saved last is sealed. Raises what kept it from being."""
@@ -177,9 +246,12 @@ class AetherTrainer(AxolotlTrainer):
         where = f"at step {step} of {self.state.max_steps}, {saved}"
         raise Interrupted(number, where)
 
-    def _leave_evaluation(self) -> None:
+    def _leave_evaluation_if_told(self) -> None:
         """Save this step, unless it is saved and its evaluation is being made up, and stop."""
-        self.finish_sealing()
+        self.decide()
+        if not self.told_to_stop:
+            return
+        self._wait_for_the_seal()
         if self.state.global_step and checkpoints.sealed(self._checkpoint()).get("evaluated", True):
             self._save_checkpoint(self.model, None, evaluated=False)
         self._stop_if_told()
@@ -214,21 +286,27 @@ class AetherTrainer(AxolotlTrainer):
     def batches(self, dataset) -> Iterator[dict]:
         """This rank's share of a dataset, a bin at a time, its rows numbered. Stops where a signal
         asks for it.
+
+        Ranks that hold shares of the weights go through as many bins each: one that has none left
+        repeats one, of which nothing counts.
         """
-        ranks = self.accelerator.num_processes
+        own = list(range(self.accelerator.process_index, len(dataset), self.args.world_size))
+        missing = -(-len(dataset) // self.args.world_size) - len(own)  # 0 or 1
+        again = [0] * missing if self.has_shares else []
         loader = torch.utils.data.DataLoader(
-            torch.utils.data.Subset(
-                dataset, range(self.accelerator.process_index, len(dataset), ranks)
-            ),
+            torch.utils.data.Subset(dataset, own + again),
             batch_size=1,
             collate_fn=Collator(with_rows=True),
             num_workers=self.args.dataloader_num_workers,
             worker_init_fn=leave_signals_to_the_trainer,
         )
-        for batch in loader:
-            if self.told_to_stop:
-                self._leave_evaluation()
+        for number, batch in enumerate(loader):
+            self._leave_evaluation_if_told()
+            if number >= len(own):
+                batch["labels"] = torch.full_like(batch["labels"], IGNORE)
             yield batch
+        if missing and not again:
+            self._leave_evaluation_if_told()  # as the others ask in their last
 
     def _nats_and_tokens(self, dataset, names: np.ndarray) -> np.ndarray:
         """This rank's share of a dataset: summed nats and trained tokens of each category, shape

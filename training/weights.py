@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from pathlib import Path
 
 import torch
 
+from common.bases import PARTS
 from common.files import load_json, shown
 from common.weights import Weights
 from training.adapter import Adapter, MergeError, canonical, is_target
@@ -31,6 +34,14 @@ class Checkpoint(Weights):
     def named(self, name: str) -> torch.Tensor:
         """A tensor by its name in memory."""
         return self[self.key_of[name]]
+
+
+def copy_beside(base_folder: Path, folder: Path) -> None:
+    """Copy what stands beside a model's weights: configuration, tokenizer, processor, template."""
+    for pattern in itertools.chain.from_iterable(PARTS.values()):
+        for path in base_folder.glob(pattern):
+            if path.suffix != ".safetensors":
+                shutil.copyfile(path, folder / path.name)
 
 
 def load_into(model: torch.nn.Module, folder: Path) -> None:

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import resource
 import sys
 import time
 from pathlib import Path
 
 from common import runs
+from common.bases import Base
 from common.errors import FAILED
 from common.files import ROOT, shown
 from common.memory import GIB
+from common.processes import end_with_parent
 from common.recipes import RecipeError
+from training import ranks
 from training.environment import quiet_environment
 from training.failures import explain
 from training.recipe_schema import PLUGIN
@@ -34,6 +38,8 @@ def main() -> int:
     parser.add_argument("--resume", help="name of the checkpoint to continue from")
     options = parser.parse_args()
     quiet_environment()
+    if ranks.are_several():
+        end_with_parent()
     stop_request = StopRequest()
     folder = ROOT / options.folder
     record = runs.read(folder)
@@ -44,15 +50,18 @@ def main() -> int:
     except (Exception, Interrupted) as error:
         line = explain(error, shown(folder))
         code = 128 + error.signal if isinstance(error, Interrupted) else FAILED
+        ranks.report(line or repr(error)[:300])
         ended = {
             "status": "failed" if code == FAILED else "stopped",
             "ended_by": line or repr(error)[:300],
         }
-        with contextlib.suppress(OSError):  # a full disk keeps the record it had
-            runs.write(folder, record | ended)
+        if ranks.is_first():
+            with contextlib.suppress(OSError):  # a full disk keeps the record it had
+                runs.write(folder, record | ended)
         if line is None:
             raise
-        print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
+        if not ranks.are_several() or (code != FAILED and ranks.is_first()):
+            print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
         return code
 
 
@@ -61,6 +70,9 @@ def finish(folder: Path, record: dict, resume: str | None, stop_request: StopReq
     from training import checkpoints, mirror, tracking
 
     started = time.monotonic()
+    if not ranks.is_first():
+        train(folder, record, resume, stop_request)
+        return 0
     tracked = tracking.start("train", folder)
     train(folder, record, resume, stop_request)
     checkpoints.seal(folder, ("*model*.safetensors",))
@@ -85,11 +97,14 @@ def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequ
     from axolotl.cli.train import do_train
     from axolotl.integrations.base import PluginManager
 
+    from training.weights import copy_beside
+
     now = runs.current(record)
-    overrides = {"base_model": now["base"], "revision_of_model": now["base_revision"] or ""}
+    revision = now["base_revision"]
+    overrides = {"base_model": now["base"], "revision_of_model": revision or ""}
     if resume:
         overrides["resume_from_checkpoint"] = str(folder / resume)
-    cfg = load_cfg(str(folder / "recipe.yaml"), **overrides)
+    cfg = ranks.configured(functools.partial(load_cfg, str(folder / "recipe.yaml")), overrides)
     plugin = PluginManager.get_instance().plugins.get(PLUGIN)
     if plugin is None:
         raise RecipeError(
@@ -97,7 +112,12 @@ def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequ
         )
     plugin.obey(stop_request)
     plugin.keep(record["layers_not_recomputed"])
+    base = Base(now["base"], None if revision else ROOT / now["base"], revision)
+    if cfg.shards:
+        plugin.write_whole_from(base.local())
     do_train(cfg, TrainerCliArgs())
+    if cfg.shards and ranks.is_first():
+        copy_beside(base.local(), folder)
 
 
 if __name__ == "__main__":
