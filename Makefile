@@ -48,11 +48,11 @@ datasets/aether/heldout/manifest.json: | .venvs/light/.ready
 .venvs/llama/.built: .venvs/llama/.source
 	.venvs/llama/bin/python -m serving.llama_cpp build && touch $@
 
-train: .venvs/train/.ready ## train RECIPE=<name> or <name>/v<N>; continues after a kill; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
-	$(TRAIN) -m training.run "$(RECIPE)" $(if $(FRESH),--fresh) $(BASE_ARG)
+train: .venvs/train/.ready ## train RECIPE=<name> or <name>/v<N>; continues after a kill; GPUS=<n> several; FRESH=1 starts over; BASE=<folder> a local base; MIRROR=<folder or URL> keeps its checkpoints there
+	$(TRAIN) -m training.run "$(RECIPE)" $(if $(FRESH),--fresh) $(if $(GPUS),--gpus $(GPUS)) $(BASE_ARG)
 
 check: .venvs/train/.ready ## everything about RECIPE= that can be known without training; JSON=1 for one object
-	$(TRAIN) -m training.check "$(RECIPE)" $(if $(JSON),--json) $(BASE_ARG)
+	$(TRAIN) -m training.check "$(RECIPE)" $(if $(JSON),--json) $(if $(GPUS),--gpus $(GPUS)) $(BASE_ARG)
 
 merge: .venvs/train/.ready ## merge RECIPE='s adapter into its base, with proof
 	$(TRAIN) -m training.merge "$(RECIPE)" $(BASE_ARG)
@@ -99,8 +99,8 @@ events: .venvs/watch/.ready ## LOG=alarms.csv SITE=press3 takes a plant's log in
 export: .venvs/train/.ready $(EXPORT_NEEDS) ## RECIPE='s finished model in the form of a server, with proof: FORMAT=gguf, with QUANT=q8_0|q4_k_m; fp8, w4; awq on a GPU
 	$(TRAIN) -m serving.export "$(RECIPE)" "$(FORMAT)" $(if $(QUANT),--quant $(QUANT))
 
-bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU; PAIRS=1 a preference recipe against TRL
-	$(TRAIN) -m training.bench $(if $(GPU),--gpu) $(if $(PAIRS),--pairs)
+bench: .venvs/train/.ready ## speed and memory against stock Axolotl on this CPU with the tiny model; GPU=1 the true shape on this GPU; PAIRS=1 a preference recipe against TRL; GPUS=<n> RECIPES="a b" LAYERS=<n> several
+	$(TRAIN) -m training.bench $(if $(GPU),--gpu) $(if $(PAIRS),--pairs) $(if $(GPUS),--gpus $(GPUS)) $(if $(RECIPES),--recipe $(RECIPES))
 
 pin: .venvs/train/.ready ## write the newest revisions of the hub into the recipes and hub.lock (needs a network)
 	$(TRAIN) -m training.pins

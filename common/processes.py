@@ -20,6 +20,16 @@ def end_with_parent(number: int = signal.SIGKILL) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
+def is_first() -> bool:
+    """Whether this process speaks and writes for all ranks of a training."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def are_several() -> bool:
+    """Whether this process is one of several ranks."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def exit_on_sigterm() -> None:
     """Let SIGTERM unwind this process, so that the servers it started are taken down on the way."""
     signal.signal(signal.SIGTERM, _terminated)

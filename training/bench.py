@@ -27,7 +27,7 @@ from common.errors import command
 from common.files import ROOT, load_json, shown, write_json
 from common.markdown import table
 from common.recipes import RecipeError, find
-from training import bench_unsloth, memory
+from training import bench_ranks, bench_unsloth, memory
 from training.bench_pairs import write_pairs
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, write_rows
 from training.environment import quiet_environment
@@ -119,6 +119,9 @@ def run_side(side: Side, options: argparse.Namespace) -> dict[str, Any]:
 def measured_here(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of the side that this process is."""
     recipe = options.recipe[0]
+    if options.side in ("scale", "train", "resume"):
+        bench_ranks.side(options.side, recipe, options.gpu)
+        return {}
     if options.side == "checkpoint":
         bench_unsloth.write_checkpoint(model_folder(options.gpu))
         return {}
@@ -208,6 +211,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--against", type=Path, help="another checkout, measured in the same call")
     parser.add_argument("--unsloth", type=Path, help="a folder with Unsloth's packages")
     parser.add_argument("--no-stock", action="store_true", help="leave Axolotl's own settings out")
+    parser.add_argument("--gpus", type=int, help="several, each with its own bins or shares")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -236,6 +240,8 @@ def main() -> int:
     if options.pairs:
         drawn = write_pairs(renderer)
         print(", ".join(f"{name} {value:,.0f}" for name, value in drawn.items()), flush=True)
+    if options.gpus:
+        return 0 if bench_ranks.measure(options.recipe, options.gpus, options.gpu) else 1
     sides: list[dict[str, Any]] = []
     for side in plan(options):
         found = run_side(side, options)

@@ -5,15 +5,18 @@ model.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common import facts, rows
 from common.files import ROOT, write_json
+from common.processes import are_several
 
 OUT = ROOT / "outputs" / "bench"
 SEQUENCE_LEN = (
@@ -125,19 +128,22 @@ def _stock_message(message: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def model_folder(gpu: bool) -> Path:
     """The tiny random model or, for a GPU, the true shape: configuration, tokenizer and processor
-    without weights.
+    without weights, of LAYERS= decoder layers.
     """
     if not gpu:
         return ROOT / "outputs" / "tiny_init"
+    folder = OUT / "apriel_shape"
+    if are_several():
+        return folder  # made by their parent
     import torch
     from transformers import PixtralImageProcessor, PixtralProcessor
 
     from training.renderers import pixtral_tokenizer
     from training.tiny_base import model
 
-    folder = OUT / "apriel_shape"
+    layers = int(os.environ.get("LAYERS") or facts.APRIEL_15B.layers)
     with torch.device("meta"):
-        model(facts.APRIEL_15B, 0).config.save_pretrained(folder)
+        model(replace(facts.APRIEL_15B, layers=layers), 0).config.save_pretrained(folder)
     tokenizer = pixtral_tokenizer()
     processor = PixtralProcessor(
         PixtralImageProcessor(),

@@ -5,6 +5,7 @@ figures.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from transformers.quantizers.auto import AutoHfQuantizer
 from common import facts
 from common.memory import GIB
 from common.recipes import find
-from training import bench_parts, memory
+from training import bench_parts, memory, ranks
 from training.bench_pairs import trl_trainer
 from training.bench_rows import OUT, SEQUENCE_LEN, model_folder, stock
 from training.meter import matmul_ceiling
@@ -46,6 +47,7 @@ class Mark:
     slots: int  # tokens, padding included
     rows: int  # of pairs: two a pair
     pairs: float  # of tokens that attend to each other
+    pictures: int
 
 
 def configuration(variant: str, recipe_name: str, gpu: bool, steps: int) -> dict[str, Any]:
@@ -76,10 +78,7 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
     """
     figures: dict[str, Any] = {"variant": variant}
     if gpu:
-        figures["ceiling"] = matmul_ceiling()
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * GIB / total))
-        ModelLoader._load_model_from_pretrained = random_on_device
+        figures["ceiling"] = as_a_card_of_48_gb()
     marks = watch_steps()
     waits = bench_parts.watch_batches()
     configured = configuration(variant, recipe, gpu, steps)
@@ -127,9 +126,21 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
     return figures
 
 
+def as_a_card_of_48_gb() -> float:
+    """Hold this process to the memory of an L40S, with a model of random weights; what matrix
+    products its GPU does, FLOP/s.
+    """
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    ceiling = matmul_ceiling()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * GIB / total))
+    ModelLoader._load_model_from_pretrained = random_on_device
+    return ceiling
+
+
 def by_axolotl(configured: dict[str, Any]):
     """(model, trainer) of a real training through Axolotl."""
-    cfg = load_cfg(DictDefault(configured))
+    cfg = ranks.configured(load_cfg, DictDefault(configured), {})
     data = PluginManager.get_instance().load_datasets(cfg) if cfg.plugins else None
     if data is None:
         data = load_datasets(cfg=cfg, cli_args=TrainerCliArgs())
@@ -165,7 +176,7 @@ def watch_steps() -> list[Mark]:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         clocks = (time.perf_counter(), bench_parts.since_start(), time.process_time())
-        marks.append(Mark(*clocks, real, slots, rows, pairs))
+        marks.append(Mark(*clocks, real, slots, rows, pairs, len(inputs.get("image_sizes", ()))))
         return loss
 
     Trainer.training_step = training_step

@@ -271,11 +271,12 @@ def main() -> int:
         default=memory.L40S_GIB,
         help="memory of the GPU in mind (default: an L40S)",
     )
+    parser.add_argument("--gpus", type=int, help="how many (default: as many as the recipe needs)")
     options = parser.parse_args()
     os.chdir(ROOT)
     quiet_environment()
     started = time.monotonic()
-    report = check(find(options.recipe), options.base, options.gpu_gib)
+    report = check(find(options.recipe), options.base, options.gpu_gib, options.gpus)
     if options.json:
         print(json.dumps(report, default=str))
     else:

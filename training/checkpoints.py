@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -36,11 +37,11 @@ def seal(folder: Path, wanted: tuple[str, ...] = WANTED, **facts: object) -> Non
     """
     from safetensors import safe_open
 
-    files = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        if not any(fnmatch(path.name, pattern) for pattern in CHANGES_AFTERWARDS):
-            _to_disk(path)
-            files[path.name] = [path.stat().st_size, sha256_of(path)]
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    kept = [p for p in paths if not any(fnmatch(p.name, name) for name in CHANGES_AFTERWARDS)]
+    with ThreadPoolExecutor() as pool:  # the shares of a large model are many and large
+        files = {path.name: entry for path, entry in zip(kept, pool.map(_entry, kept), strict=True)}
+    for path in paths:
         if path.suffix == ".safetensors":
             safe_open(path, "numpy").keys()  # compares the header with the length of the file
     if missing := [name for name in wanted if not any(fnmatch(file, name) for file in files)]:
@@ -48,9 +49,11 @@ def seal(folder: Path, wanted: tuple[str, ...] = WANTED, **facts: object) -> Non
     write_json(folder / SEAL, {"files": files, **facts})
 
 
-def _to_disk(path: Path) -> None:
+def _entry(path: Path) -> list:
+    """[size, sha256] of a file that is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+    return [path.stat().st_size, sha256_of(path)]
 
 
 def sealed(folder: Path) -> dict:

@@ -27,6 +27,7 @@ from training.checkpoints import damage
 from training.environment import quiet_environment
 from training.same_logits import compare, rows_of
 from training.verify_merge import verify
+from training.verify_whole import prove as prove_whole
 from training.weights import Checkpoint, copy_beside, places
 
 
@@ -74,8 +75,10 @@ def prove(base_folder: Path, adapter_folder: Path, merged: Path, data: Path | No
 def merge_recipe(recipe: Recipe, base: str | None) -> str:
     """Merge what a recipe trained, for its own base, recipe and data alone; what was proven. Raises
     AetherError.
+
+    A model that was trained whole is proven where it lies.
     """
-    if not recipe.data.get("adapter"):
+    if not recipe.data.get("adapter") and not recipe.data.get("shards"):
         raise RecipeError(f"{recipe.id} trains the whole model: there is no adapter to merge")
     record = runs.finished(recipe)
     broken = damage(recipe.output)
@@ -86,6 +89,11 @@ def merge_recipe(recipe: Recipe, base: str | None) -> str:
         )
     model = base_of(recipe, base)
     runs.require_same(recipe, record, model)
+    if recipe.data.get("shards"):
+        proven = prove_whole(model.local(), recipe.output)
+        about = {"proven": proven, "model": model_hash(recipe.output)}
+        write_json(recipe.output / runs.MERGE_PROOF, about)
+        return proven
     rows = ROOT / recipe.data["rows"]["path"] / "val.jsonl"
     return merge(model.local(), recipe.output, recipe.output / "merged", rows)
 
@@ -107,7 +115,7 @@ def main() -> int:
 
     with tracking.start("merge", recipe.output) as tracked:
         tracked.summary["proven"] = proven
-    print(f"merged: {shown(recipe.output / 'merged')}")
+    print(f"the model: {shown(recipe.output / ('merged' if recipe.data.get('adapter') else ''))}")
     return 0
 
 

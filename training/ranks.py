@@ -27,13 +27,12 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from common import runs
+from common.processes import are_several
 from common.recipes import Recipe, RecipeError
 from training.failures import LOST_RANK
 from training.provenance import gpus
 from training.signals import Interrupted, raise_when_told
 from training.supervise import killed, pass_signals_to
-
-AGAIN = "Run the same command again: it continues from the last whole checkpoint."
 
 
 def count(recipe: Recipe, asked: int | None) -> int:
@@ -64,6 +63,8 @@ def launch(words: list[str], ranks: int, folder: Path) -> int:
     threads = max(1, (os.cpu_count() or 1) // ranks)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks are of this machine
+    if not gpus():
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # no compiler is asked of a laptop
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -107,7 +108,10 @@ def _told(failures: dict[int, ProcessFailure], folder: Path, passed: list[int]) 
     if failure.exitcode < 0:
         line = f"rank {rank}: {killed(-failure.exitcode)}"
     else:
-        line = f"rank {rank}: {failure.message}; {AGAIN}"
+        ended = f"ended with {failure.exitcode}"  # before it could say why
+        line = (
+            f"rank {rank}: {ended if 'To enable traceback' in failure.message else failure.message}"
+        )
     record = runs.read(folder)
     if record:
         runs.write(folder, record | {"status": "failed", "ended_by": line})
@@ -120,16 +124,6 @@ def _order(item: tuple[int, ProcessFailure]) -> tuple[bool, bool, int]:
     _, failure = item
     was_stopped = failure.exitcode == -signal.SIGTERM
     return was_stopped, bool(re.search(LOST_RANK, failure.message)), failure.timestamp
-
-
-def is_first() -> bool:
-    """Whether this process speaks and writes for all ranks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def are_several() -> bool:
-    """Whether this process is one of several ranks."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def report(line: str) -> None:
@@ -162,18 +156,18 @@ def _reduced(value: torch.Tensor, how: dist.ReduceOp) -> torch.Tensor:
     return value
 
 
-def configured(load: Callable[..., Any], overrides: dict[str, Any]) -> Any:
-    """Axolotl's configuration, by its `load_cfg`, such that several ranks run without a GPU too.
+def configured(load: Callable[..., Any], source: Any, overrides: dict[str, Any]) -> Any:
+    """Axolotl's configuration by its `load_cfg`, such that several ranks run without a GPU too.
 
     Axolotl would ask a driver that is not there whether cards reach each other, and move the model
     to the rank's own.
     """
     if not are_several() or torch.cuda.is_available():
-        return load(**overrides)
+        return load(source, **overrides)
     from axolotl.utils import trainer
 
     os.environ["ACCELERATE_USE_CPU"] = "true"
     trainer.check_cuda_p2p_ib_support = lambda: True
-    cfg = load(**overrides, ddp=False)
+    cfg = load(source, **overrides, ddp=False)
     cfg.device_map = {"": "cpu"}
     return cfg

@@ -69,6 +69,20 @@ def cast_trained(module: nn.Module) -> None:
             parameter.data = parameter.data.float()
 
 
+def float32_states(optimizer: Any) -> None:
+    """Let torchao's 8-bit states call themselves float32, whatever the weights are: a bfloat16 one
+    forgets its type once it is divided, and its first step fails.
+    """
+    if hasattr(optimizer, "_subclass_zeros"):
+        optimizer._subclass_zeros = _zeros
+
+
+def _zeros(share: torch.Tensor, signed: bool, block_size: int) -> torch.Tensor:
+    from torchao.optim.subclass_8bit import OptimState8bit
+
+    return OptimState8bit.zeros(share.shape, signed, block_size, share.device)
+
+
 def require_masters(model: nn.Module, optimizer: Any) -> None:
     """Raise RecipeError where updates would be lost in rounding: trained weights in bfloat16, and
     an optimizer that does not round stochastically.
@@ -88,33 +102,40 @@ def local(value: Any) -> Any:
     return value.to_local().detach() if isinstance(value, DTensor) else value
 
 
+def trained_shares(model: Any) -> dict[str, DTensor]:
+    """The trained parameters as they are divided. After an evaluation the root unit is still
+    gathered, and the optimizer knows nothing of what is gathered.
+    """
+    model.reshard()
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 def name_of(rank: int, ranks: int) -> str:
     """The file of a rank's shares."""
     return f"shares-{rank}-of-{ranks}.pt"
 
 
-def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Write this rank's shares: trained weights, and the optimizer's state and learning rates."""
     weights = {}
     states = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            weights[name] = local(parameter)
-            state = optimizer.state[parameter]
-            states[name] = {key: local(value) for key, value in state.items()}
+    for name, parameter in trained_shares(model).items():
+        weights[name] = local(parameter)
+        state = optimizer.state[parameter]
+        states[name] = {key: local(value) for key, value in state.items()}
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     folder.mkdir(parents=True, exist_ok=True)
     held = {"weights": weights, "states": states, "rates": rates}
     torch.save(held, folder / name_of(dist.get_rank(), dist.get_world_size()))
 
 
-def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Take up what `save` wrote. Raises RecipeError where another number of ranks wrote it."""
     path = folder / name_of(dist.get_rank(), dist.get_world_size())
     if not path.is_file():
         raise RecipeError(f"{shown(path)} is not there: another number of GPUs saved this")
     held = torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = trained_shares(model)
     if trained.keys() != held["weights"].keys():
         raise RecipeError(f"{shown(path)} is of another model")
     for name, parameter in trained.items():
@@ -144,9 +165,10 @@ def _like(parameter: DTensor, share: Any) -> Any:
     )
 
 
-def write_whole(model: nn.Module, base_folder: Path, folder: Path) -> None:
+def write_whole(model: Any, base_folder: Path, folder: Path) -> None:
     """Write the weights of the whole model once: the base's files, keys and types."""
     base = Checkpoint(base_folder)
+    model.reshard()
     held = model.state_dict()
     for file, keys in base.shards():
         tensors = {}

@@ -92,6 +92,8 @@ class AetherTrainer(AxolotlTrainer):
 
     def create_optimizer(self, *args, **kwargs):
         optimizer = super().create_optimizer(*args, **kwargs)
+        if self.has_shares:
+            sharding.float32_states(optimizer)
         if self.args.bf16:
             sharding.require_masters(self.model, optimizer)
         return optimizer

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
+import logging
 import resource
 import sys
 import time
@@ -21,7 +21,7 @@ from common.bases import Base
 from common.errors import FAILED
 from common.files import ROOT, shown
 from common.memory import GIB
-from common.processes import end_with_parent
+from common.processes import are_several, end_with_parent, is_first
 from common.recipes import RecipeError
 from training import ranks
 from training.environment import quiet_environment
@@ -38,8 +38,10 @@ def main() -> int:
     parser.add_argument("--resume", help="name of the checkpoint to continue from")
     options = parser.parse_args()
     quiet_environment()
-    if ranks.are_several():
+    if are_several():
         end_with_parent()
+    if not is_first():
+        logging.getLogger("training").setLevel(logging.ERROR)  # the first says the same
     stop_request = StopRequest()
     folder = ROOT / options.folder
     record = runs.read(folder)
@@ -55,12 +57,12 @@ def main() -> int:
             "status": "failed" if code == FAILED else "stopped",
             "ended_by": line or repr(error)[:300],
         }
-        if ranks.is_first():
+        if is_first():
             with contextlib.suppress(OSError):  # a full disk keeps the record it had
                 runs.write(folder, record | ended)
         if line is None:
             raise
-        if not ranks.are_several() or (code != FAILED and ranks.is_first()):
+        if not are_several() or (code != FAILED and is_first()):
             print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
         return code
 
@@ -70,7 +72,7 @@ def finish(folder: Path, record: dict, resume: str | None, stop_request: StopReq
     from training import checkpoints, mirror, tracking
 
     started = time.monotonic()
-    if not ranks.is_first():
+    if not is_first():
         train(folder, record, resume, stop_request)
         return 0
     tracked = tracking.start("train", folder)
@@ -104,7 +106,7 @@ def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequ
     overrides = {"base_model": now["base"], "revision_of_model": revision or ""}
     if resume:
         overrides["resume_from_checkpoint"] = str(folder / resume)
-    cfg = ranks.configured(functools.partial(load_cfg, str(folder / "recipe.yaml")), overrides)
+    cfg = ranks.configured(load_cfg, str(folder / "recipe.yaml"), overrides)
     plugin = PluginManager.get_instance().plugins.get(PLUGIN)
     if plugin is None:
         raise RecipeError(
@@ -116,7 +118,7 @@ def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequ
     if cfg.shards:
         plugin.write_whole_from(base.local())
     do_train(cfg, TrainerCliArgs())
-    if cfg.shards and ranks.is_first():
+    if cfg.shards and is_first():
         copy_beside(base.local(), folder)
 
 
