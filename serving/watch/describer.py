@@ -59,11 +59,7 @@ class Describer:
             self._ask(frame, picture)
 
     def _skip(self, frame: Frame, why: str, **more: str) -> None:
-        data = {"why": why, "count": 1, "late_s": self._late(frame), "frame_sha256": frame.sha256}
-        self.streams.finish(self.name, frame, why, SKIPPED, data | more)
-
-    def _late(self, frame: Frame) -> float:
-        return round(time.time() - frame.time, 3)
+        self.streams.finish(self.name, frame, why, SKIPPED, {"why": why, "count": 1} | more)
 
     def _ask(self, frame: Frame, picture: bytes) -> None:
         """A few tries to have a picture described."""
@@ -74,9 +70,7 @@ class Describer:
                     "text": reply.said,
                     "whole": reply.finish == "stop",
                     "change": frame.change,
-                    "frame_sha256": frame.sha256,
                     "model": reply.model or self.endpoint.model,
-                    "late_s": self._late(frame),
                 }
                 self.streams.finish(self.name, frame, "scene", SCENE, data)
                 return

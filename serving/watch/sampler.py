@@ -27,6 +27,10 @@ LONGEST_EDGE = 768  # pixels of a frame that is sent
 QUALITY = 85
 
 
+class NoVideo(OSError):
+    """A stream that shows nothing."""
+
+
 class Sampler:
     """What is looked at, and what was sent last."""
 
@@ -78,6 +82,7 @@ def run(name: str, found: Settings, streams: Streams) -> None:
     """Look at a camera for ever, reaching for it again when it is gone; at a file once."""
     camera = found.cameras[name]
     url = address_in(camera.url, f"camera {name}")
+    is_file = "://" not in url
     av.logging.set_level(None)  # it would write addresses
     sampler = Sampler(name, camera, streams)
     wait = 1
@@ -86,10 +91,10 @@ def run(name: str, found: Settings, streams: Streams) -> None:
         sampler.before = None  # what comes after a gap is worth a look
         try:
             streams.prepare(name)
-            for frame in _frames(url):
+            for frame in _frames(url, is_file):
                 sampler.look(frame, time.time())
                 wait = 1
-            if _is_file(url):
+            if is_file:
                 return
         except (av.FFmpegError, OSError, redis.RedisError) as error:
             problem = type(error).__name__  # no more: PyAV's text holds the address
@@ -100,16 +105,16 @@ def run(name: str, found: Settings, streams: Streams) -> None:
         wait = min(LONGEST_WAIT, wait * 2)
 
 
-def _is_file(url: str) -> bool:
-    return "://" not in url
-
-
-def _frames(url: str) -> Iterator[av.VideoFrame]:
-    """The frames of a camera as they come, of a file at its own pace. Raises FFmpegError."""
+def _frames(url: str, is_file: bool) -> Iterator[av.VideoFrame]:
+    """The frames of a camera as they come, of a file at its own pace. Raises FFmpegError or
+    NoVideo.
+    """
     options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
     with av.open(url, options=options, timeout=(SILENT_SECONDS, SILENT_SECONDS)) as container:
+        if not container.streams.video:
+            raise NoVideo
         started = time.monotonic()
         for frame in container.decode(video=0):
-            if _is_file(url):
+            if is_file:
                 time.sleep(max(0, started + (frame.time or 0) - time.monotonic()))
             yield frame

@@ -173,6 +173,7 @@ class Streams:
     def finish(self, camera: str, frame: Frame, came_to: str, kind: str, data: dict) -> None:
         """Turn a frame into its event, once. `came_to`: scene | stale | failed | trimmed."""
         at = datetime.fromtimestamp(frame.time, UTC)
+        data |= {"frame_sha256": frame.sha256, "late_s": round(time.time() - frame.time, 3)}
         made = event(f"{camera}-{frame.id}", f"camera/{camera}", kind, at, data)
         keys = [_frames(camera), _state(camera), EVENTS, DEAD]
         self._finish(keys, [GROUP, frame.id, came_to, self._oldest(), json.dumps(made)])
@@ -218,9 +219,11 @@ class Streams:
         return self.redis.hgetall(_state(camera)) | counted
 
     def busy(self, camera: str) -> bool:
-        """Whether a frame has no event yet."""
-        found = self.known(camera)
-        return bool(found["waiting"] or int(found.get("dropped", 0)))
+        """Whether a frame has no event yet, as far as Redis tells."""
+        with contextlib.suppress(redis.RedisError):
+            found = self.known(camera)
+            return bool(found["waiting"] or int(found.get("dropped", 0)))
+        return True
 
     def latest(self, count: int) -> list[dict[str, Any]]:
         """So many events, the newest first."""

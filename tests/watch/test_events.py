@@ -48,11 +48,8 @@ def scenes(said):
         data = {
             "text": f"Truck {number}\narrives.",
             "change": frame.change,
-            "frame_sha256": frame.sha256,
         }
-        streams.finish(
-            "dock", frame, "scene", events.SCENE, data | {"model": "seer", "late_s": 1.0}
-        )
+        streams.finish("dock", frame, "scene", events.SCENE, data | {"model": "seer"})
     frame = Frame("", time.time() - 1, 1.0, "f" * 64)
     streams.send("dock", b"", frame, 12, 60)
     data = {"why": "failed", "count": 1}

@@ -108,7 +108,8 @@ def test_a_kill_loses_no_event_and_doubles_none(fresh, kills):
     camera.close()
 
 
-def test_a_silent_camera_is_back_and_no_password_is_said(fresh):
+@pytest.mark.parametrize("silence", [0, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_silent_camera_is_back_and_no_password_is_said(fresh, silence):
     rig = fresh
     rig.settings()
     camera = Camera(video(rig.folder / "cam.ts", seconds=8), 8)
@@ -116,6 +117,7 @@ def test_a_silent_camera_is_back_and_no_password_is_said(fresh):
         until(lambda: rig.sent() > 3)
         camera.silent = True
         until(lambda: rig.redis.hget("camera:dock", "problem"), 15)
+        time.sleep(silence)
         camera.silent = False
         back = time.monotonic()
         sent = rig.sent()

@@ -44,7 +44,7 @@ def described(streams, picture, text):
     """A frame, and its event."""
     frame = Frame("", time.time(), 5.0, "ab" * 32)
     streams.send("dock", picture, frame, 9, 60)
-    data = {"text": text, "change": 5.0, "frame_sha256": "ab" * 32, "model": "seer", "late_s": 0.1}
+    data = {"text": text, "change": 5.0, "model": "seer"}
     streams.finish("dock", streams.next("dock", "dock-0", 9_000), "scene", events.SCENE, data)
 
 
