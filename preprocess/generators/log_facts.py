@@ -24,6 +24,7 @@ SHOWN_SPELLS = 3
 LONG_SILENCE = 4  # times the average distance of two lines
 ENOUGH_STEPS = 5  # in which both tags move
 AGREE = Fraction(3, 4)  # of them from which tags move together
+BOUNCE = 20  # seconds from a raise to the next under which a contact is suspect
 ALIKE = 0.6  # of a name's letters that a namesake begins with
 
 Slots = dict[str, object]
@@ -129,7 +130,8 @@ def count(log: Log, source: str) -> Fact:
     lines = log.of(source, ACTIVE, CLEAR, ACKNOWLEDGED)
     slots: Slots = {"tag": source, "n": n, "number": n, "lines": len(lines), "walk": lines}
     slots |= {"since": raises[0].time, "last": raises[-1].time}
-    slots["close"] = min(seconds(one, after) for one, after in pairwise(raises))
+    close = min(seconds(one, after) for one, after in pairwise(raises))
+    slots |= {"close": close, "bounces" if close < BOUNCE else "slow": close}
     acks = len(log.of(source, ACKNOWLEDGED))
     if acks:
         slots |= {"acks": acks, "acks_gets": n + acks}
@@ -161,7 +163,9 @@ def longest(log: Log, source: str) -> Fact:
         raise NotAsked
     told = []
     for held, raised, gone in sorted(spells[:SHOWN_SPELLS], key=lambda spell: spell[1].time):
-        name = "spell" if (gone.source, gone.state) == (raised.source, CLEAR) else "open_spell"
+        name = "spell" if held < 60 else "long_spell"
+        if (gone.source, gone.state) != (raised.source, CLEAR):
+            name = "open_spell"
         about = {"tag": raised.source, "start": raised.time, "end": gone.time, "seconds": held}
         told.append((name, about | {"minutes": held // 60, "rest": held % 60}))
     slots: Slots = {"tag": start.source, "start": start.time, "end": end.time, "number": length}

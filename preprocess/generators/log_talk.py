@@ -188,6 +188,7 @@ class Talk:
             raise NotAsked
         if self.ask not in (*BOUNDED, "standing"):
             self.ask = "standing"
+            self.value, _ = self.solvers["standing"](self.log, "")
         slots: Slots = {"walk": alarms[:3], "lines": self._words.shown(self.later)}
         turn = self._anew("more", [*self.log.shown, *self.later], slots)
         self.later = ()
