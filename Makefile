@@ -93,8 +93,8 @@ watch: .venvs/watch/.ready ## describe what CAMERA=<name> sees, as events in Red
 ask: .venvs/watch/.ready ## ask the Triad what happened: CAMERA=dock SITE=press3 Q="what happened since noon?" SINCE=24h UNTIL=; ENDPOINT= MODEL= another model
 	$(WATCH) -m serving.watch.ask "$$Q" $(WINDOW_ARGS) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --model "$(MODEL)")
 
-events: .venvs/watch/.ready ## LOG=alarms.csv SITE=press3 takes a plant's log into the events; DATASET=aether CAMERA=dock SINCE=7d writes events and frames out for make data
-	$(WATCH) -m serving.watch.log $(if $(LOG),--log "$(LOG)",--into "$(DATASET)") $(WINDOW_ARGS)
+events: .venvs/watch/.ready ## LOG=alarms.csv SITE=press3 takes a plant's log into the events, OPCUA=<variable with the address> NODES= its values as they change; DATASET=aether CAMERA=dock SINCE=7d writes events and frames out for make data
+	$(WATCH) -m serving.watch.$(if $(OPCUA),opcua $(OPCUA) --nodes "$$NODES",log $(if $(LOG),--log "$(LOG)",--into "$(DATASET)")) $(WINDOW_ARGS)
 
 export: .venvs/train/.ready $(EXPORT_NEEDS) ## RECIPE='s finished model in the form of a server, with proof: FORMAT=gguf, with QUANT=q8_0|q4_k_m; fp8, w4; awq on a GPU
 	$(TRAIN) -m serving.export "$(RECIPE)" "$(FORMAT)" $(if $(QUANT),--quant $(QUANT))

@@ -87,8 +87,7 @@ def _key_frames(events: list[dict[str, Any]], streams: Streams) -> list[tuple[in
     scenes.sort(key=lambda pair: -pair[1]["data"]["change"])
     found: list[tuple[int, bytes]] = []
     for number, event in scenes:
-        camera = event["source"].partition("/")[2]
-        picture = streams.picture(camera, event["data"]["frame_sha256"])
+        picture = streams.picture_of(event)
         if picture:
             found.append((number, picture))
         if len(found) == FRAMES:

@@ -92,7 +92,7 @@ class Describer:
         timer.cancel()
         if reply.problem or reply.finish and reply.said:
             return reply
-        ended = reply.finish or ("it was late" if late.is_set() else "it broke off")
+        ended = reply.finish or "late, or broken off"
         return talk.Reply(problem=f"{self.endpoint.url}: no description: {ended}")
 
 

@@ -37,9 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     found = settings.read()
     if options.log:
-        if len(options.site) != 1 or not options.site[0].replace("-", "").isalnum():
-            raise WatchError("give one SITE= that the log is of: letters, digits and -")
-        print(taken_in(options.log, options.site[0], Streams(found.keep_days)))
+        print(taken_in(options.log, site_of(options.site), Streams(found.keep_days)))
     else:
         folder = ROOT / "datasets" / (options.into or "")
         if not (folder / "mix.yaml").is_file():
@@ -51,12 +49,19 @@ def main() -> int:
     return 0
 
 
+def site_of(names: list[str]) -> str:
+    """The one site that is named. Raises WatchError."""
+    if len(names) != 1 or not names[0].replace("-", "").isalnum():
+        raise WatchError("give one SITE= that it is of: letters, digits and -")
+    return names[0]
+
+
 def taken_in(path: Path, site: str, streams: Streams) -> str:
     """Add a log's events, once each, after all of it was read; what was done, in a line. Raises
     AlarmError."""
     count = sum(1 for _ in alarms.read(path, Counter()))
     left_out: Counter[str] = Counter()
-    made = (_event(record, site) for record in alarms.read(path, left_out))
+    made = (event_of(record, site) for record in alarms.read(path, left_out))
     added = 0
     while batch := list(islice(made, BATCH)):
         added += streams.add(site, batch)
@@ -64,7 +69,7 @@ def taken_in(path: Path, site: str, streams: Streams) -> str:
     return "; ".join([line, *(f"left out, {why}: {lines:,}" for why, lines in left_out.items())])
 
 
-def _event(record: alarms.Record, site: str) -> dict[str, Any]:
+def event_of(record: alarms.Record, site: str) -> dict[str, Any]:
     """A line of a log as an event; the same line has the same id."""
     given = {"state": record.state, "value": record.value}
     data = {key: text for key, text in given.items() if text}
@@ -82,17 +87,16 @@ def written_out(folder: Path, chosen: list[dict[str, Any]], streams: Streams) ->
     there = {event["id"] for event in before}
     new = [event for event in chosen if event["id"] not in there]
     frames = 0
-    gone = 0
-    for event in new:
-        if event["type"] == events.SCENE:
-            sha256 = event["data"]["frame_sha256"]
-            picture = streams.picture(event["source"].partition("/")[2], sha256)
-            if picture:
-                write_bytes(folder / events.IMAGES / f"{sha256}.jpg", picture)
-            frames += bool(picture)
-            gone += not picture
-    lines = [json.dumps(event, ensure_ascii=False) + "\n" for event in [*before, *new]]
+    scenes = [event for event in new if event["type"] == events.SCENE]
+    for event in scenes:
+        picture = streams.picture_of(event)
+        if picture:
+            frames += 1
+            name = event["data"]["frame_sha256"]
+            write_bytes(folder / events.IMAGES / f"{name}.jpg", picture)
+    lines = [json.dumps(event) + "\n" for event in [*before, *new]]
     write_text(path, "".join(lines))
+    gone = len(scenes) - frames
     return f"{shown(path)}: {len(new):,} new events, {frames:,} frames, {gone:,} no longer there"
 
 

@@ -53,7 +53,6 @@ def show(cameras: list[str], streams: Streams, port: int) -> str:
             body, kind = found
             self.send_response(200)
             self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(body)))
             self.send_header("content-security-policy", ONLY_HERE)
             self.end_headers()
             self.wfile.write(body)

@@ -170,6 +170,10 @@ class Streams:
         """The JPEG file of a frame; None where it is gone."""
         return self.pictures.get(_picture(camera, sha256))
 
+    def picture_of(self, scene: dict[str, Any]) -> bytes | None:
+        """The JPEG file of a scene's frame; None where it is gone."""
+        return self.picture(scene["source"].partition("/")[2], scene["data"]["frame_sha256"])
+
     def finish(self, camera: str, frame: Frame, came_to: str, kind: str, data: dict) -> None:
         """Turn a frame into its event, once. `came_to`: scene | stale | failed | trimmed."""
         at = datetime.fromtimestamp(frame.time, UTC)

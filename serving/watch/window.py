@@ -11,7 +11,7 @@ from serving.watch import settings
 from serving.watch.settings import Settings, WatchError
 from serving.watch.streams import Streams
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def when(text: str) -> datetime:
     ago = re.fullmatch(r"(\d+)([smhd])", text)
     try:
         if ago:
-            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+            return now - timedelta(seconds=int(ago[1]) * SECONDS[ago[2]])
         if re.fullmatch(r"\d\d?:\d\d", text):
             hour, minute = text.split(":")
             return now.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)

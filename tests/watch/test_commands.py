@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "CAMERA_GATE_URL": "x",
     "AETHER_EDGE_URL": "http://127.0.0.1:1/v1",
     "AETHER_EDGE_MODEL": "seer",
+    "PRESS3_OPCUA_URL": "opc.tcp://127.0.0.1:1",
 }
 
 
@@ -37,11 +38,12 @@ def test_a_command_of_the_docs_is_understood(words, monkeypatch, capsys, tmp_pat
     typed = ["make", "-n", *shlex.split(words)[1:]]
     printed = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     line = next(line for line in printed.splitlines() if "-m serving.watch" in line)
-    asked = dict(word.partition("=")[::2] for word in typed[3:])
+    for name, _, value in (word.partition("=") for word in typed[3:]):
+        line = line.replace(f'"${name}"', shlex.quote(value))
     monkeypatch.setattr(
         os, "environ", os.environ | ENVIRONMENT | {"CAMERAS": str(tmp_path / "cameras.yaml")}
     )
-    _, _, module, *arguments = shlex.split(line.replace('"$Q"', shlex.quote(asked.get("Q", ""))))
+    _, _, module, *arguments = shlex.split(line)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     module = "serving.watch.__main__" if module == "serving.watch" else module
     assert command(importlib.import_module(module).main) == 1
