@@ -186,7 +186,8 @@ class Talk:
         alarms = [line for line in self.later if line.state]
         if not alarms:
             raise NotAsked
-        if self.ask not in (*BOUNDED, "standing"):
+        again = self.source in [line.source for line in alarms]
+        if not (self.ask in ("longest", "standing") or self.ask == "count" and again):
             self.ask = "standing"
             self.value, _ = self.solvers["standing"](self.log, "")
         slots: Slots = {"walk": alarms[:3], "lines": self._words.shown(self.later)}
