@@ -90,8 +90,8 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
                 except Skip as skip:
                     yield skip
                     continue
-                except (KeyError, TypeError) as error:
-                    problem = f"data: {error} is missing, or not as make events writes it"
+                except (LookupError, TypeError, ValueError, AttributeError) as error:
+                    problem = f"data: {error}: missing, or not as make events writes it"
                     raise events.EventError(f"{shown(path)}:{number}: {problem}") from None
                 yield Note(f"frames described by {model}")
                 skipped = 0
@@ -100,7 +100,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
                     run = []
                 run.append(scene)
                 if len(run) == config.frames:
-                    yield _conversation(source, run, words)
+                    yield _conversation_or_skip(source, run, words)
                     run = []
             yield from _left_over(run)
 
@@ -111,7 +111,7 @@ def _left_over(run: list[Scene]) -> Iterator[Skip]:
 
 
 def _scene(event: dict[str, Any], folder: Path, skipped: int) -> Scene:
-    """A scene with its frame. Raises Skip, and KeyError or TypeError for one that is damaged."""
+    """A scene with its frame. Raises Skip, and other errors for one that is damaged."""
     if event["type"] != events.SCENE:
         raise Skip("an event that is no scene of a camera")
     data = event["data"]
@@ -130,8 +130,10 @@ def _scene(event: dict[str, Any], folder: Path, skipped: int) -> Scene:
     return Scene(event["id"], events.moment(event), text, float(data["change"]), png, skipped)
 
 
-def _conversation(source: str, run: list[Scene], words: Words) -> Conversation:
+def _conversation_or_skip(source: str, run: list[Scene], words: Words) -> Conversation | Skip:
     """What changed in a run of scenes; then, where one frame changed most, which."""
+    if len({scene.text for scene in run}) == 1:
+        return Skip("frames in a row of which the same was said")
     rng = random.Random(run[0].id)
     camera = source.partition("/")[2]
     facts = {"camera": camera, "count": len(run), "date": run[0].at.date().isoformat()}
@@ -140,8 +142,8 @@ def _conversation(source: str, run: list[Scene], words: Words) -> Conversation:
     before = run[0]
     parts: list[str | bytes] = [f"{rng.choice(words.leads).format_map(facts)}\n"]
     for number, scene in enumerate(run, 1):
-        seconds = round((scene.at - before.at).total_seconds())
-        at = f"{scene.at:%H:%M:%S}"
+        seconds = f"{round((scene.at - before.at).total_seconds(), 1):g}"
+        at = f"{scene.at:%H:%M:%S.%f}"[:-5]  # tenths of a second
         slots = {"n": number, "at": at, "text": scene.text, "seconds": seconds}
         slots |= {"change": f"{scene.change:g}", "count": scene.skipped}
         parts += [f"\n{words.label.format_map(slots)}\n", scene.png]
