@@ -32,7 +32,7 @@ TRENDS = 0.1
 # Shares of scenes.
 MILLISECONDS = 0.3
 EARLY = 0.2  # end at an alarm that something else could have brought
-TIE = 0.2
+TIE = 0.15  # two come first
 MISSING = 0.3
 MEASURED = 0.25
 ORDERS = ("time", "time", "time", "newest", "stations")
@@ -141,6 +141,7 @@ class _Scene:
         self._tags = site.tags
         self._rng = rng
         self._fine = rng.random() < MILLISECONDS
+        self._tie = rng.random() < TIE
         day = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=rng.randrange(365))
         self._begin = day + timedelta(seconds=rng.randrange(3_600, 80_000))
         self._lines: list[Record] = []
@@ -161,7 +162,8 @@ class _Scene:
         stopped = self._cascade()
         noise = rng.sample(self._plant.noise, rng.randint(1, len(self._plant.noise)))
         for name in noise:
-            start = 0 if rng.random() < TIE else rng.uniform(-200, 40)
+            first = self._tie and name == noise[0]
+            start = 0.0 if first else rng.uniform(2 if self._tie else -200, 40)
             for _ in range(rng.choice((1, 1, 2, 3, 4))):
                 length = rng.uniform(3, 45)
                 self._spell(name, start, length)
@@ -206,7 +208,7 @@ class _Scene:
                 self._add(name, CLEAR, stopped + rng.uniform(95, 500))
             for other in causes.get(name, ()):
                 if other not in path and rng.random() < 0.5:
-                    early = rng.random() < 0.6
+                    early = rng.random() < 0.6 and not self._tie
                     start = -rng.uniform(30, 150) if early else stopped + rng.uniform(3, 60)
                     self._spell(other, start, rng.uniform(5, 28))
         return stopped
@@ -224,7 +226,7 @@ class _Scene:
                 _, step, decimals = self._plant.measured[name]
                 self._add(name, "", number * every, f"{values[name]:.{decimals}f}")
                 way = 1 if name == names[0] or rng.random() < agree else -1
-                values[name] += step * way * move * rng.choice((0, 1, 1, 1, 1, 1, 1, 2, 2, 2))
+                values[name] += step * way * move * int(rng.choice("0111111222"))
         return self._lines, []
 
 
