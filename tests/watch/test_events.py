@@ -1,12 +1,14 @@
 """Events out of a log and into files, and questions about them."""
 
 import os
+import re
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rig import REDIS, fresh, rig
+from rig import DOCS, REDIS, fresh, rig, until
 
 from common import events
 from common.errors import command
@@ -130,6 +132,31 @@ def test_a_span_of_time_and_a_source_choose_the_events(fresh, scenes, said, tmp_
     ]:
         code, _, error = said(ask, *words)
         assert code == 1 and problem in error and error.count("\n") == 1, error
+
+
+def test_many_events_go_without_frames(fresh, scenes, said):
+    for number in range(1000):
+        at = datetime.now(UTC) - timedelta(seconds=number)
+        data = {"state": f"a state in {'many ' * 20}words"}
+        scenes.add("press3", [events.event(f"e{number}", "plc/press3/X", events.ALARM, at, data)])
+    words = ["--camera", "dock", "--site", "press3", "--endpoint", fresh.model.url]
+    code, out, _ = said(ask, "what?", *words)
+    assert code == 0 and out.startswith("so many events are for the long-context member")
+    [asked] = fresh.model.asked
+    [part] = asked["messages"][0]["content"]
+    assert "[1013]" in part["text"]
+
+
+def test_events_are_seen_as_they_come(fresh, said):
+    [line] = re.findall("`redis-cli (XREAD [^`]*)`", DOCS)
+    port = str(fresh.ports["events"])
+    cli = subprocess.Popen(
+        ["redis-cli", "-p", port, *line.split()], stdout=subprocess.PIPE, text=True
+    )
+    until(lambda: fresh.redis.info("clients")["blocked_clients"])
+    made = events.event("e1", "plc/press3/X", events.ALARM, datetime.now(UTC), {"state": "active"})
+    Streams(30).add("press3", [made])
+    assert "plc/press3/X" in cli.communicate(timeout=20)[0]
 
 
 def test_a_reply_that_is_none_is_said(fresh, scenes, said):
