@@ -9,6 +9,7 @@ was measured.
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def side(part: str, recipe: str, gpu: bool) -> None:
     other sides, weights in shares STEPS and, resumed, MORE.
     """
     from common.processes import end_with_parent
-    from training import bench_side
+    from training import bench_side, ranks
     from training.trainer import AetherTrainer
 
     end_with_parent()
@@ -148,7 +149,12 @@ def side(part: str, recipe: str, gpu: bool) -> None:
     trainers: Any = AetherTrainer
     trainers._load_optimizer_and_scheduler = load
     trainers.train = train
-    bench_side.by_axolotl(configuration(part, recipe, gpu))
+    try:
+        bench_side.by_axolotl(configuration(part, recipe, gpu))
+    except Exception as error:
+        traceback.print_exc()
+        ranks.report(repr(error)[:300])
+        ranks.leave(1)
 
 
 def configuration(part: str, recipe: str, gpu: bool) -> dict[str, Any]:

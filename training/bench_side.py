@@ -189,7 +189,8 @@ def random_on_device(loader, _cls=None):
     """
     config = loader.model_config
     config._attn_implementation = loader.model_kwargs.get("attn_implementation", "sdpa")
-    return random_model(config, loader.model_kwargs.get("quantization_config"))
+    model = random_model(config, loader.model_kwargs.get("quantization_config"))
+    return model if loader.cfg.adapter else model.requires_grad_(True)
 
 
 def random_model(config, quantization=None) -> LlavaForConditionalGeneration:

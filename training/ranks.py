@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import torch
@@ -132,6 +132,15 @@ def report(line: str) -> None:
     if path:
         told = {"message": line, "timestamp": int(time.time())}
         Path(path).write_text(json.dumps(told), encoding="utf-8")
+
+
+def leave(code: int) -> NoReturn:
+    """End a rank that failed, at once: NCCL's threads and the loaders' processes may keep it from
+    ending by itself, and the others waiting.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @functools.cache

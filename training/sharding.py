@@ -84,9 +84,11 @@ def _zeros(share: torch.Tensor, signed: bool, block_size: int) -> torch.Tensor:
 
 
 def require_masters(model: nn.Module, optimizer: Any) -> None:
-    """Raise RecipeError where updates would be lost in rounding: trained weights in bfloat16, and
-    an optimizer that does not round stochastically.
+    """Raise RecipeError where nothing is trained, or updates would be lost in rounding: trained
+    weights in bfloat16, and an optimizer that does not round stochastically.
     """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError("no weight of the model is trained: every one of them is frozen")
     if getattr(optimizer, "bf16_stochastic_round", False):
         return
     for name, parameter in model.named_parameters():

@@ -14,6 +14,7 @@ import logging
 import resource
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from common import runs
@@ -60,10 +61,15 @@ def main() -> int:
         if is_first():
             with contextlib.suppress(OSError):  # a full disk keeps the record it had
                 runs.write(folder, record | ended)
+        if line is None and are_several():
+            traceback.print_exc()
+            ranks.leave(code)
         if line is None:
             raise
         if not are_several() or (code != FAILED and is_first()):
             print(f"\nerror: {line}", file=sys.stderr)  # below the progress bar
+        if are_several() and code == FAILED:
+            ranks.leave(code)
         return code
 
 
