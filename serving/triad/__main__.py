@@ -21,8 +21,10 @@ from common.servers import LOOPBACK, require_free
 from common.triad import Triad, TriadError, read
 from serving.triad.config import KEY, proxy_config
 
-# LiteLLM asks nobody at start, shows no pages, and has no database.
-QUIET = {
+# LiteLLM asks nobody at start, shows no pages, and has no database. It keeps no idle connection: a
+# server closes one after seconds (vLLM 5), and a busy proxy would send into it and lose the reply.
+SETTINGS = {
+    "AIOHTTP_KEEPALIVE_TIMEOUT": "0",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOCAL_BLOG_POSTS": "True",
@@ -47,7 +49,7 @@ def main() -> int:
     triad = read(path)
     redis_url = os.environ.pop("REDIS_URL", REDIS)  # LiteLLM would keep counts of its own there
     _require(triad, shown(path), redis_url, options.port)
-    os.environ.update(QUIET)
+    os.environ.update(SETTINGS)
     for name in NOT_USED:
         os.environ.pop(name, None)
     from serving.triad.proxy import serve  # LiteLLM reads the environment when it is imported

@@ -60,8 +60,10 @@ def deployment(id_: str, member: Member) -> dict[str, Any]:
             "timeout": member.seconds,
             "stream_timeout": member.seconds,
             "max_retries": 0,
+        },
+        "model_info": {
+            "id": id_,
             "input_cost_per_token": member.dollars_in / 1e6 or NEXT_TO_NOTHING,
             "output_cost_per_token": member.dollars_out / 1e6 or NEXT_TO_NOTHING,
         },
-        "model_info": {"id": id_},
     }

@@ -85,6 +85,7 @@ class House:
         for member in self.members.values():
             member.says = stand_in.Says()
             member.asked.clear()
+            member.peers.clear()
 
     def asked(self, id_: str) -> list[dict]:
         return self.members[id_].asked

@@ -1,11 +1,7 @@
-"""Stand-ins of members: OpenAI-compatible servers, one a port, that say what they are told to say.
-
-python stand_in.py PORT... starts one a port, for a benchmark: the first hands over to `edge`.
-"""
+"""Stand-ins of members: OpenAI-compatible servers, one a port, that say what they are told to say."""
 
 import asyncio
 import json
-import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -49,20 +45,22 @@ class Member:
     def __init__(self, says: Says):
         self.says = says
         self.asked: list[dict] = []
+        self.peers: list[tuple] = []  # the other end of each request's connection
         self.port = 0
 
-    async def start(self, port: int = 0):
+    async def start(self):
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/chat/completions", self.answer)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append(body)
+        self.peers.append(request.transport.get_extra_info("peername"))
         says = self.says
         await asyncio.sleep(says.seconds)
         if says.status != 200:
@@ -111,14 +109,3 @@ def start(members: dict[str, Member]):
     threading.Thread(target=loop.run_forever, daemon=True).start()
     for member in members.values():
         asyncio.run_coroutine_threadsafe(member.start(), loop).result(10)
-
-
-async def _serve(ports: list[int]):
-    for number, port in enumerate(ports):
-        answer = "The sensor knows.\n\nRoute: edge" if number == 0 else "It is 42. " * 20
-        await Member(Says(answer, "Where is it? " * 20)).start(port)
-    await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(_serve([int(port) for port in sys.argv[1:]]))

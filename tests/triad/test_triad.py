@@ -9,36 +9,10 @@ import sys
 import openai
 import pytest
 import yaml
-from house import KEY, OUTSIDE, REDIS, House, command
+from house import KEY, OUTSIDE, command
 from stand_in import Says
 
 from common.files import ROOT
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    if REDIS is None:
-        pytest.fail("redis-server is not installed: apt-get install redis-server", pytrace=False)
-    folder = tmp_path_factory.mktemp("triad")
-    told = yaml.safe_load((ROOT / "datasets" / "aether" / "triad.yaml").read_text())
-    told["members"]["edge"]["seconds"] = 1.5
-    told["members"]["grok-4-fast"] |= {"dollars_in": 10, "dollars_out": 10, "dollars_a_day": 0.02}
-    (folder / "triad.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
-    house = House(folder)
-    try:
-        house.start()
-        yield house
-        house.stop()
-    finally:
-        house.redis.terminate()
-        house.redis.wait(30)
-
-
-@pytest.fixture
-def house(running):
-    running.forget()
-    return running
-
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 ASKED = [
@@ -97,6 +71,16 @@ def test_the_member_named_goes_on_in_the_same_reply(house, form, last, stream):
     decision = house.decisions()[-1]
     assert decision["outcome"] == "answered" and decision["dollars"] == 0
     assert decision["seconds"] >= decision["member_seconds"] > 0
+
+
+def test_no_idle_connection_is_used_again(house):
+    """A server closes it after seconds; what is sent into it at that moment is lost."""
+    house.members["aether"].says = Says(TO_EDGE)
+    for stream in (False, True, False, True):
+        assert ask(house, stream)[2]["outcome"] == "answered"
+    for id_ in ("aether", "edge"):
+        peers = house.members[id_].peers
+        assert len(peers) == 4 and len(set(peers)) == 4
 
 
 def test_a_member_that_does_not_see_gets_no_picture(house):
