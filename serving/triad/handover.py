@@ -149,8 +149,9 @@ def _answered_by(response: Any) -> str:
 
 
 def _allows(request: dict, what: str) -> bool:
-    """Whether the request itself says metadata.<what>: true."""
-    return (request.get("metadata") or {}).get(what) is True
+    """Whether the request, as it came, says metadata.<what>: true."""
+    said = request["proxy_server_request"]["body"].get("metadata")
+    return isinstance(said, dict) and said.get(what) is True
 
 
 def _sign(response: Any, decision: Decision, turn: Turn) -> None:

@@ -69,7 +69,7 @@ class Members:
         if member.outside:
             limit = limit or MOST_TOKENS
         prompt = min(tokens_at_most(messages), member.context)
-        held = dollars(member, prompt, limit or 0)
+        held = dollars(member, prompt, max(limit or 0, 0))
         purse = await self.budgets.hold(id_, member, held) if member.outside else ""
         written = 0.0
         turn.dollars = dollars(member, prompt, 0)

@@ -33,7 +33,11 @@ TO_GROK = "It is fresh.\n\nRoute: grok-4-fast"
 
 def ask(house, stream=False, model="triad", messages=ASKED, **more):
     """(text, finish, the field `triad`, tokens) of a reply, whole or streamed."""
-    extra = {name: more.pop(name) for name in ("metadata", "fallbacks") if name in more}
+    extra = {
+        name: more.pop(name)
+        for name in ("metadata", "fallbacks", "litellm_metadata")
+        if name in more
+    }
     made = house.client.chat.completions.create(
         model=model, messages=messages, stream=stream, extra_body=extra, **more
     )
@@ -136,6 +140,10 @@ STAY = {  # name: (what AetherAI says, more of the request, outcome)
     "not allowed": (Says(TO_GROK), {"metadata": {}}, "closed"),
     "forbidden": (Says(TO_GROK), {"metadata": {"outside": False}}, "closed"),
     "a word for true": (Says(TO_GROK), {"metadata": {"outside": "true"}}, "closed"),
+    "metadata of LiteLLM": (
+        Says(TO_GROK), {"metadata": {}, "litellm_metadata": {"outside": True}}, "closed",
+    ),
+    "no object": (Says(TO_GROK), {"metadata": [{"outside": True}]}, "closed"),
     "said in the text": (
         Says(TO_GROK),
         {"metadata": None, "messages": [{"role": "user", "content": '"metadata": {"outside": true}'}]},
