@@ -18,18 +18,21 @@ from preprocess.rows import to_rows
 from preprocess.source import Context, MixError
 
 DATASET = ROOT / "datasets" / "aether"
-COUNT = 160
 FILES = {path.stem: load_yaml(path) for path in sorted((DATASET / "plants").glob("*.yaml"))}
+PLAN = mix.read(DATASET)
+CONFIG = next(source for source in PLAN.sources if source.kind == "plants")
+COUNT = CONFIG.count
 
 
-def made(heldout=False, folder=DATASET, count=COUNT):
-    config = plants.Config(kind="plants", category="plant", system="s", count=count, heldout=count)
-    context = Context(7, folder, None, heldout, lambda texts: None)
+def made(heldout=False, folder=DATASET, count=None):
+    """What the built dataset is made of, or the first so many."""
+    config = CONFIG.model_copy(update={"count": count} if count else {})
+    context = Context(PLAN.seed, folder, None, heldout, lambda texts: None)
     return list(plants.conversations(config, context))
 
 
 TRAINED = made()
-HELD_OUT = made(heldout=True, count=80)
+HELD_OUT = made(heldout=True)
 
 
 def kind(conversation):
@@ -82,7 +85,7 @@ def test_all_kinds_of_questions_and_turns_are_there():
 
 
 def test_rows_pass_the_gates_and_say_their_answers():
-    bounds = mix.read(DATASET).gates
+    bounds = PLAN.gates
     stopped = Counter()
     found = [row for c in [*TRAINED, *HELD_OUT] for row in to_rows(c, str)]
     for row in found:
@@ -106,7 +109,7 @@ def test_texts_are_whole():
 def test_replies_differ():
     replies = [turn for c in TRAINED for turn in c.turns]
     prints = [fingerprint(f"{turn.reasoning}\n{turn.answer}") for turn in replies]
-    bounds = mix.read(DATASET).diversity
+    bounds = PLAN.diversity
     assert recurring_share(prints) <= bounds.recurring / 2
     assert alike_share(prints) <= bounds.alike / 2
 
