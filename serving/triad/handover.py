@@ -149,9 +149,8 @@ def _answered_by(response: Any) -> str:
 
 
 def _allows(request: dict, what: str) -> bool:
-    """Whether the request, as it came, says metadata.<what>: true."""
-    said = request["proxy_server_request"]["body"].get("metadata")
-    return isinstance(said, dict) and said.get(what) is True
+    """Whether the client's own metadata, before LiteLLM adds to it, says <what>: true."""
+    return request["metadata"].get("requester_metadata", {}).get(what) is True
 
 
 def _sign(response: Any, decision: Decision, turn: Turn) -> None:

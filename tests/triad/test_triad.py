@@ -33,11 +33,8 @@ TO_GROK = "It is fresh.\n\nRoute: grok-4-fast"
 
 def ask(house, stream=False, model="triad", messages=ASKED, **more):
     """(text, finish, the field `triad`, tokens) of a reply, whole or streamed."""
-    extra = {
-        name: more.pop(name)
-        for name in ("metadata", "fallbacks", "litellm_metadata")
-        if name in more
-    }
+    extra = {name: more.pop(name, None) for name in ("metadata", "litellm_metadata")}
+    extra = {name: value for name, value in extra.items() if value is not None}
     made = house.client.chat.completions.create(
         model=model, messages=messages, stream=stream, extra_body=extra, **more
     )
@@ -142,6 +139,11 @@ STAY = {  # name: (what AetherAI says, more of the request, outcome)
     "a word for true": (Says(TO_GROK), {"metadata": {"outside": "true"}}, "closed"),
     "metadata of LiteLLM": (
         Says(TO_GROK), {"metadata": {}, "litellm_metadata": {"outside": True}}, "closed",
+    ),
+    "forged": (
+        Says(TO_GROK),
+        {"metadata": None, "litellm_metadata": {"requester_metadata": {"outside": True}}},
+        "closed",
     ),
     "no object": (Says(TO_GROK), {"metadata": [{"outside": True}]}, "closed"),
     "said in the text": (
