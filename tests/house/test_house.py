@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOM_TOKENS = {
     "common": 34_100,
     "preprocess": 76_800,
-    "training": 50_100,
+    "training": 50_400,
     "evaluation": 18_300,
     "serving": 28_200,
 }
