@@ -5,9 +5,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import openai
 import pytest
+import redis
 import yaml
 from house import KEY, OUTSIDE, command
 from stand_in import Says
@@ -215,6 +217,30 @@ def test_the_finished_answer_outlives_a_member_that_is_down_or_slow(house, says,
     assert finish == "stop" and told["outcome"].removeprefix("failed: ") in why.split("|") + [
         "RouterRateLimitError"
     ]
+
+
+def test_a_client_that_leaves_pays_for_what_was_written(house):
+    claude = "claude-sonnet-4.5"
+    house.members["aether"].says = Says(f"Look.\n\nRoute: {claude}")
+    house.members[claude].says = Says("word " * 400, pause=0.1)
+    known = len(house.decisions())
+    made = house.client.chat.completions.create(
+        model="triad", messages=ASKED, stream=True, extra_body={"metadata": {"outside": True}}
+    )
+    text = ""
+    for piece in made:
+        text += piece.choices[0].delta.content or ""
+        if "word" in text:
+            break
+    made.close()
+    deadline = time.monotonic() + 30
+    while len(house.decisions()) == known and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert house.decisions()[-1]["outcome"] == "left"
+    paid = sum(line["dollars"] for line in house.decisions() if line["route"] == claude)
+    server = redis.Redis.from_url(house.environment["REDIS_URL"])
+    (purse,) = server.keys(f"triad:dollars:{claude}:*")
+    assert float(server.get(purse)) == pytest.approx(paid) and paid > 0
 
 
 def test_a_member_that_failed_often_is_left_alone(house):
