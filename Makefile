@@ -21,7 +21,7 @@ HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
 EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand replay pairs eval serve triad chat watch ask events card export pin bench test triad-test export-test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand replay pairs eval serve triad chat watch ask events card export pin bench test triad-test test-gpus export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -117,6 +117,9 @@ watch-test: .venvs/watch/.ready ## the long tests of cameras and events: kills, 
 
 triad-test: .venvs/triad/.ready ## the storm of the Triad: 2,000 streams, 64 at once; minutes
 	.venvs/triad/bin/python -m pytest -q -s -m slow tests/triad
+
+test-gpus: .venvs/train/.ready ## train the tiny model on several ranks for real, kill one and all, resume, prove the whole model
+	RANKS_TEST=1 $(TRAIN) -m pytest -q -s tests/training/test_real_ranks.py
 
 export-test: .venvs/train/.ready .venvs/llama/.built .venvs/export/.ready ## make, prove and ask every export of the tiny model for real
 	EXPORT_TEST=1 $(TRAIN) -m pytest -q tests/serving/test_real_exports.py

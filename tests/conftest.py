@@ -3,11 +3,14 @@
 No network, no GPU.
 """
 
+import functools
 import hashlib
 import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("AXOLOTL_DO_NOT_TRACK", "1")
@@ -112,6 +115,32 @@ def tiny(dataset, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_base.write(folder, dataset)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ranks_of(dataset, tiny, tmp_path_factory):
+    """Runs tests/training/ranks.py under torchrun, once for each number of ranks; the folder that
+    it writes to.
+    """
+
+    @functools.cache
+    def run(ranks: int) -> Path:
+        out = tmp_path_factory.mktemp(f"ranks-{ranks}")
+        words = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        script = [str(ROOT / "tests" / "training" / "ranks.py"), str(dataset), str(tiny), str(out)]
+        env = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+            "TORCHDYNAMO_DISABLE": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        command = [sys.executable, *words, *script]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return out
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -86,11 +86,8 @@ def run(recipe: Recipe, fresh: bool, override: str | None, gpus: int | None = No
             print(f"{recipe.id} is finished: {shown(folder)}. FRESH=1 starts over.")
             return 0
         record = opened(folder, identity, provenance.surroundings(base), resume)
-        if resume and record.get("ranks", 1) != count:
-            raise RunError(
-                f"{shown(resume)} is of {record.get('ranks', 1)} ranks, and {count} would go on "
-                f"with other rows a step; GPUS={record.get('ranks', 1)}, or FRESH=1 starts over"
-            )
+        if resume:
+            require_ranks(record, count)
         record["ranks"] = count
         record["layers_not_recomputed"] = report["memory"]["layers_not_recomputed"]
         runs.write(folder, record)
@@ -107,6 +104,16 @@ def refuse(errors: list[str]) -> None:
     """Raise RecipeError with one line an error."""
     if errors:
         raise RecipeError("\nerror: ".join(errors))
+
+
+def require_ranks(record: dict[str, Any], count: int) -> None:
+    """Raise RunError where another number of ranks would go on: a step would have other rows."""
+    before = record.get("ranks", 1)
+    if before != count:
+        raise RunError(
+            f"{record['identity']['recipe']} began on {before} ranks, {count} would go on with "
+            f"other rows a step; GPUS={before}, or FRESH=1 starts over"
+        )
 
 
 def to_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> Path | None:

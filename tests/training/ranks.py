@@ -1,4 +1,5 @@
-"""Run by test_packing under torchrun: two epochs of our trainer; each rank writes which rows it saw in which epoch."""
+"""Run under torchrun, once for each number of ranks (conftest.py): two epochs of our trainer, each rank writing which rows it saw in
+which epoch (test_packing); then the trainings of shares.py (test_shares)."""
 
 import os
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from axolotl.core.training_args import AxolotlTrainingArguments
+from shares import Shares
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from training import model as patches
@@ -21,16 +23,14 @@ patches.install()
 torch.manual_seed(0)
 processor = AutoProcessor.from_pretrained(tiny)
 found = index(dataset / "train.jsonl", renderer_for(processor))
-data = Bins(
-    found,
-    np.arange(len(found)),
-    renderer_for(processor),
-    processor.image_processor,
-    capacity=900,
-    seed=3,
-    epochs=2,
-    multiple=ranks,
-)
+
+
+def bins(**kwargs):
+    tools = (renderer_for(processor), processor.image_processor)
+    return Bins(found, np.arange(len(found)), *tools, capacity=900, seed=3, epochs=2, **kwargs)
+
+
+data = bins(multiple=ranks)
 seen = (out / f"rank-{rank}.txt").open("w")
 
 
@@ -59,3 +59,5 @@ trainer = AetherTrainer(
     processing_class=processor.tokenizer,
 )
 trainer.train()
+seen.close()
+Shares(tiny, out, bins, ranks, rank).run()

@@ -2,14 +2,9 @@
 every row is seen once an epoch.
 """
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from references import TARGETS, exact_norm, gradients, stock
 from transformers.models.mistral import modeling_mistral
 from transformers.models.pixtral import modeling_pixtral
@@ -243,28 +238,11 @@ def test_the_index_is_cached_and_notices_a_changed_file(dataset, tiny_renderer, 
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_the_trainer_sees_every_row_once_an_epoch(dataset, tiny, tmp_path, ranks):
-    """Real Trainer, real processes over gloo: rows by rank, and the loss of each step, are the same
-    for every number of ranks.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={ranks}",
-    ]
-    script = [str(ROOT / "tests" / "training" / "ranks.py"), str(dataset), str(tiny), str(tmp_path)]
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-    }
-    done = subprocess.run([*command, *script], capture_output=True, text=True, env=env, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_the_trainer_sees_every_row_once_an_epoch(ranks_of, ranks):
+    """Real Trainer, real processes over gloo: the rows of all ranks are every row."""
     seen = [
         line
-        for path in sorted(tmp_path.glob("rank-*.txt"))
+        for path in sorted(ranks_of(ranks).glob("rank-*.txt"))
         for line in path.read_text().splitlines()
     ]
     for epoch in ("0", "1"):
