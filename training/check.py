@@ -48,6 +48,9 @@ def check(
         "errors": problems(recipe),
         "notes": [],
     }
+    shards = recipe.data.get("shards") if not report["errors"] else None
+    if shards and gpus and gpus < shards:
+        report["errors"].append(f"{recipe.id}: shards: needs {shards} GPUs, and {gpus} are given")
     if report["errors"]:
         return report
     try:
@@ -187,7 +190,7 @@ def _memory(
     if recipe.data["bf16"] and total > gpu_gib:
         report["errors"].append(
             f"{recipe.path.name}: about {total:.1f} GiB at the peak do not fit {gpu_gib:.1f} GiB; "
-            "lower sequence_len or lora_r"
+            "lower sequence_len or lora_r, or take more GPUs for a recipe with shards"
         )
 
 
@@ -243,7 +246,8 @@ def _show_memory(found: dict[str, Any]) -> None:
     parts = [f"{name} {size:.2f}" for name, size in found["parts_gib"].items() if size >= 0.005]
     print(f"\nmemory, GiB: {', '.join(parts)}")
     print(
-        f"  about {found['total_gib']:.1f} at the peak of a GPU with {found['gpu_gib']:.1f}, with "
+        f"  about {found['total_gib']:.1f} at the peak of a GPU with {found['gpu_gib']:.1f}, one "
+        f"of {found['gpus']}, with "
         f"{found['layers_not_recomputed']} decoder layers that are not recomputed"
     )
 
