@@ -104,11 +104,16 @@ def local(value: Any) -> Any:
     return value.to_local().detach() if isinstance(value, DTensor) else value
 
 
-def trained_shares(model: Any) -> dict[str, DTensor]:
-    """The trained parameters as they are divided. After an evaluation the root unit is still
-    gathered, and the optimizer knows nothing of what is gathered.
+def divide_again(model: Any) -> None:
+    """Divide the root unit again, which a pass without a backward one leaves gathered: an optimizer
+    made then would train none of it, and a checkpoint would hold it whole.
     """
     model.reshard()
+
+
+def trained_shares(model: Any) -> dict[str, DTensor]:
+    """The trained parameters as they are divided."""
+    divide_again(model)
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -170,7 +175,7 @@ def _like(parameter: DTensor, share: Any) -> Any:
 def write_whole(model: Any, base_folder: Path, folder: Path) -> None:
     """Write the weights of the whole model once: the base's files, keys and types."""
     base = Checkpoint(base_folder)
-    model.reshard()
+    divide_again(model)
     held = model.state_dict()
     for file, keys in base.shards():
         tensors = {}

@@ -28,7 +28,9 @@ from training.signals import Interrupted, StopRequest, leave_signals_to_the_trai
 from training.weights import load_into
 
 
-def seal(folder: Path, limit: int, wanted: tuple[str, ...], evaluated: bool) -> None:
+def seal(
+    folder: Path, limit: int, evaluated: bool, wanted: tuple[str, ...] = checkpoints.WANTED
+) -> None:
     """Verify and seal a checkpoint; only then remove those older than the newest `limit`, and copy
     it to the mirror. One that cannot be sealed is removed.
     """
@@ -208,7 +210,7 @@ class AetherTrainer(AxolotlTrainer):
             self.args.save_total_limit = limit
         if self.args.should_save:
             self.sealing = self.sealer.submit(
-                seal, folder, limit or sys.maxsize, self._wanted(), evaluated
+                seal, folder, limit or sys.maxsize, evaluated, self._wanted()
             )
         self.meter.reset()
         self.decide()
@@ -324,4 +326,6 @@ class AetherTrainer(AxolotlTrainer):
             nats = output.logits.double().cpu().numpy()
             sums[0] += np.bincount(categories, nats, len(names))
             sums[1] += np.bincount(categories, minlength=len(names))
+        if self.has_shares:
+            sharding.divide_again(self.model)
         return sums
