@@ -57,11 +57,13 @@ class Shares:
             gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False},
             **AetherPlugin().get_training_args(Cfg),
         )  # fmt: skip
+        held_out = self.bins(shuffle=False)
+        held_out.bins = held_out.bins[:13]  # neither two nor three ranks have as many each
         trainer = Watching(
             model=model,
             args=arguments,
             train_dataset=self.bins(multiple=BINS),
-            eval_dataset=self.bins(shuffle=False),
+            eval_dataset=held_out,
             data_collator=Collator(),
         )
         if self.ranks > 1:
