@@ -15,6 +15,8 @@ from preprocess.rows import Turn
 from preprocess.source import Part
 
 APART = Fraction(2, 100)  # relative distance of two values that a reader can tell apart
+# What the turns work through, beside a family's own solution.
+FORMULAS = {"gap": "larger - smaller", "pushed": "new / old", "times": "result / before"}
 
 
 class Wrong(Part):
@@ -70,6 +72,7 @@ class Chain:
     parameters: dict[str, Fraction]
     begun: dict[str, Fraction] = field(init=False)  # the parameters of the first turn
     goal: Goal | None = None
+    moved: str = ""  # the lever that was changed last
 
     def __post_init__(self) -> None:
         self.begun = dict(self.parameters)
@@ -89,7 +92,8 @@ class Chain:
     def _renderer(self, values: dict, words: dict, parameters: dict | None = None) -> Renderer:
         family = self.family
         known = family.values(parameters or self.parameters) | values
-        return Renderer(known, family.let, self.framing.words | words, family.digits, self.rng)
+        formulas = family.let | FORMULAS
+        return Renderer(known, formulas, self.framing.words | words, family.digits, self.rng)
 
     def _told(self, kind: str, values: dict, words: dict, check: dict) -> Turn:
         """The turn in words, with what a program can check of it."""
@@ -149,9 +153,10 @@ class Chain:
         before = self._value(self.parameters)
         was = self._phrase(lever, self.parameters)
         self.parameters = self.parameters | {lever: new}
+        self.moved = lever
         pushed = new / old
         times = result / before
-        values = {"before": before, "pushed": pushed, "times": times}
+        values = {"old": old, "new": new, "before": before, "pushed": pushed, "times": times}
         words = {
             "lever": lever,
             "was": was,
@@ -189,8 +194,7 @@ class Chain:
             "limit": plain(limit),
             "worse": self.talk.worse,
         }
-        values = {"limit": limit, "gap": abs(result - limit)}
-        return self._told("decision", values, words, check)
+        return self._told("decision", {"limit": limit} | _gap(result, limit), words, check)
 
     def _find_goal(self, result: Fraction) -> Goal:
         """A lever and another value of it, the only one that gives its result. Raises NoTurn."""
@@ -210,6 +214,8 @@ class Chain:
         goal = results[place]
         near = min(abs(steps[place]), abs(steps[place - 1]), abs(goal - result))
         if not one_way or near < APART * abs(goal):
+            raise NoTurn
+        if goal == self._value(self.begun):  # what was there at the beginning is no new wish
             raise NoTurn
         return Goal(lever, *grid[place - 1 : place + 2])
 
@@ -266,17 +272,29 @@ class Chain:
     def _compare(self) -> Turn:
         result = self._value(self.parameters)
         start = self._value(self.begun)
-        gap = abs(result - start)
-        if not gap:
+        values = {"start": start} | _gap(result, start)
+        if not values["gap"]:
             raise NoTurn
-        changed = [name for name in self.begun if self.begun[name] != self.parameters[name]]
         words = {
             "direction": "up" if result > start else "down",
-            "lever": changed[-1],
-            "becomes": self._phrase(changed[-1], self.parameters),
+            "lever": self.moved,
+            "becomes": self._phrase(self.moved, self.parameters),
+            "began": self._renderer({}, {}, self.begun)(self.talk.working),
         }
-        check = {"asks": "difference", "value": plain(gap), "start": _plain(self.begun)}
-        return self._told("compare", {"start": start, "gap": gap}, words, check)
+        check = {
+            "asks": "difference",
+            "value": plain(values["gap"]),
+            "start": _plain(self.begun),
+        }
+        kind = self.rng.choice(["compare", "compare", "compare", "difference"])
+        return self._told(kind, values, words, check)
+
+
+def _gap(one: Fraction, other: Fraction) -> dict[str, Fraction]:
+    """How far two values are apart, and which is which."""
+    larger = max(one, other)
+    smaller = min(one, other)
+    return {"larger": larger, "smaller": smaller, "gap": larger - smaller}
 
 
 def _effect(pushed: Fraction, times: Fraction) -> str:
@@ -287,6 +305,8 @@ def _effect(pushed: Fraction, times: Fraction) -> str:
         return "inverse"
     if times == 1:
         return "same"
+    if (times > 1) != (pushed > 1):
+        return "opposite"
     strength, push = (max(factor, 1 / factor) for factor in (times, pushed))
     return "stronger" if strength > push else "weaker"
 

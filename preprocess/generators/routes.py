@@ -41,6 +41,8 @@ class Scenario(Part):
     public: str = ""
     unit: str
     each: int = Field(gt=0)  # tokens
+    pictures: bool = False
+    stated: bool = False  # the request says it, where nobody could infer it
     few: tuple[int, int, int]
     many: tuple[int, int, int]
     tasks: list[str]
@@ -61,12 +63,16 @@ class Texts(Part):
     answer: dict[str, list[str]]
 
 
-def target_of(triad: Triad, private: bool, tokens: int, need: str) -> str | None:
+def target_of(
+    triad: Triad, private: bool, tokens: int, need: str, pictures: bool = False
+) -> str | None:
     """The id of the member for such a request, SELF, or None where nobody can take it."""
     able = {
         name: member
         for name, member in triad.members.items()
-        if member.context >= tokens and not (private and member.outside)
+        if member.context >= tokens
+        and not (private and member.outside)
+        and not (pictures and not member.sees)
     }
     for name, member in able.items():
         if need in member.gives:
@@ -98,7 +104,8 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         scenario, size, need = cases[number % len(cases)]
         low, high, step = getattr(scenario, size)
         count = rng.randrange(low, high + 1, step)
-        target = target_of(triad, bool(scenario.private), count * scenario.each, need)
+        tokens = count * scenario.each
+        target = target_of(triad, bool(scenario.private), tokens, need, scenario.pictures)
         if target is None:
             continue
         yield Conversation(
@@ -125,7 +132,7 @@ def _told(
     long = tokens > triad.itself.context
     member = triad.members.get(target, triad.itself)
     # Who would take it if it might leave the house.
-    other = target_of(triad, False, tokens, need) or SELF
+    other = target_of(triad, False, tokens, need, scenario.pictures) or SELF
     reason = need
     if need not in member.gives:
         reason = _reason(long, withheld=other not in (target, SELF))
@@ -139,11 +146,13 @@ def _told(
     }
     numbers = {name: Fraction(number) for name, number in values.items()}
     hint = getattr(scenario, need, "")
+    why = scenario.private or scenario.public
+    asides = [f"{why[0].upper()}{why[1:]}."] if scenario.stated else []
     words = {
         "unit": scenario.unit,
         "task": rng.choice(scenario.tasks),
-        "why": scenario.private or scenario.public,
-        "hint": f" {hint}" if hint else "",
+        "why": why,
+        "hint": " " + " ".join([*asides, hint]),
         "member": member.name,
         "other": triad.members.get(other, triad.itself).name,
     }

@@ -6,13 +6,14 @@ import json
 import re
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 
 from common.files import ROOT
 from preprocess.diversity import alike_share, fingerprint, recurring_share
 from preprocess.generators import chains
-from preprocess.generators.chain_turns import Talk
+from preprocess.generators.chain_turns import Talk, Texts
 from preprocess.generators.problem_families import families
 from preprocess.rows import restored, to_rows
 from preprocess.source import Context, load
@@ -79,6 +80,60 @@ def test_the_rows_answers_are_recomputed_and_said(told, config):
                 assert any(n == pytest.approx(answer["value"], rel=0.01) for n in numbers), final
             else:
                 assert answer["value"] in bold
+
+
+def directions(reasoning: str, texts: Texts) -> set[str]:
+    """The ways in which a text says that a result follows a parameter."""
+    ways = {"same": "none", "inverse": "against", "opposite": "against"}
+    found = set()
+    for kind, said in texts.effects.items():
+        for text in said:
+            fragments = [part.strip() for part in re.split(r"\{.*?\}", text)]
+            if all(part in reasoning for part in fragments if len(part) > 3):
+                found.add(ways.get(kind, "along"))
+    return found
+
+
+def test_a_change_is_said_to_go_the_way_it_goes(told):
+    texts = load(DATASET / "chains" / "turns.yaml", Texts)
+    seen = Counter()
+    for conversation in told:
+        for earlier, turn in pairwise(conversation.turns[1:]):
+            if turn.check["asks"] != "what_if":
+                continue
+            old = earlier.check["parameters"]
+            new = turn.check["parameters"]
+            (lever,) = (name for name in new if new[name] != old[name])
+            moved = worked(turn.check, new) - worked(turn.check, old)
+            way = "none"
+            if moved:
+                way = "along" if (moved > 0) == (new[lever] > old[lever]) else "against"
+            assert directions(turn.reasoning, texts) == {way}, turn.reasoning
+            seen[way] += 1
+    assert min(seen["along"], seen["against"]) >= 15, seen
+
+
+def test_who_wants_only_the_difference_gets_only_that(told):
+    turns = [turn for conversation in told for turn in conversation.turns]
+    only = re.compile(r"Just the difference|nothing else|One number")
+    asked = [turn for turn in turns if only.search(turn.user)]
+    assert len(asked) >= 8
+    for turn in asked:
+        assert re.fullmatch(r"\*\*[^*]+\*\*\.?", turn.answer), turn.answer
+        assert turn.check["asks"] == "difference"
+
+
+def test_the_last_change_is_the_last_and_no_limit_is_the_first_value(told):
+    for conversation in told:
+        turns = conversation.turns[1:]
+        for earlier, turn in pairwise(turns):
+            last = re.search(r"the last change was to (.+)\.", turn.answer)
+            if last:
+                asked = [one.user for one in turns if one.check["asks"] == "what_if"]
+                assert last[1].replace(" %", "%").lower() in asked[-1].lower()
+            if earlier.check["asks"] == "difference" and turn.check["asks"] == "decision":
+                start = worked(turn.check, earlier.check["start"])
+                assert float(start) != pytest.approx(turn.check["limit"], rel=1e-9)
 
 
 def test_an_inverse_that_does_not_hold_is_not_computed(told, config):

@@ -109,6 +109,43 @@ def test_nothing_private_is_sent_outside(told):
         assert not (SCENARIOS[tags["domain"]].private and tags["target"] in OUTSIDE)
 
 
+PICTURES = re.compile(r"\b(?:frames|stills|photos|pictures|scanned|camera|video)\b")
+ASKS = re.compile(r"\b(?:paste|send|give me|put the)\b", re.IGNORECASE)
+
+
+def test_pictures_go_to_a_member_that_sees(told):
+    for scenario in SCENARIOS.values():
+        shown = f"{scenario.thing} {scenario.unit} {scenario.private or scenario.public}"
+        assert bool(PICTURES.search(shown)) == scenario.pictures, shown
+    seen = Counter()
+    for conversation in told:
+        tags = dict(tag.split(":", 1) for tag in conversation.tags)
+        if SCENARIOS[tags["domain"]].pictures:
+            seen[tags["target"]] += 1
+            assert TRIAD.members.get(tags["target"], TRIAD.itself).sees, conversation.id
+    assert set(seen) >= {"self", "edge"}
+    assert routes.target_of(TRIAD, True, 700_000, "none", pictures=True) is None
+
+
+def test_what_nobody_could_infer_stands_in_the_request(told):
+    """That a supplier, a contract, a licence or a publisher allows or forbids it."""
+    facts = re.compile(r"supplier|contract marks|licence|operator forbids|prototype|publishes")
+    for conversation in told:
+        tags = dict(tag.split(":", 1) for tag in conversation.tags)
+        scenario = SCENARIOS[tags["domain"]]
+        why = scenario.private or scenario.public
+        assert bool(facts.search(why)) == scenario.stated, scenario.domain
+        assert not scenario.stated or why[1:] in conversation.turns[0].user, conversation.id
+
+
+def test_a_reply_that_keeps_the_work_asks_for_what_is_to_be_read(told):
+    kept = [conversation for conversation in told if "target:self" in conversation.tags]
+    for conversation in kept:
+        (turn,) = conversation.turns
+        assert ASKS.search(turn.answer), turn.answer
+    assert len(kept) >= 60
+
+
 def test_a_scenario_says_one_of_both():
     for scenario in SCENARIOS.values():
         assert bool(scenario.private) != bool(scenario.public), scenario.domain
