@@ -114,6 +114,46 @@ def test_the_final_value_is_shown_with_what_it_counts(last, shown):
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "last", "shown"),
+    [
+        ("What is the average time in minutes that he spends?", "So 100-48={}.", "52 minutes"),
+        ("How many apples are left?", "So 100-48={}.", "52 apples"),
+        ("How many more boxes does he need?", "So 100-48={}.", "52 boxes"),
+        ("How much money is left of the $100?", "So 100-48={}.", "$52"),
+        ("How long does it take?", "It takes 52 minutes because 100-48={}.", "52 minutes"),
+        ("What does he pay?", "He pays $52 because 100-48={}.", "$52"),
+        # Nobody says for sure what is counted.
+        ("How many miles per hour is that?", "So 100-48={}.", "52"),
+        ("How many does he have?", "So 100-48={}.", "52"),
+        ("How many dogs' bowls are there?", "So 100-48={}.", "52"),
+        ("How many cats, and how many dogs?", "So 100-48={}.", "52"),
+        ("How much money is left?", "So 100-48={}.", "52"),
+    ],
+)
+def test_a_value_is_said_with_what_the_question_asks_for(asked, last, shown):
+    record = {
+        "question": f"There is a story. {asked}",
+        "answer": f"It is 12*4 = <<12*4=48>>48.\n{last.format('<<100-48=52>>52')}\n#### 52",
+    }
+    solved = solutions.gsm8k(record)
+    assert solved.shown == shown
+    texts = source.load(AETHER / "framings" / "worked.yaml", dict)
+    answers = {reply(solved, texts, random.Random(n))[1].split("\n")[0] for n in range(40)}
+    plain = {text.replace("{value}", "52") for text in texts["bare"]}
+    assert answers == plain if shown == "52" else len(answers) > 3
+
+
+@pytest.mark.parametrize(("said", "shown"), [("$16,320", "$16,320"), ("16320", "16,320")])
+def test_five_digits_are_grouped(said, shown):
+    step = "Therefore the annual salary is 12 * $1360 ="
+    record = {
+        "question": "Determine her annual salary.",
+        "answer": f"{step} <<12*1360=16320>>{said}.\n#### 16320",
+    }
+    assert solutions.gsm8k(record).shown == shown
+
+
 def test_every_reply_says_its_value():
     texts = source.load(AETHER / "framings" / "worked.yaml", dict)
     for n in range(200):

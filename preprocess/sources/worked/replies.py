@@ -12,7 +12,8 @@ from preprocess.sources.worked.solutions import Worked
 
 def reply(worked: Worked, texts: dict, rng: random.Random) -> tuple[str, str]:
     """(reasoning, answer) of a solved problem; `texts` are those of a framings file, by name."""
-    answer = rng.choice(texts["answer"]).replace("{value}", worked.shown)
+    bare = re.fullmatch(r"-?[\d.,]+", worked.shown)
+    answer = rng.choice(texts["bare" if bare else "answer"]).replace("{value}", worked.shown)
     if worked.origin == "math":
         return "\n\n".join(worked.steps), answer
     # The whole calculation, where the steps say nothing else.

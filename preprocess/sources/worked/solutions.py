@@ -30,6 +30,18 @@ _BOX = re.compile(rf"\\boxed\{{({_BRACES}*)\}}")
 # another thought.
 _OTHER_THOUGHT = "is|are|was|were|has|have|had|can|will|so|because|which|and|more|left"
 _COUNTS = rf"((?: (?!(?:{_OTHER_THOUGHT})\b)[a-z][a-z/]*){{1,6}})?(?=\.?$)"
+# What a question asks for, where it says so in words that leave no doubt.
+_UNITS = (
+    "cents|dollars|seconds|minutes|hours|days|weeks|months|years|inches|feet|yards|miles|meters|"
+    "kilometers|ounces|pounds|grams|kilograms|gallons|liters"
+)
+_HOW_MANY = re.compile(
+    r"how many (?:more |fewer |total |additional )?(?!does|was|has)([a-z]+s)\b"
+    r"(?!'|’|-| per\b| and\b| or\b)",
+    re.I,
+)
+_IN_UNITS = re.compile(rf"\bin ({_UNITS})\b", re.I)
+_MONEY = re.compile(r"\bhow much money\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ def gsm8k(record: dict) -> Worked:
         subject="",
         problem=record["question"].strip(),
         steps=tuple(steps),
-        shown=_shown(final, steps[-1]),
+        shown=_shown(final, steps[-1], record["question"]),
         check=_number(final),
         chain=tuple(chain),
     )
@@ -91,12 +103,30 @@ def _calculations(line: str) -> list[tuple[str, str]]:
     ]
 
 
-def _shown(final: str, last_step: str) -> str:
+def _shown(final: str, last_step: str, question: str) -> str:
     """The value at the end of the last step, with what it counts, or else wherever it is a result
-    there."""
+    there, or else with what the question asks for; five digits and more are grouped."""
+    last_step = re.sub(r"(?<=\d),(?=\d{3})", "", last_step)
     value = rf"= (\$?{re.escape(final)}(?:\.0+)?%?)(?![\d,]|\.\d)"
     found = re.search(f"{value}{_COUNTS}", last_step) or re.search(f"{value}()", last_step)
-    return found[1] + (found[2] or "") if found else final
+    shown = found[1] + (found[2] or "") if found else final
+    if shown == final:
+        said = re.search(rf"(\$?{re.escape(final)}(?: (?:{_UNITS}))?)\b[^=\d]* because ", last_step)
+        shown = said[1] if said else final
+    if shown == final:
+        shown = _with_unit(final, question)
+    return re.sub(r"(?<![\d.])\d{5,}", lambda digits: f"{int(digits[0]):,}", shown, count=1)
+
+
+def _with_unit(final: str, question: str) -> str:
+    """The value with what a question asks for, where it asks for one thing and names it."""
+    *_, asked = sentences(question.strip())
+    if _MONEY.search(asked) and "$" in question and "cent" not in question:
+        return f"${final}"
+    units = _HOW_MANY.findall(asked) or _IN_UNITS.findall(asked)
+    if len(units) != 1 or asked.count("?") > 1 or Fraction(final) == 1:
+        return final
+    return f"{final} {units[0].lower()}"
 
 
 def _equal(left: str, right: str) -> bool:
