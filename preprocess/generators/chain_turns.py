@@ -182,7 +182,7 @@ class Chain:
         limit = self._value(self.parameters | {self.goal.lever: self.goal.value})
         fits = result <= limit if self.talk.worse == "more" else result >= limit
         words = {
-            "bound": "at most" if self.talk.worse == "more" else "at least",
+            "rule": "at most" if self.talk.worse == "more" else "at least",
             "verdict": "yes" if fits else "no",
             "side": "right" if fits else "wrong",
         }

@@ -13,7 +13,7 @@ import pytest
 from common.files import ROOT
 from preprocess.diversity import alike_share, fingerprint, recurring_share
 from preprocess.generators import chains
-from preprocess.generators.chain_turns import Talk, Texts
+from preprocess.generators.chain_turns import FORMULAS, Talk, Texts
 from preprocess.generators.problem_families import families
 from preprocess.rows import restored, to_rows
 from preprocess.source import Context, load
@@ -158,6 +158,22 @@ def test_all_training_families_are_talked_about():
     assert set(talks) == trained
     for name, talk in talks.items():
         assert set(talk.levers) <= set(known[name].draw), name
+
+
+def test_a_slot_of_the_turns_means_the_same_in_every_family():
+    """A value of a family goes before a word, so `bound` of one was once said for "at most"."""
+    texts = load(DATASET / "chains" / "turns.yaml", Texts)
+    said = " ".join(text for turn in texts.turns.values() for of in turn.values() for text in of)
+    slots = {name[0].lower() + name[1:] for name in re.findall(r"\{=?(\w+)\}", said)}
+    computed = {"result", "limit", "gap", "before", "start", "old", "new", "times", "missing"}
+    computed |= {"steps", "slope", "probe", "probed", "low", "high", "at_low", "at_high"}
+    computed |= {"wrong_value"}
+    assert computed < slots
+    known = families(DATASET / "problems")
+    for name in load(DATASET / "chains" / "families.yaml", dict[str, Talk]):
+        family = known[name]
+        assert not (slots - computed) & {*family.draw, *family.let}, name
+        assert not {*FORMULAS} & {*family.let}, name
 
 
 def test_parameters_stay_in_the_part_that_is_trained(told):
