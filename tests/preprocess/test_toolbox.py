@@ -4,8 +4,10 @@ no family of the evaluation is trained on."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from preprocess import candidates, export, mix
 from preprocess.diversity import Distant, alike_share, fingerprint, recurring_share
 from preprocess.generators import toolbox
 from preprocess.rows import to_rows
-from preprocess.source import Context, MixError
+from preprocess.source import Context, MixError, load
 
 AETHER = Path(__file__).resolve().parents[2] / "datasets" / "aether"
 KINDS = {"multiple", "parallel", "chain", "failing", "irrelevance", "missing", "forbidden"}
@@ -73,6 +75,23 @@ def test_rows_keep_the_contract_and_say_their_answers(conversation):
     results = [message for message in found[-1]["messages"] if message["role"] == "tool"]
     assert len(results) == len(called)
     assert len(found) == len(conversation.turns[0].steps) + 1
+
+
+def slots(text: str) -> set[str]:
+    return {name[0].lower() + name[1:] for name in re.findall(r"\{=?(\w+)(?::\w)?\}", text)}
+
+
+@pytest.mark.parametrize("path", sorted((AETHER / "tools").glob("*.yaml")), ids=lambda p: p.stem)
+def test_an_answer_names_nobody_whom_neither_user_nor_tool_named(path):
+    """What follows from the facts (a risk, a meaning, what is needed instead) may be new."""
+    inferred = {"risk", "mean", "need", "can", "near", "late"}
+    for case in load(path, toolbox.Family).cases:
+        calls = [f"{call.arguments}" for step in case.steps for call in step.calls]
+        results = [result for step in case.steps for result in step.results]
+        known = slots(" ".join(calls + results)) | inferred
+        for user, answer in product(case.user, case.answer):
+            new = slots(answer) & set(case.words[0]) - slots(user) - known
+            assert not new or case.kind == "irrelevance", (answer, user)
 
 
 def test_enough_are_left_where_none_is_like_another():
