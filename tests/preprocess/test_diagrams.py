@@ -89,35 +89,22 @@ def timeline(spec: dict) -> dict:
     }
 
 
-def flow(spec: dict, seconds: int, counts: dict[str, int]) -> tuple[dict[str, int], int]:
-    """How much each queue has grown after that many seconds in steady state, and what came out in
-    the last one.
-    """
-    grown, passed = {s["name"]: 0 for s in spec["stages"]}, 0
-    for _ in range(seconds):
+def queues(spec: dict) -> dict:
+    """Second by second from the levels drawn; a backlog goes as fast as its workers can."""
+    level = {s["name"]: s["depth"] for s in spec["stages"]}
+    fill, growing, passed = 0, set(), 0
+    for second in range(1, 1000):
         passed = sum(p["rate"] for p in spec["producers"])
         for stage in spec["stages"]:
-            arrived, each = passed, stage["each"]
-            passed = sum(
-                min(each, max(0, arrived - n * each)) for n in range(counts[stage["name"]])
-            )
-            grown[stage["name"]] += arrived - passed
-    return grown, passed
-
-
-def queues(spec: dict) -> dict:
-    counts = {s["name"]: s["count"] for s in spec["stages"]}
-
-    grown, out = flow(spec, 3, counts)
-    growing = [name for name, more in grown.items() if more]
+            name, there = stage["name"], level[stage["name"]] + passed
+            passed = min(stage["count"] * stage["each"], there)
+            if there - passed > level[name]:
+                growing.add(name)
+            level[name] = there - passed
+            if level[name] >= stage["capacity"] and not fill:
+                fill = second
     assert len(growing) == 1
-    slow = next(s for s in spec["stages"] if s["name"] == growing[0])
-    name, room = slow["name"], slow["capacity"] - slow["depth"]
-    return {
-        "throughput": out,
-        "growing": growing[0],
-        "fill": next(n for n in itertools.count() if flow(spec, 1, counts)[0][name] * n >= room),
-    }
+    return {"throughput": passed, "growing": growing.pop(), "fill": fill}
 
 
 def fanout(spec: dict) -> dict:

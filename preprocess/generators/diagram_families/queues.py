@@ -24,6 +24,8 @@ def invent(draw: Draw) -> dict:
         low = max(10, flow // 40 * 5)
         each = draw.number(low, 3 * low, 5)
         depth = draw.number(100, 2000, 50)
+        if name not in (slow, names[-1]):
+            depth = 0  # a backlog that runs off into the next queue would make that one grow too
         if name == slow:
             count = max(1, (flow - 1) // each - rng.randint(0, 2))
             room = (flow - count * each) * draw.number(20, 300, 10)
@@ -59,7 +61,7 @@ def solve(spec: dict) -> Solution:
         "stages": stages,
         "slow": slow,
         "minutes": round(fill / 60, 1),
-        "fullest": max(stages, key=itemgetter("depth")),
+        "tight": min(stages, key=itemgetter("room")),
         "hasty": slow["room"] // slow["in"],  # forgets what the workers take out
     }
 
