@@ -61,6 +61,21 @@ def test_every_answer_is_computed_again_from_what_the_user_shows(conversation):
     assert root not in turn.answer and root in turn.reasoning
 
 
+def test_nothing_is_measured_while_an_alarm_stands():
+    told = 0
+    for conversation in [*TRAINED, *HELD_OUT]:
+        standing, log = set(), plant_log.read(conversation.turns[0].user)
+        for line in sorted(log, key=lambda one: (one.at, not one.state)):
+            if line.state == plant_log.UP:
+                standing.add(line.tag)
+            elif line.state == plant_log.DOWN:
+                standing.discard(line.tag)
+            elif not line.state and conversation.tags[0] != "asks:together":
+                told += 1
+                assert not standing, (conversation.id, line)
+    assert told > 50
+
+
 def stop_of(conversation):
     plant = FILES[conversation.tags[1].removeprefix("plant:")]
     name = conversation.tags[2].removeprefix("domain:")
