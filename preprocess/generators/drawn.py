@@ -32,8 +32,10 @@ LONG = 0.68
 SIGNED = 0.4  # of the plain ones
 SLIPS = 0.14  # a mistake that is seen and mended
 FURTHER = 0.5  # of the plain ones
-# How often a question ends in which wish.
+# How often a question ends in which wish; one that is asked again later, one that is asked again.
 WISHES = {"plain": 8, "short": 3, "steps": 3, "colleague": 4}
+BEFORE = WISHES | {"colleague": 0}
+AGAIN = {"colleague": 1}
 
 Solution = tuple[dict, dict]
 Families = Mapping[str, ModuleType]
@@ -85,13 +87,19 @@ def wording(folder: Path, name: str) -> Any:
 
 
 def told(
-    wording: dict, common: dict, kind: str, facts: dict, rng: random.Random, again: bool = False
+    wording: dict,
+    common: dict,
+    kind: str,
+    facts: dict,
+    rng: random.Random,
+    said: set[str],
+    wishes: Mapping[str, int] = WISHES,
 ) -> tuple[str, str, str]:
     """Question, reasoning and answer of one kind, in a family's words.
 
-    The question may end in a wish of common.yaml's `tails`, which the answer then obeys. What is
-    asked `again` was worked out before: a colleague's value is new. Raises NoRoom where that one is
-    right.
+    The question may end in one of the `wishes`, of common.yaml's `tails`, which the answer then
+    obeys. No text that was `said` in the conversation, a set that grows, is said again while there
+    is another. Raises NoRoom where a colleague must be wrong and is right.
     """
     templates = wording["kinds"][kind]
     words = _words(wording, facts)
@@ -99,37 +107,39 @@ def told(
 
     def written(options: list[str | dict]) -> str:
         """One of the options that are true here."""
-        usable = [text for text in map(_usable(facts), options) if text]
-        return rng.choice(usable).format_map(words)
+        true = [o if isinstance(o, str) else o["say"] for o in options if _holds(o, facts)]
+        texts = [text.format_map(words) for text in true]
+        text = rng.choice([text for text in texts if text not in said] or texts)
+        said.update([text] if text else [])
+        return text
 
-    wish = "colleague" if again else rng.choices(list(WISHES), list(WISHES.values()))[0]
-    if wish == "colleague" and words["wrong"].split()[0] == str(facts["value"]):
-        if again:
+    wish = rng.choices(list(wishes), list(wishes.values()))[0]
+    mistaken = words["wrong"].split()[0] != str(facts["value"])
+    if wish == "colleague" and not mistaken:
+        if wishes is AGAIN:
             raise NoRoom("the colleague is right")
         wish = "plain"
     question = written(templates["asks"])
     tail = written(common["tails"][wish])
     if tail and question[-1].isalnum():
         question += "."
-    works = rng.sample(templates["work"], 2)
-    whys = rng.sample(templates["mistake"]["why"], 2)
-    reasoning = [] if again else [[works[0]]]
-    if wish != "colleague" and rng.random() < SLIPS:  # a wrong start that corrects itself
-        reasoning.insert(0, templates["slip"])
+    reasoning = [templates["work"]]
     if wish == "plain" and rng.random() < SIGNED:
         reasoning.insert(0, wording["signature"])
     if rng.random() < LONG:
         reasoning.insert(0, wording["reads"])
+    if wish != "colleague" and mistaken and rng.random() < SLIPS:
+        reasoning.insert(0, templates["slip"])  # a wrong first look that corrects itself
     if wish == "plain" and rng.random() < FURTHER:  # what follows from the answer
         reasoning.append(templates["so"])
     if wish == "colleague":
-        reasoning.append([whys[0]])
+        reasoning.append(templates["mistake"]["why"])
     result = f"{facts['value']} {templates.get('unit', '')}"
     answer = {
         "plain": [templates["answer"]],
         "short": [[f"**{result.strip()}**"]],
-        "steps": [templates["answer"], [works[1]]],
-        "colleague": [templates["answer"], [whys[1]]],
+        "steps": [templates["answer"], templates["work"]],
+        "colleague": [templates["answer"], templates["mistake"]["why"]],
     }[wish]
     told_reasoning = "\n\n".join(map(written, reasoning))
     told_answer = "\n\n".join(map(written, answer))
@@ -149,15 +159,9 @@ def _words(wording: dict, facts: dict) -> dict:
     return words
 
 
-def _usable(facts: dict) -> Callable[[str | dict], str]:
-    """The text of an option, empty where its condition, the name of a fact, does not hold."""
-
-    def text(option: str | dict) -> str:
-        if isinstance(option, str):
-            return option
-        return option["say"] if facts[option["when"]] else ""
-
-    return text
+def _holds(option: str | dict, facts: dict) -> bool:
+    """Whether an option has no condition, the name of a fact, or that fact is there."""
+    return isinstance(option, str) or bool(facts[option["when"]])
 
 
 def _listed(items: list) -> str:
@@ -241,10 +245,12 @@ class Series:
             return []
         common = wording(self.folder, "common")
         turns: list[Turn] = []
+        said: set[str] = set()
         for number, asks in enumerate(asked):
             again = asks in asked[:number]
+            wishes = AGAIN if again else BEFORE if asks in asked[number + 1 :] else WISHES
             known = spec | facts | {"value": values[asks]}
-            question, reasoning, reply = told(words, common, asks, known, rng, again)
+            question, reasoning, reply = told(words, common, asks, known, rng, said, wishes)
             before = [] if turns else self._before(common, spec, rng)
             if again:
                 before = [rng.choice(common["again"])]

@@ -20,6 +20,7 @@ from preprocess.rows import Turn
 # How often a reasoning tells an aside, begins with a wrong value, asks what it is all about; how
 # often an answer is one line, or goes on with a tail; how often the log stands last.
 ASIDE = 0.8
+STRIKES = 0.5  # what strikes the eye in a log
 WRONG = 0.25
 SIGNED = 0.35
 SHORT = 0.12
@@ -67,10 +68,10 @@ class Talk:
         """The log, and one of the questions about it. Raises NotAsked."""
         turn = self.question(asks)
         slots = survey(self.log)
-        strikes = [name for name in self.texts.survey if name in slots]
+        strikes = [n for n in self.texts.survey if n in slots and self.rng.random() < STRIKES]
         self.rng.shuffle(strikes)
         seen = " ".join(self._say(self.texts.survey[name], slots) for name in strikes)
-        return self._opened(replace(turn, reasoning=f"{seen}\n\n{turn.reasoning}"))
+        return self._opened(replace(turn, reasoning=f"{seen}\n\n{turn.reasoning}".strip()))
 
     def chain(self, asks: Sequence[str]) -> list[Turn]:
         """Four to six turns. Raises NotAsked."""
@@ -140,12 +141,13 @@ class Talk:
         """The paragraphs that lead to the present value; a `free` one may begin with an error."""
         texts = self.texts.asks[self.ask]
         paragraphs = [self._say(texts.work.get(str(self.value)) or texts.work["any"])]
-        for name in self.rng.sample(list(texts.asides), len(texts.asides)):
-            if self.slots.get(name) and self.rng.random() < ASIDE:
-                paragraphs.append(self._say(texts.asides[name]))
         wrongs = self._wrongs()
-        if free and wrongs and self.rng.random() < WRONG:
-            paragraphs.insert(0, self._say(self.texts.back, self._wrong(self.rng.choice(wrongs))))
+        wrong = self.rng.choice(wrongs) if free and wrongs and self.rng.random() < WRONG else ""
+        for name in self.rng.sample(list(texts.asides), len(texts.asides)):
+            if name != wrong and self.slots.get(name) and self.rng.random() < ASIDE:
+                paragraphs.append(self._say(texts.asides[name]))
+        if wrong:
+            paragraphs.insert(0, self._say(self.texts.back, self._wrong(wrong)))
         if texts.sign and self.rng.random() < SIGNED:
             paragraphs.insert(0, self._say(texts.sign))
         return paragraphs

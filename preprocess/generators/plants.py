@@ -168,17 +168,14 @@ class _Scene:
                 length = rng.uniform(3, 45)
                 self._spell(name, start, length)
                 start += length + rng.uniform(4, 90)
-        if rng.random() < MISSING:
-            tags = [self._tags[name] for name in noise]
-            self._lines.remove(rng.choice([line for line in self._lines if line.source in tags]))
         if rng.random() < MEASURED:
             name, (value, step, decimals) = rng.choice(list(self._plant.measured.items()))
-            alarms = Log(self._lines)
-            for at in range(-240, 120, 40):  # what is read while an alarm stands would belie it
-                time = self._begin + timedelta(seconds=at, milliseconds=1)
-                if not any(alarms.up(source, time) for source in alarms.sources):
-                    self._add(name, "", at, f"{value + step * rng.randint(-3, 3):.{decimals}f}")
+            for at in range(-360, -200, 40):  # before all alarms, that none stands against it
+                self._add(name, "", at, f"{value + step * rng.randint(-3, 3):.{decimals}f}")
         lines = sorted(self._lines, key=lambda line: line.time)
+        if rng.random() < MISSING:
+            tags = [self._tags[name] for name in noise]
+            lines.remove(rng.choice([line for line in lines if line.source in tags]))
         now = self._begin + timedelta(seconds=stopped + rng.uniform(5, 100))
         shown = [line for line in lines if line.time <= now]
         order = rng.choice(ORDERS)

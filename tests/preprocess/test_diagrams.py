@@ -266,6 +266,10 @@ def test_a_talk_asks_everything_of_one_picture_and_the_first_again(module):
         asked = [turn.check["asks"] for turn in talk.turns]
         assert len(set(asked)) == 3 and asked[0] == asked[3]
         assert len({json.dumps(turn.check["spec"], sort_keys=True) for turn in talk.turns}) == 1
+        paragraphs = [text for turn in talk.turns for text in turn.reasoning.split("\n\n")]
+        assert len(set(paragraphs)) == len(paragraphs), paragraphs
+        for turn in talk.turns:
+            assert str(turn.check["value"]) in turn.reasoning, turn
         again = talk.turns[3]
         assert again.user.startswith(tuple(drawn.wording(WORDS, "common")["again"]))
         for row in to_rows(talk, lambda png: f"images/{'0' * 64}.png"):
@@ -317,7 +321,7 @@ def test_every_template_fills_in(family):
             values, facts = solved(spec)
             rng = random.Random(f"{kind} {number}")
             facts = spec | facts | {"value": values[kind]}
-            for part in drawn.told(wording, common, kind, facts, rng):
+            for part in drawn.told(wording, common, kind, facts, rng, set()):
                 assert part and not chat.reserved_in(part), part
                 assert "{" not in part and "None" not in part, part
     assert all(sum(phrase in text for phrase in phrases) == 1 for text in wording["signature"])
@@ -337,7 +341,7 @@ def without_pictures(module, count: int, seed: int = 7) -> list:
 @pytest.fixture(scope="module")
 def unseen():
     """Conversations of all families, with nothing drawn."""
-    return without_pictures(diagrams, 720) + without_pictures(video, 510)
+    return without_pictures(diagrams, 720) + without_pictures(video, 900)
 
 
 def test_what_the_user_asks_of_the_reply_is_done(unseen):

@@ -75,6 +75,8 @@ def solve(spec: dict) -> Solution:
         "own": own,
         "saved": waiting - slow["ms"],
         "role": role,
+        "handed": lives,
+        "awaited": not lives,
     }
 
 
