@@ -170,8 +170,8 @@ class _Scene:
                 start += length + rng.uniform(4, 90)
         if rng.random() < MEASURED:
             name, (value, step, decimals) = rng.choice(list(self._plant.measured.items()))
-            for at in range(-360, -200, 40):  # before all alarms, that none stands against it
-                self._add(name, "", at, f"{value + step * rng.randint(-3, 3):.{decimals}f}")
+            for at in range(6, 10):  # before all alarms, so that none contradicts it
+                self._add(name, "", -40 * at, f"{value + step * rng.randint(-3, 3):.{decimals}f}")
         lines = sorted(self._lines, key=lambda line: line.time)
         if rng.random() < MISSING:
             tags = [self._tags[name] for name in noise]

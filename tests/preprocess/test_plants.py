@@ -172,17 +172,14 @@ def test_a_plant_that_cannot_stop_is_named(tmp_path):
 
 def test_what_is_said_of_the_top_of_a_log_is_true():
     told = 0
-    for conversation in TRAINED:
+    for conversation in [*TRAINED, *HELD_OUT]:
         first = conversation.turns[0]
-        topmost = next(
-            line.tag for line in plant_log.read(first.user) if line.state == plant_log.UP
-        )
+        raises = [line.tag for line in plant_log.read(first.user) if line.state == plant_log.UP]
         for named in re.findall(
             r"topmost raise is that of (.+?), but|Of the raises (.+?) stands highest"
-            r"|its first raise is (.+?), with|(?<=\. )(.+?) is the first raise on the page",
+            r"|its first raise is (.+?), with|that stands highest, and (.+?) there",
             first.reasoning,
         ):
             told += 1
-            assert topmost in named, first
-        assert not re.search(r"top line|list itself begins|stands on top", first.reasoning), first
-    assert told > 5
+            assert raises[0] in "".join(named), first
+    assert told
