@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # the proofs and the programs that make conversations went past it (LOG.md, 2026-11-28).
 ROOM_TOKENS = {
     "common": 34_100,
-    "preprocess": 77_500,
+    "preprocess": 77_400,
     "training": 50_400,
     "evaluation": 18_300,
     "serving": 28_200,
