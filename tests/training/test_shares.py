@@ -157,3 +157,9 @@ def test_trained_bfloat16_weights_without_masters_are_refused():
         sharding.require_masters(model, torch.optim.AdamW(model.parameters()))
     sharding.cast_trained(model)
     sharding.require_masters(model, torch.optim.AdamW(model.parameters()))
+
+
+def test_a_model_of_which_nothing_is_trained_is_refused():
+    model = torch.nn.Linear(2, 2).requires_grad_(False)
+    with pytest.raises(RecipeError, match="no weight of the model is trained"):
+        sharding.require_masters(model, torch.optim.AdamW(model.parameters()))
