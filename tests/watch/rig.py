@@ -72,7 +72,8 @@ class Rig:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         lines = re.findall("^(redis-server .*) --daemonize yes$", DOCS, re.MULTILINE)
-        words = shlex.split(lines[list(self.ports).index(name)])
+        line = lines[list(self.ports).index(name)]
+        words = shlex.split(line.replace("outputs/watch", str(folder)))
         words += ["--port", str(self.ports[name]), "--dir", str(folder)]
         self.servers[name] = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         client = redis.Redis(port=self.ports[name])
