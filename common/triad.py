@@ -7,10 +7,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from common import schema
 from common.errors import AetherError
-from common.files import load_yaml, read_text, shown
+from common.files import read_text
+from common.schema import Part
 
 MEMBERS = "{members}"  # where a system prompt lists them
 
@@ -19,10 +21,10 @@ class TriadError(AetherError):
     """A triad.yaml, or an environment, with which no Triad can be made."""
 
 
-class Member(BaseModel):
+class Member(Part):
     """Who answers; triad.yaml says what each key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     name: str
     takes: str = ""
@@ -55,10 +57,10 @@ class Member(BaseModel):
         return [name for name in needed if not os.environ.get(name)]
 
 
-class Triad(BaseModel):
+class Triad(Part):
     """This model, and the others in the order in which they are asked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     itself: Member = Field(alias="self")
     members: dict[str, Member]
@@ -66,13 +68,7 @@ class Triad(BaseModel):
 
 def read(path: Path) -> Triad:
     """A triad.yaml. Raises FileError, and TriadError with the key that is wrong."""
-    raw = load_yaml(path)
-    try:
-        return Triad.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise TriadError(f"{shown(path)}: {key}: {first['msg']}") from None
+    return schema.load(path, Triad, TriadError)
 
 
 def persona(path: Path) -> str:
