@@ -2,17 +2,15 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from browsing import CHROMEDRIVER, chrome
 from conftest import ROOT
 from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -20,7 +18,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from common import rows
 from common.servers import free_port
 
-CHROMEDRIVER = shutil.which("chromedriver")
 SECONDS = 90  # a busy machine loads the page slowly
 MIX = """
 seed: 7
@@ -72,18 +69,10 @@ def address(folder):
 
 @pytest.fixture(scope="module")
 def browser(address):
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.add_argument("--window-size=1400,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    driver.get(address)
-    until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "#message textarea"))
-    yield driver
-    if os.environ.get("SCREENSHOT"):
-        driver.save_screenshot(os.environ["SCREENSHOT"])
-    driver.quit()
+    with chrome() as driver:
+        driver.get(address)
+        until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "#message textarea"))
+        yield driver
 
 
 def until(browser, found):

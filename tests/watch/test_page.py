@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from browsing import CHROMEDRIVER, chrome
 from conftest import ROOT
 from rig import REDIS, fresh, rig, until, video
 from selenium import webdriver
@@ -18,7 +19,6 @@ from common import events
 from serving.watch import page
 from serving.watch.streams import Frame, Streams
 
-CHROMEDRIVER = shutil.which("chromedriver")
 NASTY = "<img src=x onerror=\"document.title='hacked'\">A truck."
 
 pytestmark = pytest.mark.skipif(
@@ -28,16 +28,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def browser():
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.add_argument("--window-size=1400,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    if os.environ.get("SCREENSHOT"):
-        driver.save_screenshot(os.environ["SCREENSHOT"])
-    driver.quit()
+    with chrome() as driver:
+        yield driver
 
 
 def described(streams, picture, text):
