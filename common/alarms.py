@@ -12,8 +12,6 @@ enough a file of the same name that ends in .yaml stands beside the log:
     good: ["0"]                      # what the quality of a good value is
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import re

@@ -2,8 +2,6 @@
 by its content.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

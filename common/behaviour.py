@@ -5,8 +5,6 @@ The gates of a teacher's rows and the scorers of an evaluation use the same defi
 model is measured by what it was taught.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 

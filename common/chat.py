@@ -14,8 +14,6 @@ special tokens: a user can type them, and `skip_special_tokens` does not remove 
 A reply that calls tools says so at the end of its answer (common.tools).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 SYSTEM, USER, ASSISTANT, END_OF_TURN = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"

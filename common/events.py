@@ -1,7 +1,5 @@
 """Events as CloudEvents 1.0 writes them in JSON: what a camera showed, what a plant's log says."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime

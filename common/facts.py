@@ -6,10 +6,9 @@ Sources: the model's config.json and tokenizer as published by ServiceNow-AI (MI
 for the image geometry.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from math import floor
+from typing import Self
 
 HUB_ID = "ServiceNow-AI/Apriel-1.5-15b-Thinker"
 HUB_LICENCE = "MIT"
@@ -138,7 +137,7 @@ class Shape:
         return self.layers * sum(rank * (i + o) for i, o in self.linears.values())
 
     @classmethod
-    def from_config(cls, config: dict) -> Shape:
+    def from_config(cls, config: dict) -> Self:
         """The shape of a config.json of the same architecture.
 
         Raises KeyError when a size is missing.

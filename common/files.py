@@ -1,8 +1,6 @@
 """Files as every room reads and writes them: hashed, written aside and renamed, locked, YAML
 without a key given twice."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -4,8 +4,6 @@ A folder with `<set>/<split>.jsonl` (HUB_DIR=) takes the hub's place where there
 models are pinned by their recipes.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator

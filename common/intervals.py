@@ -1,7 +1,5 @@
 """The interval of a share that was counted, at 95 %."""
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
 

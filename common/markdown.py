@@ -1,7 +1,5 @@
 """Tables in Markdown, as every report of the house writes them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 

@@ -3,8 +3,6 @@
 Sizes are bytes, sizes of a card GiB.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from common import facts

@@ -4,8 +4,6 @@ The orientation that a camera wrote beside the pixels is applied, what is transp
 white, 16 bits are scaled to 8, and the picture is RGB before it is resized.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import struct

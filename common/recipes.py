@@ -1,7 +1,5 @@
 """Recipes: finding them by what a person types, and reading them."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import re

@@ -15,8 +15,6 @@ reply as the model writes it, its calls included (common.tools). A pair is a row
 error names the file, the line, the key, what is wrong and what to do.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import struct

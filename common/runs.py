@@ -7,8 +7,6 @@ two starts (packages, commit, machine, the name of the base) is kept under `chan
 at which it changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path

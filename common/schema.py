@@ -1,7 +1,5 @@
 """YAML files written by hand, read against the shape that they should have."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

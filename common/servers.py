@@ -7,8 +7,6 @@ folder or flags say otherwise: the reasoning and the final response stand in the
 model's own markers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

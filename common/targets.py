@@ -3,8 +3,6 @@
 Standard library only: it runs before any environment is there.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import subprocess

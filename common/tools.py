@@ -3,8 +3,6 @@
 <tool_calls>[{"name": "read_meter", "arguments": {"meter": 7}}]</tool_calls>
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Iterable

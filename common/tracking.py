@@ -1,7 +1,5 @@
 """Whether W&B is told of a run online or only in files beside it."""
 
-from __future__ import annotations
-
 import netrc
 import os
 from pathlib import Path

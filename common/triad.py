@@ -2,10 +2,9 @@
 them.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
+from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -41,7 +40,7 @@ class Member(Part):
     key: str
 
     @model_validator(mode="after")
-    def _limit(self) -> Member:
+    def _limit(self) -> Self:
         if self.outside != (self.dollars_a_day is not None):
             raise ValueError(
                 "dollars_a_day belongs to each member that is outside, and to no other"

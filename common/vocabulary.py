@@ -1,7 +1,5 @@
 """How long a text is, in the vocabulary of the base's own kind."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 

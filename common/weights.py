@@ -1,7 +1,5 @@
 """The tensors of a checkpoint folder, one file or sharded, read one at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -8,8 +8,6 @@ the training's group. Run again after a kill, it asks only what was not answered
 gate passes; 1: one does not; 2: it could not be measured.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -5,8 +5,6 @@ could change it: the model's weights, the sampling, the messages, the images. Tr
 Inspect's own logs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

@@ -2,8 +2,6 @@
 at a pinned revision.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import re

@@ -2,8 +2,6 @@
 them, and compared with what is wanted by abstract syntax.
 """
 
-from __future__ import annotations
-
 from common import answers, chat, tools
 
 

@@ -1,7 +1,5 @@
 """The report's pictures, from the result alone: the same result gives the same bytes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

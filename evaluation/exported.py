@@ -1,7 +1,5 @@
 """An exported model beside base and merged one: three columns, and gates against the merged one."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

@@ -2,8 +2,6 @@
 pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

@@ -6,8 +6,6 @@ it, never lie in the memory of the code under test. An assertion on names of the
 exception that was raised, a clock that is read twice) stays an assertion beside the solution.
 """
 
-from __future__ import annotations
-
 import ast
 import builtins
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ evaluation.index
 Needs the standard library alone. A test compares what is rendered with what stands there.
 """
 
-from __future__ import annotations
-
 import re
 
 from common.errors import AetherError

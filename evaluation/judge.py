@@ -2,8 +2,6 @@
 hand-labelled items.
 """
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

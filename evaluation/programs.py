@@ -8,8 +8,6 @@ that a solution must define. hidden.py imports from `harness`, beside the folder
 process in which a solution runs (hidden.py).
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import secrets

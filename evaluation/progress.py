@@ -1,7 +1,5 @@
 """How far the asking is."""
 
-from __future__ import annotations
-
 import sys
 import time
 

@@ -1,7 +1,5 @@
 """A question of a suite, and what may be wrong with where it comes from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -2,8 +2,6 @@
 points. Pure functions.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 from common import chat

@@ -1,7 +1,5 @@
 """The way of an evaluation: which models, which questions, their answers, the result."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from dataclasses import dataclass, replace

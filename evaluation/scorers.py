@@ -6,8 +6,6 @@ else. A result that has more than one reading is not read (`read` is False) and 
 kind's VERSION whenever it would score some reply differently.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 

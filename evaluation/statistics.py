@@ -2,8 +2,6 @@
 in the same order.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ and the seed alone, so that a larger limit asks the smaller one's questions agai
 answered.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -2,8 +2,6 @@
 is set.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

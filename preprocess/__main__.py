@@ -1,8 +1,6 @@
 """python -m preprocess DATASET: build datasets/DATASET/build. On a wrong input: one line, exit 1,
 the last build stays."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,8 +1,6 @@
 """What no row may hold: the problems of public test sets, our own held-out problems, and the
 questions of our evaluation."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator

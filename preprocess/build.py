@@ -6,8 +6,6 @@ whole build. A build whose inputs did not change since is left as it is. Nothing
 held in memory: the rows wait on disk until they are chosen.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

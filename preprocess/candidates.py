@@ -5,8 +5,6 @@ What the build needs to choose among them fits in about two kilobytes a row; the
 stay on disk.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

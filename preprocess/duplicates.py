@@ -1,8 +1,6 @@
 """What is nearly the same: texts by the MinHash of their five-word runs, pictures by how they
 look."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections import defaultdict

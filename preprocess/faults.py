@@ -1,7 +1,5 @@
 """What a program finds wrong with a reply to a row's prompt, beside the reply that the row has."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from common import answers, behaviour, chat, rows

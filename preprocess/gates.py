@@ -5,8 +5,6 @@ Schema, format and marker hygiene are the row contract's own (common.rows, commo
 checked as a row is made.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

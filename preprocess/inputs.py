@@ -1,7 +1,5 @@
 """What a build depends on and what it consists of, as hashes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

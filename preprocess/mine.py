@@ -8,8 +8,6 @@ right replies to another picture, so that short questions are not all that is le
 written to datasets/<name>/kept/pairs-<recipe>.jsonl, which `make data` reads.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

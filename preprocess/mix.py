@@ -1,8 +1,6 @@
 """mix.yaml: which sources make a dataset, how many rows of what are wanted, and what every row must
 pass. All of it is data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 

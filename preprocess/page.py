@@ -3,8 +3,6 @@
 Whatever a row holds reaches the page as data and is shown as text; nothing of it can run.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from pathlib import Path

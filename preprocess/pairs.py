@@ -6,8 +6,6 @@ pairs (common.rows), of `make pairs`, of `make chat` or of a person, stand in fi
 their pictures beside them in images/.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

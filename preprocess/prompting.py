@@ -1,7 +1,5 @@
 """Asking a served model the prompts of rows, each reply kept so that it is asked once."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

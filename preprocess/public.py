@@ -1,7 +1,5 @@
 """The records of public data sets, from the hub or from a folder in its place."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 """What is shown of a build: report.md, have against want, the same as a page, and the dataset's
 card."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From conversations, which sources yield, to rows: the small pieces that every source uses."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -1,8 +1,6 @@
 """Which candidates make the dataset: no near-duplicates, within quotas and caps, as near to the
 quality targets as can be."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby

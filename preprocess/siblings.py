@@ -4,8 +4,6 @@ A text is the words, commands and signs in it, numbers masked, in runs of one to
 in few problems weighs more (tf-idf).
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections import Counter

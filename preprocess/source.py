@@ -17,8 +17,6 @@ which computes the value of an answer again from what the row stores; a row for 
 skipped.
 """
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The sources of a build, each run in a process of its own."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor

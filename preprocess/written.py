@@ -4,8 +4,6 @@ them.
 `measure` counts in a build; `count` reads the hand-written files alone, which takes seconds.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections import Counter

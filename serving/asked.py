@@ -6,8 +6,6 @@ are equal tokens until the first difference, where that is, and how far apart th
 logits of the two tokens are there: a gap near zero is a tie that rounding decides.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

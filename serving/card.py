@@ -5,8 +5,6 @@ the merge's proof.json and each export's export.json. They must be of one run. W
 "not measured".
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

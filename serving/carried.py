@@ -2,8 +2,6 @@
 tokens, image geometry. All of it is derived from the merged model's own files.
 """
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ Starts what servers it needs: of vLLM one with the base and the adapter hot, els
 transformers for each. What is kept goes to datasets/<name>/kept/, which `make data` reads.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -7,8 +7,6 @@ message are a fair pair.
 Kept are rows.jsonl and pairs.jsonl, with their pictures in images/: see common.rows.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

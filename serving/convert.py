@@ -8,8 +8,6 @@ by a hash, which takes Tekken's regex for another one where the tokenizer adds n
 regex in tokenizer.json decides.
 """
 
-from __future__ import annotations
-
 import json
 import runpy
 import sys

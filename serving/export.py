@@ -7,8 +7,6 @@ Writes outputs/<recipe>/v<N>/export/<format>/ aside, proves it (serving.verify),
 was proven and what was answered. A GGUF export is two files, model.gguf and mmproj.gguf.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

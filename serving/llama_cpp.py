@@ -4,8 +4,6 @@ The source is the sdist that locks/llama-cpp-python.lock pins by hash: it carrie
 with its converter. What is built is the server, which reads pictures too, and the quantiser.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -3,8 +3,6 @@
 Each is a copy of its folder (serving.served_copy) with the flags of vLLM that it needs.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from common import runs

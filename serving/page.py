@@ -3,8 +3,6 @@
 It reaches nothing but this machine: the browser is told so (ONLY_HERE), fonts are the system's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What was found of an export, tensor by tensor, and the formats that there are."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -7,8 +7,6 @@ FP8 and W4 go shard by shard without loading the model, on any machine. AWQ runs
 calibration rows with their pictures, and wants a GPU. Only the decoder's linear maps are quantised.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """Everything that can be known before an export writes: the model, its proof, tools and room."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -8,8 +8,6 @@ prompt begins each conversation that brings none, unless --no-persona. The key t
 send is read from ENDPOINT_API_KEY.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

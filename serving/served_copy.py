@@ -8,8 +8,6 @@
 The model's own folder is never written to.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """How a recipe's model is served: its short system prompt, and the flags of vLLM."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ An endpoint may take the reasoning out of a reply (`reasoning`, `reasoning_conte
 the text with the model's markers: a Reply holds both in the same form.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

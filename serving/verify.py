@@ -7,8 +7,6 @@ FORMAT is one of gguf, gguf-q8_0, gguf-q4_k_m, fp8, w4, awq; the folder's own na
 K-quants and AWQ have no bound on a value: their errors are held to thresholds, and said so.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

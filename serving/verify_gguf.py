@@ -6,8 +6,6 @@ within its type's own step; nothing else is there. What the files say beside the
 tokenizer, chat template, image geometry) is the merged model's, key by key.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

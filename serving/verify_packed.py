@@ -6,8 +6,6 @@ the scales that are stored. AWQ moves scales between norms and maps before it ro
 error is taken after they are moved back, and held to a threshold.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

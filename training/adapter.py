@@ -6,8 +6,6 @@ biases, ...), so the lists here are of what is allowed; whatever else a file say
 name. rsLoRA only has another scale.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

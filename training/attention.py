@@ -5,8 +5,6 @@ Here every sequence attends by itself: in one call of PyTorch's varlen kernel on
 the other on a CPU.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 They are of text alone: what Axolotl's `rl: dpo` hands to TRL takes no pictures.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """What surrounds a step, for the bench: the start, the wait for data, evaluation, a checkpoint."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -5,8 +5,6 @@ Of several batch sizes with the same rows a step the fastest counts. Needs a GPU
 packages in a folder that `make bench` is told of: they stand in no lock of ours.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

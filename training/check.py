@@ -6,8 +6,6 @@ its loss mask in colour, the memory it will take on the recipe's GPU, and the co
 model's files with the facts this repository relies on.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

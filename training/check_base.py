@@ -3,8 +3,6 @@
 No weight is loaded.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 from pathlib import Path

@@ -2,8 +2,6 @@
 be trained in.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

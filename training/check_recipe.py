@@ -5,8 +5,6 @@ line.
 keys must not say together.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator

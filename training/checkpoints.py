@@ -4,8 +4,6 @@ A folder counts when its `sealed.json`, written last, names every file in it wit
 and the files are so.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -6,8 +6,6 @@ W&B. Finished, stopped, failed and killed ones compare alike. Writes compare.md 
 prints the page or, with --json, one object. (make compare)
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

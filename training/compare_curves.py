@@ -1,7 +1,5 @@
 """The curves of several runs on one picture."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from training.compare_runs import Run

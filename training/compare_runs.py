@@ -2,8 +2,6 @@
 of W&B.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -7,8 +7,6 @@ position_ids restarting at 0 for each row: attention then keeps the rows apart, 
 padding.
 """
 
-from __future__ import annotations
-
 import bisect
 import json
 import os

@@ -1,7 +1,5 @@
 """What must be set before Axolotl and W&B are imported."""
 
-from __future__ import annotations
-
 import os
 
 from common import tracking

@@ -4,8 +4,6 @@ A full disk, a NaN, want of memory leave the last whole checkpoint. A failure th
 keeps its traceback.
 """
 
-from __future__ import annotations
-
 import re
 
 from common.errors import AetherError

@@ -3,8 +3,6 @@
 Nothing of W&B is needed to read it.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

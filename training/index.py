@@ -2,8 +2,6 @@
 recipe trains on.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -6,8 +6,6 @@ the narrow A x, every sum inside a product. Only x and A x are kept for the way 
 last map not even x, which follows from gate and up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ trained, and on a GPU Liger's fused linear cross entropy computes loss and gradi
 that the logits never exist as a whole.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

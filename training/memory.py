@@ -5,8 +5,6 @@ from the kernels' own code. The figure is compared with the measured peak of `ma
 recipes/qlora_r128/README.md.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from common.facts import Shape

@@ -7,8 +7,6 @@ proofs hold: training.verify_merge, tensor by tensor, and training.same_logits, 
 is not used; tests compare with PEFT's merge.)
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -2,8 +2,6 @@
 products could do.
 """
 
-from __future__ import annotations
-
 import resource
 import statistics
 import time

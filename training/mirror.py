@@ -5,8 +5,6 @@ Each sealed folder is copied to <MIRROR>/<recipe>/v<N> with run.json, and a mach
 have the run fetches the newest whole one. The mirror's keys stay in its own client's environment.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

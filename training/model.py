@@ -1,7 +1,5 @@
 """What we change inside a Llava model while it trains: which function takes the place of which."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

@@ -5,8 +5,6 @@ Writes the newest revision of each hub base into the recipes that stand on it an
 committed. A recipe with a result stays as it is.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable

@@ -5,8 +5,6 @@ only logs a plugin that cannot be imported and trains on without it; such a run 
 `datasets:` and Axolotl refuses it before any model is loaded.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import os

@@ -5,8 +5,6 @@ model gives the log-likelihood of every trained token, by chunks; a reply's is t
 The reference of DPO is the same model with its adapter switched off, on the same bin.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator

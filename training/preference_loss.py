@@ -12,8 +12,6 @@ orpo    the chosen reply's mean negative log-likelihood - beta log sigmoid
 `sft` adds that many times the chosen reply's mean negative log-likelihood to dpo and simpo.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -2,8 +2,6 @@
 recipe's, the merge of one, or the tiny random one.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

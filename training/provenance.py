@@ -2,8 +2,6 @@
 may change between two starts.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

@@ -6,8 +6,6 @@ One class a section, its fields in the order in which a recipe writes them. Valu
 silence, and ignores some of its own on a model of this kind.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

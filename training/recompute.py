@@ -1,7 +1,5 @@
 """Which decoder layers keep what their backward pass reads, and which compute it a second time."""
 
-from __future__ import annotations
-
 from torch import nn
 from transformers import TrainerCallback
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer

@@ -14,8 +14,6 @@ reply that begins with a newline would otherwise fuse into one token that belong
 Everything else is tokenised jointly, as a server tokenises a prompt.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The renderer of a model's folder, or of Pixtral's own vocabulary where no model is at hand."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from common.errors import AetherError

@@ -7,8 +7,6 @@ after a finished run it does nothing. MIRROR=<folder or URL> keeps its checkpoin
 takes the run up from there on another machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

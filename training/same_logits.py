@@ -8,8 +8,6 @@ unit in its last place, shows it on the same rows. Images stand as the embedding
 placeholders: the merge leaves the tower alone, which is proven bit by bit.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ leave a checkpoint.
 The exit code is 128 + the signal's number.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Running one of our commands in a process of its own: signals passed on, and its end told."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

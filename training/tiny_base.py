@@ -9,8 +9,6 @@ It exists so that every line of the pipeline runs for real on a laptop. `recipes
 trains it from scratch.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -7,8 +7,6 @@ recipe and the data's counts; recipe and manifest are artifacts. The rows are no
 WANDB_LOG_ROWS=1.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -2,8 +2,6 @@
 survive what ends a run.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import shutil

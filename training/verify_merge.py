@@ -9,8 +9,6 @@ tensor's dtype; every other tensor is bit-identical; keys, shapes and dtypes are
 the adapter as PEFT runs it (training.same_logits).
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

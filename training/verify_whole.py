@@ -1,7 +1,5 @@
 """Proof that a model whose weights were all trained is its base, trained, and nothing else."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

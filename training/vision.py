@@ -2,8 +2,6 @@
 trained.
 """
 
-from __future__ import annotations
-
 import torch
 from transformers.models.llava.modeling_llava import LlavaModel
 

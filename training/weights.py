@@ -1,7 +1,5 @@
 """The tensors of a model by their names in memory, and their places under an adapter."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from pathlib import Path

@@ -6,8 +6,6 @@ goes to Axolotl, with the base and the checkpoint that the run is recorded with;
 true to how it ends.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import logging

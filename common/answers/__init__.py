@@ -5,8 +5,6 @@ docs/answers.md is the grammar in words. A result that could be read in more tha
 NotRead, never a guess.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from fractions import Fraction

@@ -2,8 +2,6 @@ r"""A LaTeX result in one spelling: without what is only its looks, inequalities
 of values with commas; beside it the unit and the letters that it names.
 """
 
-from __future__ import annotations
-
 import re
 
 from common.answers.spelled import spelled

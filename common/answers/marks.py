@@ -2,8 +2,6 @@ r"""Where a reply states its result: the line `Answer: `, the last \boxed{}, "th
 words. Pure, linear, never raises.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterator

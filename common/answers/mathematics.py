@@ -6,8 +6,6 @@ process of its own that is killed when a comparison takes longer than SECONDS, a
 the next.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -5,8 +5,6 @@ docs/answers.md holds the grammar in words with its sources. Everything here is 
 text and never raises for a text, however long or odd.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Whole numbers in English words: `seven`, `twenty-one`, `two thousand five hundred`."""
 
-from __future__ import annotations
-
 import re
 
 _ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"

@@ -1,7 +1,5 @@
 """The number that a text states: exactly one, or a reason why none is read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Options, choices and texts that a reply states: exactly one, or a reason why none is read."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -6,8 +6,6 @@ more after clean rounds. Its retries and its SDKs' are off (see retries.py), so 
 one HTTP request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import os

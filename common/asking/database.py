@@ -5,8 +5,6 @@ moments. A commit costs the same for one row as for fifty: what is written withi
 is committed together, and each writer goes on only after its commit.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The replies of a model, kept as they come, and what stands in them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

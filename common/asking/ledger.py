@@ -6,8 +6,6 @@ charged. Money is in picodollars, whole numbers: a dollar a million tokens is a 
 a token.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Messages as OpenAI and as rows write them, in the form in which Inspect sends them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from inspect_ai.model import ChatMessage

@@ -6,8 +6,6 @@ store. The worst case of a prompt is its bytes, which no byte-level tokenizer ex
 `max_tokens` of reply.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

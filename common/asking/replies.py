@@ -4,8 +4,6 @@ A reply is kept as the body of an OpenAI chat completion. Where a provider's SDK
 body, Inspect's reading of it is written in that form.
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ request that was turned away (429, 503, no connection) costs nothing; one that m
 on (500, a timeout, a connection lost half-way) may have to be paid.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

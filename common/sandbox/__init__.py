@@ -16,8 +16,6 @@ What it is not: a proof against code written to forge its verdict. The verdict c
 process in which the code runs. Who compares what it printed keeps what is expected out of there.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -6,8 +6,6 @@ uid                root without namespaces (a container): a uid of its own, unde
 none               only where ALLOW_UNSANDBOXED=1 says so: the second wall alone
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

@@ -5,8 +5,6 @@ Numbers and struct layouts are those of x86-64 Linux (asm/unistd_64.h, linux/sec
 linux/filter.h).
 """
 
-from __future__ import annotations
-
 import struct
 
 ALLOWED = """

@@ -3,12 +3,11 @@
 It uses Matplotlib's object API, so it has no global state and the same calls give the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -45,7 +44,7 @@ class Style:
     wear: str  # "jpeg": compressed once; "tilt": scanned askew; "": as drawn
 
     @classmethod
-    def drawn(cls, palettes: list[dict], rng: random.Random) -> Style:
+    def drawn(cls, palettes: list[dict], rng: random.Random) -> Self:
         """A style at random, with one of the palettes."""
         return cls(
             palette=rng.choice(palettes),

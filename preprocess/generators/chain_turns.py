@@ -1,7 +1,5 @@
 """The turns of a conversation about one problem: in words, with the value of each and its check."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, field
 from fractions import Fraction

@@ -5,8 +5,6 @@ comparison with the beginning. The first reply is history; what follows is train
 two files of a folder: `families.yaml` (how a family is talked about) and `turns.yaml`.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from fractions import Fraction

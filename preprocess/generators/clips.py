@@ -1,7 +1,5 @@
 """mp4 files: pictures sampled from them by time, and clips encoded from pictures."""
 
-from __future__ import annotations
-
 import io
 from fractions import Fraction
 

@@ -5,8 +5,6 @@ Their size follows from the text in them. Rows for evaluation have scenarios and
 training never sees.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import suppress

@@ -7,8 +7,6 @@ are templates in a file of its name in the dataset's folder; {value} is the answ
 with a capital.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -2,8 +2,6 @@
 rounded.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ slot that is only there sometimes is worth saying. One that explains a wrong val
 has it beside it as `<slot>_gets`. Lines count in the order of their times, however they are shown.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

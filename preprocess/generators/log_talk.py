@@ -3,8 +3,6 @@ answer, and turns that stand on the ones before: a colleague's wrong value, a li
 test, new lines, a limit, and the distance to it.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """The words in which a plant's log is shown and told."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from datetime import datetime

@@ -4,8 +4,6 @@ The reply is one question and one breadcrumb; the reasoning says what is really 
 say it. The words are two files of a folder: `situations.yaml` and `texts.yaml`.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from fractions import Fraction

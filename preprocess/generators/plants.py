@@ -6,8 +6,6 @@ what is measured, and sites that give the alarms their names. Files and sites th
 the evaluation's alone.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Iterator

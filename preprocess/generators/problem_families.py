@@ -9,8 +9,6 @@ answer: {of: in_flight, unit: requests, tolerance: 0.01}
 steps, brief, wrong, checks, advice, signature, framings   # texts, see slots
 """
 
-from __future__ import annotations
-
 import random
 from fractions import Fraction
 from functools import cache

@@ -4,8 +4,6 @@ Every row is checked when it is made: the family's worked solution must end wher
 and both compute exactly, in fractions.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from fractions import Fraction

@@ -5,8 +5,6 @@ the member is computed from the table in triad.yaml. The words are two files of 
 `scenarios.yaml` and `texts.yaml`.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from fractions import Fraction

@@ -11,8 +11,6 @@ a(n)       "a" or "an", as the word after it wants
            displayed operands, else "≈"; the value itself always comes from unrounded numbers.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import re

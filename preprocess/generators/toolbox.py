@@ -5,8 +5,6 @@ What a tool gives back is computed, and so is what the answer must say. A family
 folder, is a set of tools with its cases; those with `heldout` are for evaluation alone.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterator

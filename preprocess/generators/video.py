@@ -5,8 +5,6 @@ A clip of one's own is `<name>.mp4` beside `<name>.yaml` with the fields of Side
 shows a screen that changes, and is drawn from a spec (see drawn).
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from functools import partial

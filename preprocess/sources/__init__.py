@@ -1,8 +1,6 @@
 """One module a source (see preprocess.source). What is found here, or among the generators, is what
 a mix.yaml may name."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from functools import cache

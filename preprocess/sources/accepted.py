@@ -1,8 +1,6 @@
 """Rows of a teacher that were accepted: one JSON object a line, written by `python -m
 preprocess.teacher`."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections import Counter

@@ -1,8 +1,6 @@
 """Replies that a person kept on the page of `make chat`: one row a line, as common.rows has them,
 with their pictures beside the file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal

@@ -4,8 +4,6 @@ What is asked of them is what a program can tell from the lines alone. A line th
 counted, and so are lines that have no clear answer to any question.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ question for a teacher to answer; it makes no row of its own. What a user shows 
 ...}}`, which a program of the house draws (preprocess.generators.diagrams).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, Self

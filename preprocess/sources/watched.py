@@ -5,8 +5,6 @@ The words around it stand in a file of the dataset (Words); what was seen is tol
 whoever described it.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass

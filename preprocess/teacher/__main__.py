@@ -5,8 +5,6 @@ A killed or stopped run continues where it was; a finished one costs nothing to 
 1 when it could not go on.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import os

@@ -1,7 +1,5 @@
 """Whether a reply ends at the known answer of its problem."""
 
-from __future__ import annotations
-
 from common.answers import is_value
 
 

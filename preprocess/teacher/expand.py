@@ -4,8 +4,6 @@ Memory does not grow with the number of requests: a chain holds its last questio
 the store.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import signal

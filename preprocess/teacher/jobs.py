@@ -4,8 +4,6 @@ A job is one row to be written. The jobs of one seed are a chain: each is shown 
 were drafted before it.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ A reply that fails says why in words that a teacher can act on; what stands befo
 is counted.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import re

@@ -5,8 +5,6 @@ Nothing is needed but the base, which is served on this machine for as long as i
 ENDPOINT= names one that already runs. What was asked before is not asked again.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

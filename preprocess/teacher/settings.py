@@ -2,12 +2,10 @@
 judge.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from inspect_ai.model import GenerateConfig
 from pydantic import Field, ValidationError, model_validator
@@ -29,7 +27,7 @@ class Endpoint(PricedModel):
     key_env: str | None = None  # the environment variable that holds the key
 
     @model_validator(mode="after")
-    def _can_be_asked(self) -> Endpoint:
+    def _can_be_asked(self) -> Self:
         if self.provider == COMPATIBLE:
             if not self.url:
                 raise ValueError(
@@ -109,7 +107,7 @@ class Teaching:
         named = {role: getattr(self.settings, role) for role in sorted({*roles, JUDGE})}
         return {role: endpoint for role, endpoint in named.items() if endpoint is not None}
 
-    def asking(self, server: Served) -> Teaching:
+    def asking(self, server: Served) -> Self:
         """The same, its base where `server` is, and no judge: a replay needs none."""
         if self.settings.base is None:
             raise ValueError("no base to ask")

@@ -1,7 +1,5 @@
 """How far a run is, and what the rest would cost."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator

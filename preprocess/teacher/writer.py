@@ -2,8 +2,6 @@
 where it failed.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace

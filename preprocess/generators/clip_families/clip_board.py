@@ -1,7 +1,5 @@
 """A status board on which services go down, and sometimes the first comes back."""
 
-from __future__ import annotations
-
 from operator import itemgetter
 
 from preprocess.generators.canvas import Canvas

@@ -1,7 +1,5 @@
 """The gauge of a queue that turns once."""
 
-from __future__ import annotations
-
 from preprocess.generators.canvas import Canvas
 from preprocess.generators.clip_families import moments
 from preprocess.generators.drawn import Draw, Solution

@@ -1,7 +1,5 @@
 """Services that send shares of their requests on; some replica set is the first to be full."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from operator import itemgetter
 

@@ -1,7 +1,5 @@
 """A service that asks several others at the same time; some of those ask one more."""
 
-from __future__ import annotations
-
 from operator import itemgetter
 
 from preprocess.generators.boxes import Box, tree

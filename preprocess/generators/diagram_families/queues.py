@@ -1,7 +1,5 @@
 """Producers, queues and groups of workers one after another, one of which is too slow."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from operator import itemgetter
 

@@ -1,7 +1,5 @@
 """Messages between services: calls that are waited for, and one that is only handed over."""
 
-from __future__ import annotations
-
 from itertools import accumulate
 from operator import itemgetter
 

@@ -1,7 +1,5 @@
 """A state machine: what happened, which events come, and a trap from which no event leads away."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import accumulate, pairwise
 

@@ -2,8 +2,6 @@
 wait.
 """
 
-from __future__ import annotations
-
 from operator import itemgetter
 
 from preprocess.generators.canvas import LONGEST, MARGIN, Canvas, Sheet

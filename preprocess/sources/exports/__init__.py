@@ -6,8 +6,6 @@ trained on: this model always reasons first, so such a question waits for a teac
 conversation is skipped and counted; it stops nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

@@ -4,8 +4,6 @@ belong to.
 Known are OpenAI's form, old and new, LLaMA-Factory's and ShareGPT's, and Anthropic's.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,8 +1,6 @@
 """A conversation of ChatGPT's export: a tree of messages, of which the branch that is shown
 counts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 

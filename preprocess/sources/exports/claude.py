@@ -2,8 +2,6 @@
 was edited and a reply which was asked for again are branches.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 

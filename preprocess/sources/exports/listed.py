@@ -5,8 +5,6 @@ Every key is honoured, known to say nothing about what is trained, or a reason t
 conversation out: what is not read could mean that a turn must not be trained, or shows a picture.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections import Counter

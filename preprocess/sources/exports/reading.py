@@ -3,8 +3,6 @@
 Nothing outside the folder is read: no link, no address, no path that leads out.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

@@ -4,8 +4,6 @@ What may not be used is named by a flaw. The exchanges before the first flaw are
 not depend on it; from there on all are left out and counted.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -52,7 +50,7 @@ class Message:
     flaw: str = ""  # why neither it nor what follows may be used
     calls: tuple[tuple[str, Call], ...] = ()  # each with its id, or an empty one
     result_of: str = ""  # the id of the call whose result it is
-    steps: tuple[tuple[Message, tuple[str, ...]], ...] = ()  # calls before it, and their results
+    steps: tuple[tuple["Message", tuple[str, ...]], ...] = ()  # calls before it, and their results
 
     @property
     def text(self) -> str:

@@ -5,8 +5,6 @@ what they miss; e-mail addresses, phone, card and bank numbers, public addresses
 and street addresses have no pattern and are not found.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

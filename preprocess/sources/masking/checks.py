@@ -1,7 +1,5 @@
 """Whether what a pattern found is one: each check is told the text and the match it is of."""
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import math

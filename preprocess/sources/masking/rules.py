@@ -4,8 +4,6 @@ No pattern repeats without a bound what it could also match elsewhere, so that t
 the length of the text alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import NamedTuple

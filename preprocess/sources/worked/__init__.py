@@ -1,8 +1,6 @@
 """GSM8K and MATH, train split only, as problems with plain worked solutions (see solutions and
 replies)."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from typing import ClassVar, Literal

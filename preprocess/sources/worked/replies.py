@@ -2,8 +2,6 @@
 problem in the voice is a teacher's to write (preprocess.teacher).
 """
 
-from __future__ import annotations
-
 import random
 import re
 

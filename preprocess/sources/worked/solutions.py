@@ -4,8 +4,6 @@ A GSM8K solution's arithmetic is computed again, exactly, and must end at its an
 is what its solution boxes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass
