@@ -9,6 +9,7 @@ from common.triad import Member, Triad
 
 TRIAD = "triad"  # the model that clients ask: AetherAI, and whom it hands over to
 AETHER = "aether"  # AetherAI alone
+HOUSE = "hosted_vllm/"  # how LiteLLM calls a server of the house's own
 KEY = "TRIAD_KEY"  # the environment variable with the key of the proxy's clients
 # A member that failed more often is left alone for so many seconds. 3 is LiteLLM's own default, and
 # as such would not hold where a model has one address.
@@ -50,11 +51,11 @@ def proxy_config(triad: Triad) -> dict[str, Any]:
 
 def deployment(id_: str, member: Member) -> dict[str, Any]:
     """A member as LiteLLM's routers know it."""
-    provider = "openai" if member.outside else "hosted_vllm"
+    provider = "openai/" if member.outside else HOUSE
     return {
         "model_name": id_,
         "litellm_params": {
-            "model": f"{provider}/{os.environ[member.model]}",
+            "model": f"{provider}{os.environ[member.model]}",
             "api_base": f"os.environ/{member.url}",
             "api_key": f"os.environ/{member.key}" if os.environ.get(member.key) else "none",
             "timeout": member.seconds,

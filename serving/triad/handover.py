@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
 from common.behaviour import SELF, route_of
 from common.triad import Triad
 from serving.talk import Reply
-from serving.triad.config import TRIAD
+from serving.triad.config import HOUSE, TRIAD
 from serving.triad.members import Members, Turn
+from serving.triad.pieces import gather
 
 LEFT = "left"
 STANDS = "what AetherAI said stands."
@@ -41,12 +43,21 @@ class Decision:
 
 
 class Handover(CustomLogger):
-    """The hook of LiteLLM's proxy for whole and streamed replies of the model `triad`."""
+    """The hook of LiteLLM's proxy for whole and streamed replies of the model `triad`.
+
+    Make it inside of the event loop.
+    """
 
     def __init__(self, triad: Triad, members: Members):
         super().__init__()
         self.triad = triad
         self.members = members
+        self.http = AsyncHTTPHandler(event_hooks={"response": [gather]})
+
+    async def async_pre_call_deployment_hook(self, kwargs: dict, call_type: object) -> dict:
+        """Read the streams of the house's members in larger pieces."""
+        inside = str(kwargs.get("model")).startswith(HOUSE)
+        return kwargs | {"client": self.http} if inside else kwargs
 
     async def async_post_call_success_hook(
         self, data: dict, user_api_key_dict: object, response: Any
