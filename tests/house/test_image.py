@@ -129,7 +129,16 @@ def test_compose_names_the_volume_of_the_image_and_no_key():
     members = [known["self"], *known["members"].values()]
     named = {member[kind] for member in members for kind in ("url", "model", "key")}
     assert set(compose["services"]["triad"]["environment"]) == named | {"TRIAD_KEY"}
+    makefile = (ROOT / "Makefile").read_text()
+    redis = compose["services"]["redis"]
+    [kept] = re.findall(r"^redis-server (.*?) &", (ROOT / "docs/triad.md").read_text(), re.M)
+    assert kept in redis["command"] and "--bind 127.0.0.1" in redis["command"]
+    assert compose["services"]["triad"]["depends_on"]["redis"]["condition"] == "service_healthy"
     for name, service in compose["services"].items():
+        target = re.fullmatch(r"make (\w+).*", service["command"])
+        assert name == "redis" or target[1] == name and f"\n{name}: " in makefile
+        # All listen on the loopback of the machine, and find each other there.
+        assert name == "train" or service["network_mode"] == "host"
         assert service["image"] == f"aether:{'triad' if name == 'redis' else name}"
         assert [volume.split(":")[1] for volume in service["volumes"]] == places
         assert all("=" not in variable for variable in service["environment"])

@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import openai
 import pytest
@@ -178,14 +181,27 @@ def test_all_else_stays_with_aether_and_nobody_outside_is_asked(house, name):
         {"model": "xai/grok-4"},
         {"model": "triad", "fallbacks": ["grok-4-fast"]},
         {"model": "triad", "fallbacks": ["xai/grok-4"]},
+        {"model": "triad", "fallbacks": [{"model": "aether", "api_base": "grok"}]},
+        {
+            "model": "triad",
+            "user_config": {
+                "model_list": [
+                    {
+                        "model_name": "triad",
+                        "litellm_params": {"model": "openai/x", "api_key": "k", "api_base": "grok"},
+                    }
+                ]
+            },
+        },
         {"model": "triad", "api_base": "grok"},
     ],
     ids=str,
 )
 def test_no_request_can_name_who_is_outside(house, body):
     house.members["aether"].says = Says(status=400)
-    if "api_base" in body:
-        body = body | {"api_base": house.environment["AETHER_GROK_URL"]}
+    body = json.loads(
+        json.dumps(body).replace('"grok"', f'"{house.environment["AETHER_GROK_URL"]}"')
+    )
     model = body.pop("model") if "fallbacks" not in body else "triad"
     with pytest.raises(openai.APIStatusError):
         house.client.chat.completions.create(model=model, messages=ASKED, extra_body=body)
@@ -291,6 +307,43 @@ def test_a_budget_holds_also_at_once_and_across_a_kill(house):
     assert text.startswith(TO_GROK) and finish == "stop"
     assert told == {"route": "grok-4-fast", "outcome": "failed: OverBudget"}
     assert len(house.asked("grok-4-fast")) == answered
+
+
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_fifty_at_once_cannot_pass_a_budget_that_holds_ten(house, killed):
+    purse = f"triad:dollars:grok-4-fast:{datetime.now(UTC).date()}"
+    server = redis.Redis.from_url(house.environment["REDIS_URL"])
+    server.set(purse, 0.005)  # of 0.02, and a reply costs 0.0015
+    house.members["aether"].says = Says(TO_GROK)
+    house.members["grok-4-fast"].says = Says("Fresh.", seconds=30 if killed else 1)
+    asked = house.asked("grok-4-fast")
+    known = len(house.decisions())
+
+    def one(_):
+        try:
+            question = [{"role": "user", "content": "?"}]
+            return ask(house, messages=question, metadata={"outside": True}, max_tokens=50)[2]
+        except openai.APIConnectionError:
+            return {"outcome": "killed"}
+
+    with ThreadPoolExecutor(50) as pool:
+        replies = pool.map(one, range(50))
+        if killed:
+            deadline = time.monotonic() + 20
+            while len(house.decisions()) - known + len(asked) < 50 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            house.stop(signal.SIGKILL)
+        outcomes = Counter(reply["outcome"] for reply in replies)
+    print(outcomes, float(server.get(purse)))
+    went = outcomes["killed" if killed else "answered"]
+    assert 0 < len(asked) <= 10 and sum(outcomes.values()) == 50
+    assert float(server.get(purse)) <= 0.02
+    if killed:
+        house.start()
+        assert float(server.get(purse)) >= 0.005 + 0.0015 * len(asked)  # none was given back
+    else:
+        assert went == len(asked) and outcomes["failed: OverBudget"] == 50 - went
+        assert float(server.get(purse)) == pytest.approx(0.005 + 0.0015 * went)
 
 
 def test_the_commands_of_the_page_do_what_they_say(house):
