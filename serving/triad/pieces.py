@@ -1,7 +1,5 @@
 """Texts of a stream that come within a moment, made one piece: LiteLLM's work is by the piece."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
@@ -10,9 +8,10 @@ from typing import Any
 import httpx
 
 PAUSE_SECONDS = 0.1  # between two readings of a stream
+TEXTS = {"content", "reasoning", "reasoning_content"}
+# What an event may hold beside its text, where texts are joined.
 EVENT = {"id", "object", "created", "model", "system_fingerprint", "choices"}
 CHOICE = {"index", "delta"}
-TEXTS = {"content", "reasoning", "reasoning_content"}
 
 
 async def gather(response: httpx.Response) -> None:
@@ -46,50 +45,35 @@ def joined(lines: list[bytes]) -> Iterator[bytes]:
 
     Only events that hold nothing but a text are joined; all else stays as it came.
     """
-    waiting: tuple[tuple[int, str], dict] | None = None  # (choice and name of its text, event)
-    for line in lines:
-        event = _event(line)
-        place = _text_in(event)
-        if place and waiting and place == waiting[0]:
-            _delta(waiting[1])[place[1]] += _delta(event)[place[1]]
+    waiting: dict[str, Any] = {}  # the event that may get more text
+    place = None
+    for line in filter(bytes.strip, lines):
+        event, found = _text_in(line)
+        if waiting and found == place:
+            waiting["choices"][0]["delta"][found[1]] += event["choices"][0]["delta"][found[1]]
             continue
-        if waiting and line.strip():
-            yield _line(waiting[1])
-            waiting = None
-        if place:
-            waiting = place, event
-        elif line.strip():
+        if waiting:
+            yield b"data: " + json.dumps(waiting).encode()
+        waiting = event
+        place = found
+        if not event:
             yield line
     if waiting:
-        yield _line(waiting[1])
+        yield b"data: " + json.dumps(waiting).encode()
 
 
-def _event(line: bytes) -> Any:
+def _text_in(line: bytes) -> tuple[dict[str, Any], Any]:
+    """(event, (choice, name) of the text that is all it holds); ({}, None) for another line."""
     try:
-        return json.loads(line.removeprefix(b"data:"))
-    except ValueError:
-        return None
-
-
-def _line(event: dict) -> bytes:
-    return b"data: " + json.dumps(event).encode() + b"\n"
-
-
-def _text_in(event: Any) -> tuple[int, str] | None:
-    """(choice, name) of the text that is all an event holds."""
-    try:
+        event = json.loads(line.removeprefix(b"data:"))
         [choice] = event["choices"]
         [name] = _filled(choice["delta"]) - {"role"}
         if _filled(event) <= EVENT and _filled(choice) <= CHOICE and name in TEXTS:
-            return choice["index"], name
+            return event, (choice["index"], name)
     except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    return None
+        return {}, None
+    return {}, None
 
 
-def _delta(event: dict) -> dict:
-    return event["choices"][0]["delta"]
-
-
-def _filled(part: dict) -> set[str]:
+def _filled(part: dict[str, Any]) -> set[str]:
     return {name for name, value in part.items() if value is not None}

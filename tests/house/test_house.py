@@ -19,7 +19,7 @@ ROOM_TOKENS = {
     "preprocess": 77_100,
     "training": 50_400,
     "evaluation": 18_200,
-    "serving": 28_200,
+    "serving": 28_700,
 }
 FILE_TOKENS = 2_500
 PACKED_PER_1000_LINES = 5
