@@ -21,7 +21,7 @@ HAS_GPU = $(shell nvidia-smi -L 2>/dev/null)
 EXPORT_NEEDS = $(if $(filter gguf,$(FORMAT)),.venvs/llama/.built)$(if $(filter fp8 w4 $(if $(HAS_GPU),awq),$(FORMAT)),.venvs/export/.ready)
 JUDGE_ARGS = $(if $(JUDGE),--judge $(JUDGE) $(if $(JUDGE_MODEL),--judge-model $(JUDGE_MODEL)))
 
-.PHONY: help setup train check merge compare data expand replay pairs eval serve triad chat watch ask events card export pin bench test triad-test test-gpus export-test test-fast lint audit sbom image image-test lock clean
+.PHONY: help setup train check merge compare data expand replay pairs eval serve triad chat watch ask events card export pin bench test triad-test watch-test test-gpus export-test test-fast lint audit sbom image image-test lock clean
 .PRECIOUS: .venvs/%/.ready
 
 help: ## print this list
@@ -36,7 +36,7 @@ $(UV): locks/bootstrap.lock
 datasets/aether/heldout/manifest.json: | .venvs/light/.ready
 	$(LIGHT) -m preprocess aether --heldout
 
-# One environment from one lock: train (axolotl, torch), light (data, teacher, evaluation), tools (lint), serve (vLLM), chat (Gradio), triad (LiteLLM).
+# One environment from one lock; docs/pins.md lists them.
 .venvs/%/.ready: locks/%.lock | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
 	$(UV) pip install --python .venvs/$*/bin/python --require-hashes -r $< && touch $@

@@ -5,7 +5,8 @@ python -m evaluation RECIPE [--limit N] [--suites voice,math]
 Serves the recipe's base and its finished model in turn, asks both the same questions, and writes
 result.json, report.md, charts and transcripts into outputs/<recipe>/v<N>/eval, and a W&B run into
 the training's group. Run again after a kill, it asks only what was not answered. Exit code 0: every
-gate passes; 1: one does not; 2: it could not be measured.
+gate passes, or it was a quick look (--limit, --max-tokens), which decides none; 1: a gate does not
+pass; 2: it could not be measured.
 """
 
 import argparse
@@ -33,9 +34,11 @@ def main() -> int:
     for gate in result["gates"]:
         print(f"{gate['verdict']:8} {gate['name']}: {gate['said']}")
     passed = all(gate["verdict"] == gates.PASS for gate in result["gates"])
-    print(f"{'PASS' if passed else 'FAIL'}: {shown(folder / 'report.md')}")
+    quick = bool(options.limit or options.max_tokens)
+    verdict = "A quick look, which decides no gate" if quick else "PASS" if passed else "FAIL"
+    print(f"{verdict}: {shown(folder / 'report.md')}")
     print(track.log(result, folder, recipe.data.get("wandb_project", "aether")))
-    return 0 if passed else FAILED
+    return 0 if passed or quick else FAILED
 
 
 def arguments() -> Options:

@@ -215,6 +215,8 @@ def test_a_killed_run_asks_nothing_twice_and_the_numbers_are_the_true_ones(tree,
         assert len(server.asked) == count and first == {
             name: (out / name).read_bytes() for name in first
         }
+        code, said, wrong = evaluate(command(server, *judge, "--limit", "1"))
+        assert code == 0 and "A quick look, which decides no gate" in said, wrong
         body = server.asked[0][3]
     assert (
         body["temperature"] == 0.6 and body["max_tokens"] >= 8192 and isinstance(body["seed"], int)
