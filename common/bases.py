@@ -31,6 +31,12 @@ PARTS = {
 }
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The files of a folder that make up a model, each once."""
+    found = {path for part in PARTS.values() for name in part for path in folder.glob(name)}
+    return sorted(found)
+
+
 class BaseError(RecipeError):
     """A base model that is not there, not whole or not pinned."""
 

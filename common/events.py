@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from common import rows
 from common.errors import AetherError
@@ -21,7 +20,7 @@ class EventError(AetherError):
     """An event log that cannot be used."""
 
 
-def event(id_: str, source: str, kind: str, at: datetime, data: dict[str, Any]) -> dict[str, Any]:
+def event(id_: str, source: str, kind: str, at: datetime, data: dict) -> dict:
     """An event that happened `at` an aware time."""
     return {
         "specversion": "1.0",
@@ -34,7 +33,7 @@ def event(id_: str, source: str, kind: str, at: datetime, data: dict[str, Any]) 
     }
 
 
-def moment(found: dict[str, Any]) -> datetime:
+def moment(found: dict) -> datetime:
     """When an event happened. Raises ValueError where it does not say, or without a zone."""
     at = datetime.fromisoformat(found["time"])
     if at.tzinfo is None:
@@ -42,7 +41,7 @@ def moment(found: dict[str, Any]) -> datetime:
     return at
 
 
-def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read(path: Path) -> Iterator[tuple[int, dict]]:
     """(line number, event) of each line of an event log. Raises EventError with file:line."""
     for number, _, line in rows.lines(path):
         try:

@@ -6,7 +6,7 @@ models are pinned by their recipes.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,11 +67,9 @@ def pinned(name: str) -> str:
     )
 
 
-def records(
-    name: str, split: str, folder: Path | None, load: Callable[..., Iterable[dict]]
-) -> Iterator[dict]:
-    """The records of a split, one in memory at a time, from `folder` or by `load`,
-    datasets.load_dataset. Raises HubError.
+def records(name: str, split: str, folder: Path | None) -> Iterator[dict]:
+    """The records of a split, one in memory at a time, from `folder` or the hub. Raises
+    HubError.
     """
     about = SETS[name]
     where = about.repository
@@ -84,8 +82,10 @@ def records(
                 yield {**json.loads(line)}
             return
         revision = pinned(name)
+        from datasets import load_dataset  # slow to import, and not needed with a local folder
+
         for configuration in about.configurations:
-            yield from load(
+            yield from load_dataset(
                 about.repository,
                 configuration,
                 split=about.splits.get(split, split),

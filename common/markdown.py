@@ -1,6 +1,9 @@
 """Tables in Markdown, as every report of the house writes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from common.files import read_text
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
@@ -8,6 +11,14 @@ def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     breaks are escaped."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
+
+
+def filled(template: Path, slots: Mapping[str, str]) -> str:
+    """A page whose `{slots}` are filled. Raises FileError."""
+    text = read_text(template)
+    for slot, words in slots.items():
+        text = text.replace(f"{{{slot}}}", words)
+    return text
 
 
 def _cell(value: object) -> str:

@@ -3,8 +3,6 @@
 Sizes are bytes, sizes of a card GiB.
 """
 
-from typing import Any
-
 from common import facts
 from common.facts import Shape
 
@@ -53,7 +51,7 @@ def cached_tokens(shape: Shape, weights: str, form: str, gpu_gib: float = L40S_G
     return max(0, int(free / cache(shape, form)))
 
 
-def served(shape: Shape, gpu_gib: float = L40S_GIB) -> list[dict[str, Any]]:
+def served(shape: Shape, gpu_gib: float = L40S_GIB) -> list[dict]:
     """For every format and cache: GiB of weights, tokens in the cache, whole contexts in it."""
     found = []
     for weights in FORMATS:

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from common.errors import AetherError
 from common.files import ROOT, load_yaml, read_text, shown
@@ -37,7 +36,7 @@ class Recipe:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     @cached_property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict:
         """What the YAML holds. Raises FileError or RecipeError."""
         data = load_yaml(self.path)
         if not isinstance(data, dict):

@@ -10,7 +10,6 @@ at which it changed.
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from common import rows
 from common.bases import Base, model_hash, part_hashes
@@ -38,7 +37,7 @@ class RunError(AetherError):
     """A run that is not there, not finished, or not the one that is asked for."""
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path) -> dict | None:
     """The run.json of a folder, None where there is none.
 
     Raises RunError for one that is cut short or no record.
@@ -52,7 +51,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def write(folder: Path, record: dict[str, Any]) -> None:
+def write(folder: Path, record: dict) -> None:
     """Write run.json so that it is there whole or as it was."""
     write_json(folder / FILE, record)
 
@@ -86,7 +85,7 @@ def identity_of_base(base: Base) -> dict[str, str | None]:
     return {f"base_{part}": value for part, value in part_hashes(base.local()).items()}
 
 
-def identity_of(recipe: Recipe, data: Path, base: Base) -> dict[str, Any]:
+def identity_of(recipe: Recipe, data: Path, base: Base) -> dict:
     """Everything that makes a run this run and no other; docs/runs.md lists it.
 
     Raises BaseError and FileError.
@@ -101,12 +100,12 @@ def identity_of(recipe: Recipe, data: Path, base: Base) -> dict[str, Any]:
     }
 
 
-def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def differences(recorded: dict, now: dict) -> list[str]:
     """The keys of `now` that `recorded` does not have with the same value."""
     return [key for key, value in now.items() if recorded.get(key, ...) != value]
 
 
-def current(record: dict[str, Any]) -> dict[str, Any]:
+def current(record: dict) -> dict:
     """The MAY_CHANGE part of a record as it was at the last start: the first values with every
     change applied.
     """
@@ -116,7 +115,7 @@ def current(record: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def with_changes(record: dict[str, Any], now: dict[str, Any], step: int) -> dict[str, Any]:
+def with_changes(record: dict, now: dict, step: int) -> dict:
     """`record` with what differs in `now` appended to its changes: {"at_step", key: [before,
     after]}. Nothing is overwritten.
     """
@@ -151,7 +150,7 @@ def wrong_merge(run: Path) -> str | None:
     return None
 
 
-def finished(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
+def finished(recipe: Recipe, folder: Path | None = None) -> dict:
     """The record of a recipe's finished training, in its own output folder unless another is given.
     Raises RunError.
     """
@@ -167,7 +166,7 @@ def finished(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
     return record
 
 
-def require_same(recipe: Recipe, record: dict[str, Any], base: Base | None = None) -> None:
+def require_same(recipe: Recipe, record: dict, base: Base | None = None) -> None:
     """Refuse to build on a run that was trained from another recipe, other data or another base.
 
     The base is asked for where one is given (what only reads the tuned model needs none); the data
@@ -175,7 +174,7 @@ def require_same(recipe: Recipe, record: dict[str, Any], base: Base | None = Non
     BaseError.
     """
     identity = record["identity"]
-    now: dict[str, Any] = {"recipe": recipe.id, "recipe_sha256": recipe.sha256}
+    now: dict = {"recipe": recipe.id, "recipe_sha256": recipe.sha256}
     data = ROOT / recipe.data["rows"]["path"]
     if (data / rows.file_of("train", recipe.pairs)).is_file():
         now |= identity_of_data(recipe, data)

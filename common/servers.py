@@ -62,6 +62,11 @@ class Endpoint:
     concurrency: int = 64
     key_variable: str = KEY
 
+    @property
+    def key(self) -> str:
+        """Its key; "none" where the environment holds none."""
+        return os.environ.get(self.key_variable) or "none"
+
     def extra(self, sampling: dict, tools: Sequence[dict] = ()) -> dict | None:
         """What a request must hold beyond texts and sampling, None for nothing.
 

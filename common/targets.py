@@ -3,11 +3,12 @@
 Standard library only: it runs before any environment is there.
 """
 
-import argparse
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from common.options import parser_of
 
 ROOT = Path.cwd()  # of the Makefile that calls
 LOCKS = ROOT / "locks"
@@ -63,7 +64,7 @@ def sbom(cyclonedx: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m common.targets", description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("what", choices=("help", "audit", "sbom", "lock"))
     parser.add_argument("names", nargs="*", help="lock: environments; audit: lock files")
     parser.add_argument("--tool", help="lock: the uv to call; sbom: the cyclonedx-py to call")

@@ -12,10 +12,10 @@ pass; 2: it could not be measured.
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from common.errors import COULD_NOT_START, FAILED, command
 from common.files import ROOT, shown
+from common.options import parser_of
 from common.processes import exit_on_sigterm
 from common.recipes import find
 from evaluation import gates, report, scorers, track
@@ -63,11 +63,10 @@ def arguments() -> Options:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation", description=__doc__.splitlines()[0]
+    parser = parser_of(
+        __doc__, "recipe", "--base", "--hub-dir", "--endpoint", "--model", "--base-model"
     )
     add = parser.add_argument
-    add("recipe", help="name, name/vN, or a path to a YAML file")
     add(
         "--limit",
         type=_positive,
@@ -76,15 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-tokens", type=_positive, help="at most so many tokens a reply, in a quick look")
     add("--export", metavar="FORMAT", help="ask this export too, such as gguf-q4_k_m or fp8")
     add("--suites", help="only these, separated by commas")
-    add("--base", help="a local folder in the place of the recipe's base model")
-    hub_dir = os.environ.get("HUB_DIR") or None
-    add("--hub-dir", type=Path, default=hub_dir, help="folder with the public sets")
-    add(
-        "--endpoint",
-        help="OpenAI-compatible server that already runs; ENDPOINT_API_KEY where it wants a key",
-    )
-    add("--model", help="the finished model's id there")
-    add("--base-model", help="the base's id there; without it the base is served here")
     add("--judge", help="endpoint of the judge; JUDGE_API_KEY where it wants a key")
     judge_model = os.environ.get("JUDGE_MODEL")
     add("--judge-model", default=judge_model, help="the judge's model id, pinned")

@@ -12,7 +12,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("INSPECT_EVAL_LOG_LEVEL", "error")
 
@@ -45,7 +44,7 @@ from evaluation.progress import Progress
 from evaluation.question import Question
 
 REPLY_HOURS = 3  # a reply of 32,768 tokens among 63 others may take one
-INSPECT_OPTIONS: dict[str, Any] = {
+INSPECT_OPTIONS: dict = {
     "model": "none/none",  # our client asks
     "display": "none",
     "max_tasks": 8,
@@ -177,9 +176,8 @@ class _Asking:
         self.replies = replies
         self.progress = progress
         self.endpoint = endpoint
-        key = os.environ.get(endpoint.key_variable) or "none"
         self.client = Client(
-            Address(endpoint.url, endpoint.model, key),
+            Address(endpoint.url, endpoint.model, endpoint.key),
             "its log, or ENDPOINT= and MODEL=",
             concurrency=endpoint.concurrency,
             timeout_seconds=REPLY_HOURS * 3600,

@@ -39,7 +39,7 @@ def public(name: str, hub_dir: Path | None, pictures: Path = PICTURES) -> list[Q
 
     found: list[Question] = []
     try:
-        for number, record in enumerate(hub.records(name, "test", hub_dir, _load)):
+        for number, record in enumerate(hub.records(name, "test", hub_dir)):
             found += READERS[name](f"{name}-{number:04d}", record, picture)
     except hub.HubError as error:
         there = hub_dir and (hub_dir / name / "test.jsonl").exists()
@@ -50,12 +50,6 @@ def public(name: str, hub_dir: Path | None, pictures: Path = PICTURES) -> list[Q
             f"{name}: record {len(found)}: {type(error).__name__} {error}: not a record of that set"
         ) from None
     return found
-
-
-def _load(*args: Any, **kwargs: Any) -> Any:
-    import datasets  # slow to import, and not needed with a local folder
-
-    return datasets.load_dataset(*args, **kwargs)
 
 
 def _local_picture(folder: Path, value: str) -> Image.Image:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from common.files import ROOT, shown, write_json, write_text
-from common.markdown import table
+from common.markdown import filled, table
 from common.recipes import Recipe
 from evaluation import charts, exported, index, scorers
 from evaluation.gates import PASS
@@ -39,10 +39,7 @@ def write_all(recipe: Recipe, result: dict, folder: Path, data: dict) -> None:
 def write(folder: Path, result: dict, data: dict) -> None:
     """Write report.md, differences.png and behaviours.png."""
     charts.draw(folder, result)
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for slot, filled in _slots(result, data).items():
-        text = text.replace(f"{{{slot}}}", filled)
-    write_text(folder / "report.md", text)
+    write_text(folder / "report.md", filled(TEMPLATE, _slots(result, data)))
 
 
 def _slots(result: dict, data: dict) -> dict[str, str]:

@@ -1,25 +1,18 @@
 """python -m preprocess DATASET: build datasets/DATASET/build. On a wrong input: one line, exit 1,
 the last build stays."""
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
 from common.errors import AetherError, command
 from common.files import ROOT
+from common.options import parser_of
 from preprocess import build, export, written
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m preprocess", description=__doc__)
+    parser = parser_of(__doc__, "--hub-dir")
     parser.add_argument("dataset", help="name of a folder under datasets/ that holds a mix.yaml")
-    parser.add_argument(
-        "--hub-dir",
-        type=Path,
-        default=os.environ.get("HUB_DIR") or None,
-        help="folder with the public data sets, instead of the hub",
-    )
     parser.add_argument(
         "--heldout",
         action="store_true",

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from common import rows
+from common import hub, rows
 from common.files import read_text
-from preprocess import public
 from preprocess.mix import Gates
 from preprocess.rows import Note, Skip
 from preprocess.siblings import SIBLING, Siblings
@@ -102,7 +101,7 @@ def problems(gates: Gates, context: Context, heldout: Path) -> Iterator[Problem]
     `heldout`: the dataset's own heldout.jsonl, which need not exist.
     """
     for name, key in gates.benchmarks.items():
-        for record in public.records(name, "test", context.hub):
+        for record in hub.records(name, "test", context.hub):
             if not isinstance(record.get(key), str):
                 problem = f"{name} test: a record without {key!r}"
                 raise MixError(f"{problem}; its problems could not be kept out of the rows")

@@ -22,6 +22,7 @@ from common.asking.kept import Replies
 from common.bases import model_hash
 from common.errors import AetherError, command
 from common.files import ROOT, load_yaml, shown, write_json, write_text
+from common.options import parser_of
 from common.processes import exit_on_sigterm
 from common.recipes import Recipe, find
 from preprocess.candidates import draw
@@ -201,15 +202,10 @@ def write(recipe: Recipe, build: Path, pairs: list[dict], asked: int, left_out: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m preprocess.mine", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("recipe")
+    parser = parser_of(__doc__, "recipe", "--endpoint", "--model")
     parser.add_argument("--samples", type=int, default=4, help="replies a prompt")
     parser.add_argument("--limit", type=int, default=1000, help="the voice's prompts at most")
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--endpoint", help="OpenAI-compatible server that already runs")
-    parser.add_argument("--model", default="", help="the merged model's id there")
     exit_on_sigterm()
     path = mine(parser.parse_args())
     print(f"written: {shown(path)}; make data DATASET={path.parents[1].name} takes them in")

@@ -3,11 +3,9 @@
 import asyncio
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inspect_ai.model import GenerateConfig
 
@@ -35,12 +33,11 @@ async def ask_all(
     folder: Path,
     endpoint: servers.Endpoint,
     identity: str,
-    sampling: dict[str, Any],
+    sampling: dict,
     replies: Replies,
 ) -> list[dict]:
     """The replies, from the store or newly asked, in order."""
-    key = os.environ.get(endpoint.key_variable) or "none"
-    address = Address(endpoint.url, endpoint.model, key)
+    address = Address(endpoint.url, endpoint.model, endpoint.key)
     client = Client(address, "its log", endpoint.concurrency, HOURS * 3600)
     gate = asyncio.Semaphore(endpoint.concurrency)
     done = 0

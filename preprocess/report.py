@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from common import rows
-from common.files import read_text, write_text
-from common.markdown import table
+from common.files import write_text
+from common.markdown import filled, table
 from preprocess import page, written
 from preprocess.candidates import Candidate
 from preprocess.mix import Mix
@@ -47,7 +47,7 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
         return
     _picture(aside / "report.png", about, chosen)
     tables = _tables(mix, about)
-    titled = {TITLES[name]: filled for name, filled in tables.items()}
+    titled = {TITLES[name]: found for name, found in tables.items()}
     page.write(aside, about["dataset"], mix.seed, titled, chosen)
     slots = _numbers(mix, about)
     for name, (head, lines) in tables.items():
@@ -56,10 +56,7 @@ def write(aside: Path, folder: Path, mix: Mix, about: dict, chosen: list[Candida
     templates = {"report.md": TEMPLATE, "README.md": folder / "card.template.md"}
     for name, template in templates.items():
         if template.exists():
-            text = read_text(template)
-            for slot, filled in slots.items():
-                text = text.replace(f"{{{slot}}}", filled)
-            write_text(aside / name, text)
+            write_text(aside / name, filled(template, slots))
 
 
 def _numbers(mix: Mix, about: dict) -> dict[str, str]:

@@ -69,8 +69,8 @@ class Conversation:
     """
 
     id: str
-    category: str
-    origin: str
+    category: str = ""
+    origin: str = "procedural"
     system: str = ""
     turns: tuple[Turn, ...] = ()
     tags: tuple[str, ...] = ()

@@ -8,11 +8,9 @@ logits of the two tokens are there: a gap near zero is a tie that rounding decid
 
 import itertools
 import json
-import os
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -28,7 +26,7 @@ END = SPECIAL_TOKENS["</s>"]
 ANSWER_SECONDS = 600
 # How each server is asked to name its tokens. The log probabilities of llama.cpp leave out a token
 # that ends within a character.
-TOKENS_TOLD: dict[str, dict[str, Any]] = {
+TOKENS_TOLD: dict[str, dict] = {
     "llama": {"return_tokens": True, "verbose": True},
     "vllm": {"logprobs": True, "top_logprobs": 1, "return_tokens_as_token_ids": True},
 }
@@ -111,11 +109,10 @@ def ask(endpoint: Endpoint, question: Question) -> Answer:
         "max_tokens": TOKENS,
         **TOKENS_TOLD[endpoint.kind],
     }
-    key = os.environ.get(endpoint.key_variable, "none")
     request = urllib.request.Request(
         f"{endpoint.url}/chat/completions",
         json.dumps(body).encode(),
-        {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
+        {"Content-Type": "application/json", "Authorization": f"Bearer {endpoint.key}"},
     )
     with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as reply:
         found = json.load(reply)
@@ -124,7 +121,7 @@ def ask(endpoint: Endpoint, question: Question) -> Answer:
     return Answer([token for token in tokens if token != END], prompt_tokens)
 
 
-def _tokens_of(found: dict[str, Any]) -> list[int]:
+def _tokens_of(found: dict) -> list[int]:
     if "__verbose" in found:
         return found["__verbose"]["tokens"]
     told = found["choices"][0]["logprobs"] or {"content": []}  # none where it ended at once
@@ -143,7 +140,7 @@ def _sent(message: dict, question: Question) -> dict:
     return {"role": message["role"], "content": parts}
 
 
-def first_difference(merged: Answer, exported: Answer) -> dict[str, Any] | None:
+def first_difference(merged: Answer, exported: Answer) -> dict | None:
     """Where two answers part: {"place", "gap"}, the gap in the merged model's logits between its
     own token and the export's; None where they are equal.
     """
@@ -160,7 +157,7 @@ def first_difference(merged: Answer, exported: Answer) -> dict[str, Any] | None:
     return None
 
 
-def compare(merged: Path, endpoint: Endpoint, asked: list[Question]) -> dict[str, Any]:
+def compare(merged: Path, endpoint: Endpoint, asked: list[Question]) -> dict:
     """Ask both the same; the figures for export.json."""
     reference = Merged(merged)
     differences = []

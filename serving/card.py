@@ -5,19 +5,18 @@ the merge's proof.json and each export's export.json. They must be of one run. W
 "not measured".
 """
 
-import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from common import runs
 from common.bases import Base, base_of
 from common.errors import AetherError, command
 from common.facts import HUB_ID, HUB_LICENCE
-from common.files import ROOT, load_json, read_text, shown, write_text
-from common.markdown import table
+from common.files import ROOT, load_json, shown, write_text
+from common.markdown import filled, table
 from common.memory import CONTEXT
+from common.options import parser_of
 from common.recipes import Recipe, find
 from serving.settings import SIZES, persona_of
 
@@ -33,11 +32,7 @@ class CardError(AetherError):
 
 def main() -> int:
     """Write the card, and print what would publish the model."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.card", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("recipe")
-    recipe = find(parser.parse_args().recipe)
+    recipe = find(parser_of(__doc__, "recipe").parse_args().recipe)
     card = recipe.output / "card" / "README.md"
     write_text(card, written(recipe))
     model = recipe.output / ("merged" if recipe.data.get("adapter") else "")
@@ -62,13 +57,10 @@ def written(recipe: Recipe) -> str:
         "persona": persona_of(recipe).strip() or "none",
         "limits": _limits(run, result),
     }
-    text = read_text(TEMPLATE)
-    for slot, filled in slots.items():
-        text = text.replace(f"{{{slot}}}", filled)
-    return text
+    return filled(TEMPLATE, slots)
 
 
-def _result(recipe: Recipe, run: dict[str, Any]) -> dict[str, Any]:
+def _result(recipe: Recipe, run: dict) -> dict:
     """The newest result of this very run. Raises CardError."""
     places = [path for path in (recipe.output / "eval" / "result.json", recipe.result)]
     path = next((path for path in places if path.exists()), None)
@@ -84,7 +76,7 @@ def _result(recipe: Recipe, run: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _manifest(recipe: Recipe, run: dict[str, Any]) -> dict[str, Any]:
+def _manifest(recipe: Recipe, run: dict) -> dict:
     """The manifest of the data that was trained on. Raises CardError."""
     path = ROOT / recipe.data["rows"]["path"] / "manifest.json"
     if not path.exists():
@@ -97,7 +89,7 @@ def _manifest(recipe: Recipe, run: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _about(recipe: Recipe, run: dict[str, Any]) -> dict[str, str]:
+def _about(recipe: Recipe, run: dict) -> dict[str, str]:
     """What it is, from the recipe's header, and how it was made."""
     header = recipe.text.partition("\n#\n")[0]
     what = " ".join(line.removeprefix("#").strip() for line in header.splitlines())
@@ -137,7 +129,7 @@ def _licence(base: Base) -> str:
     return "not on record; look before you publish"
 
 
-def _data(data: dict[str, Any]) -> dict[str, str]:
+def _data(data: dict) -> dict[str, str]:
     """Rows, categories, and where they come from with which licence."""
     rows = ", ".join(f"{count:,} {split}" for split, count in data["rows"].items())
     origins = ", ".join(f"{name} {count:,}" for name, count in data["origins"].items())
@@ -156,7 +148,7 @@ def _data(data: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _measured(result: dict[str, Any]) -> dict[str, str]:
+def _measured(result: dict) -> dict[str, str]:
     """Every measurement with n and intervals, and the gates."""
     lines = [
         [suite, prompt, name.replace("_", " "), about["n"], *_values(about)]
@@ -178,7 +170,7 @@ def _measured(result: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _values(about: dict[str, Any]) -> list[str]:
+def _values(about: dict) -> list[str]:
     """Base, tuned and their difference, each with its interval where it has one."""
     form = ".1%" if about["kind"] == "rate" else ".2f"
 
@@ -216,7 +208,7 @@ def _forms(recipe: Recipe) -> str:
     return table(FORM_HEADS, lines)
 
 
-def _proven(proof: dict[str, Any]) -> str:
+def _proven(proof: dict) -> str:
     parts = [f"{proof['equal']} equal"]
     for kind, worst in proof["within"].items():
         parts.append(f"{proof['stored'][kind]} {kind} within their step (worst {worst:.3f} of it)")
@@ -225,7 +217,7 @@ def _proven(proof: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _asked(asked: dict[str, Any] | str) -> str:
+def _asked(asked: dict | str) -> str:
     if isinstance(asked, str):
         return f"{NOT_MEASURED}: {asked.removeprefix('not asked: ')}"
     equal = sum(asked["equal"].values())
@@ -234,7 +226,7 @@ def _asked(asked: dict[str, Any] | str) -> str:
     )
 
 
-def _limits(run: dict[str, Any], result: dict[str, Any]) -> str:
+def _limits(run: dict, result: dict) -> str:
     """What the records themselves hold against the model."""
     lines = [
         f"{gate['name']}: {gate['verdict']}, {gate['said']}"

@@ -2,11 +2,9 @@
 tokens, image geometry. All of it is derived from the merged model's own files.
 """
 
-import itertools
 from pathlib import Path
-from typing import Any
 
-from common.bases import PARTS
+from common.bases import files_of
 from common.files import load_json, read_text, sha256_of
 from serving.proof import ExportError, Proof, settings_of
 
@@ -25,7 +23,7 @@ OPTIONAL = {
 }
 
 
-def expected_text(model: Path) -> dict[str, Any]:
+def expected_text(model: Path) -> dict:
     """The settings of the text model's GGUF file."""
     text = load_json(model / "config.json")["text_config"]
     rope = text.get("rope_parameters") or text
@@ -50,7 +48,7 @@ def expected_text(model: Path) -> dict[str, Any]:
     return wanted
 
 
-def _vocabulary(model: Path, size: int) -> dict[str, Any]:
+def _vocabulary(model: Path, size: int) -> dict:
     """The tokenizer as llama.cpp keeps it, from tokenizer.json."""
     file = load_json(model / "tokenizer.json")
     added = {entry["id"]: entry for entry in file["added_tokens"]}
@@ -84,7 +82,7 @@ def _vocabulary(model: Path, size: int) -> dict[str, Any]:
     }
 
 
-def expected_eyes(model: Path) -> dict[str, Any]:
+def expected_eyes(model: Path) -> dict:
     """The settings of the projector's GGUF file.
 
     Raises ExportError where llama.cpp would scale pictures to another size than the processor does.
@@ -118,9 +116,7 @@ def expected_eyes(model: Path) -> dict[str, Any]:
 
 def sidecars(model: Path) -> list[Path]:
     """The files of a model that are no weights: what an export in safetensors carries over."""
-    weights = set(PARTS["weights"])
-    patterns = [name for name in itertools.chain(*PARTS.values()) if name not in weights]
-    return sorted({path for pattern in patterns for path in model.glob(pattern)})
+    return [path for path in files_of(model) if ".safetensors" not in path.suffixes]
 
 
 def judge_sidecars(proof: Proof, merged: Path, exported: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from common import runs
 from common.errors import command
 from common.files import ROOT, shown
+from common.options import parser_of
 from common.recipes import Recipe, find
 from common.servers import Endpoint, ServeError, given, kind_here, serving
 from serving import models
@@ -29,15 +30,9 @@ USUAL_TOKENS = 4_096
 
 def main() -> int:
     """Show the page until Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.chat", description=__doc__.splitlines()[0]
-    )
-    add = parser.add_argument
-    add("recipe")
-    add("--endpoint", help="OpenAI-compatible server that already runs")
-    add("--model", help="the tuned model's id there")
-    add("--base-model", help="the base's id there")
-    add("--port", type=int, default=7860, help="of the page; 0 for any that is free")
+    parser = parser_of(__doc__, "recipe", "--endpoint", "--model", "--base-model")
+    of_page = "of the page; 0 for any that is free"
+    parser.add_argument("--port", type=int, default=7860, help=of_page)
     options = parser.parse_args()
     recipe = find(options.recipe)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}

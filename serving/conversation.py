@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common import chat, rows
 from common.errors import AetherError
@@ -56,7 +55,7 @@ class Exchange:
         return (self.replies or {}).get(side, Reply())
 
 
-def asked(exchanges: list[Exchange]) -> list[dict[str, Any]]:
+def asked(exchanges: list[Exchange]) -> list[dict]:
     """The messages of a request, in OpenAI's form, that ends with the last exchange's message."""
     messages = _messages(exchanges, picture_part)
     for message in messages:
@@ -66,11 +65,9 @@ def asked(exchanges: list[Exchange]) -> list[dict[str, Any]]:
     return messages
 
 
-def _messages(
-    exchanges: list[Exchange], picture: Callable[[bytes], dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _messages(exchanges: list[Exchange], picture: Callable[[bytes], dict]) -> list[dict]:
     """The conversation up to the last message, in parts; `picture` makes a part of a picture."""
-    messages: list[dict[str, Any]] = []
+    messages: list[dict] = []
     if exchanges[-1].system:
         messages.append({"role": "system", "content": [_text(exchanges[-1].system)]})
     for exchange in exchanges:
@@ -83,7 +80,7 @@ def _messages(
     return messages[:-1]
 
 
-def _text(text: str) -> dict[str, Any]:
+def _text(text: str) -> dict:
     return {"type": "text", "text": text}
 
 
@@ -107,7 +104,7 @@ def prefer(folder: Path, exchanges: list[Exchange], side: str, why: str) -> str:
     return _append(folder / PAIRS, row | {"rejected": rejected})
 
 
-def _row(folder: Path, exchanges: list[Exchange], side: str) -> dict[str, Any]:
+def _row(folder: Path, exchanges: list[Exchange], side: str) -> dict:
     """The conversation with a side's last reply, in which that alone is trained. Raises KeptError,
     before any picture is written.
     """
@@ -125,7 +122,7 @@ def _row(folder: Path, exchanges: list[Exchange], side: str) -> dict[str, Any]:
     except ValueError as error:
         raise KeptError(f"the reply has not the form of a row: {error}") from None
 
-    def stored(png: bytes) -> dict[str, Any]:
+    def stored(png: bytes) -> dict:
         name = f"images/{hashlib.sha256(png).hexdigest()}.png"
         (folder / "images").mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(png)
@@ -138,7 +135,7 @@ def _row(folder: Path, exchanges: list[Exchange], side: str) -> dict[str, Any]:
     return row
 
 
-def _append(path: Path, row: dict[str, Any]) -> str:
+def _append(path: Path, row: dict) -> str:
     """Add a row to a file, once, under an id made of what it says."""
     text = json.dumps(row, ensure_ascii=False, sort_keys=True)
     row["id"] = f"kept-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -7,17 +7,16 @@ Writes outputs/<recipe>/v<N>/export/<format>/ aside, proves it (serving.verify),
 was proven and what was answered. A GGUF export is two files, model.gguf and mmproj.gguf.
 """
 
-import argparse
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from common.errors import command
 from common.files import ROOT, only_writer, read_text, sha256_of, shown, write_json, written_aside
+from common.options import parser_of
 from common.processes import end_with_parent, git_state
 from common.recipes import Recipe, find
 from common.servers import Served, kind_here, serving
@@ -38,7 +37,7 @@ EMBEDDINGS = "language_model.model.embed_tokens.weight"
 TOOLS = {"gguf": ("llama-cpp-python", "train"), "packed": ("export",)}
 
 
-def export(recipe: Recipe, form: str) -> dict[str, Any]:
+def export(recipe: Recipe, form: str) -> dict:
     """Check everything, then `write`; what export.json holds. Raises AetherError, and then an
     earlier export stands as it was.
     """
@@ -53,7 +52,7 @@ def export(recipe: Recipe, form: str) -> dict[str, Any]:
     return write(model, out, form, rows, {"recipe": recipe.id, "format": form, "model": identity})
 
 
-def write(model: Path, out: Path, form: str, rows: Path, about: dict[str, Any]) -> dict[str, Any]:
+def write(model: Path, out: Path, form: str, rows: Path, about: dict) -> dict:
     """Make an export aside, prove it, ask it, put it in its place; what export.json holds: `about`
     and what was found. Raises AetherError.
     """
@@ -140,7 +139,7 @@ def _tools(form: str) -> dict[str, str]:
     return found
 
 
-def _asked(model: Path, exported: Path, rows: Path, log: Path) -> dict[str, Any] | str:
+def _asked(model: Path, exported: Path, rows: Path, log: Path) -> dict | str:
     """What serving.asked found, or why nothing was asked."""
     if not rows.exists():
         return "not asked: no rows of the recipe's data are here"
@@ -153,10 +152,7 @@ def _asked(model: Path, exported: Path, rows: Path, log: Path) -> dict[str, Any]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.export", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("recipe")
+    parser = parser_of(__doc__, "recipe")
     parser.add_argument("form", metavar="format")
     parser.add_argument("--quant")
     options = parser.parse_args()

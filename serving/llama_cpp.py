@@ -4,7 +4,6 @@ The source is the sdist that locks/llama-cpp-python.lock pins by hash: it carrie
 with its converter. What is built is the server, which reads pictures too, and the quantiser.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 from common.errors import AetherError, command
+from common.options import parser_of
 
 HOME = (Path(__file__).parents[1] / ".venvs" / "llama").resolve()
 SOURCE = HOME / "llama.cpp"  # convert_hf_to_gguf.py, conversion/, gguf-py/
@@ -94,7 +94,7 @@ def build() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m serving.llama_cpp", description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("what", choices=("fetch", "build"))
     if parser.parse_args().what == "fetch":
         fetch()

@@ -186,7 +186,7 @@ def _wire(
     """Sending a message, and stopping the replies."""
 
     def send(
-        message: dict[str, Any], past: list[Exchange], with_persona: bool, tokens: int
+        message: dict, past: list[Exchange], with_persona: bool, tokens: int
     ) -> Iterator[tuple[Any, ...]]:
         files = message["files"]
         if not message["text"].strip() and not files:
@@ -229,14 +229,12 @@ def _shown(exchanges: list[Exchange]) -> list[Any]:
     return found
 
 
-def _messages(exchange: Exchange, reply: Reply, chosen: str) -> list[dict[str, Any]]:
+def _messages(exchange: Exchange, reply: Reply, chosen: str) -> list[dict]:
     """An exchange as Gradio shows it: pictures, message, folded reasoning, answer.
 
     `chosen` names the side on whose answer an earlier exchange went on.
     """
-    messages: list[dict[str, Any]] = [
-        {"role": "user", "content": {"path": path}} for path in exchange.shown
-    ]
+    messages: list[dict] = [{"role": "user", "content": {"path": path}} for path in exchange.shown]
     if exchange.text:
         messages.append({"role": "user", "content": exchange.text})
     if reply.reasoning:

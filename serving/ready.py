@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from common import runs
-from common.bases import PARTS, model_hash
+from common.bases import files_of, model_hash
 from common.facts import Shape
 from common.files import ROOT, load_json, sha256_of, shown
 from common.recipes import Recipe
@@ -50,9 +50,9 @@ def proven_model(recipe: Recipe) -> tuple[Path, str]:
 
 def _require_seal(folder: Path) -> None:
     sealed = load_json(folder / "sealed.json")["files"]
-    for name in {path.name for part in PARTS.values() for pat in part for path in folder.glob(pat)}:
-        if name not in sealed or sealed[name][1] != sha256_of(folder / name):
-            raise ExportError(f"{shown(folder / name)}: not as the training sealed it; train again")
+    for path in files_of(folder):
+        if path.name not in sealed or sealed[path.name][1] != sha256_of(path):
+            raise ExportError(f"{shown(path)}: not as the training sealed it; train again")
 
 
 def require_tools(form: str) -> None:

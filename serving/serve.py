@@ -17,6 +17,7 @@ import sys
 
 from common.errors import command
 from common.files import shown
+from common.options import parser_of
 from common.recipes import Recipe, find
 from common.servers import KEY, LOOPBACK, Endpoint, Served, ServeError, kind_here, serving
 from serving import models
@@ -42,9 +43,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.serve", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("recipes", nargs="+", metavar="RECIPE")
     what = parser.add_mutually_exclusive_group()

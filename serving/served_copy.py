@@ -8,18 +8,15 @@
 The model's own folder is never written to.
 """
 
-import itertools
 import json
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from common.bases import PARTS
+from common.bases import files_of
 from common.chat import ASSISTANT, BEGIN_FINAL, END_FINAL, END_OF_TURN, REASONING
 from common.errors import AetherError
 from common.files import load_json, read_text, shown, write_json, write_text, written_aside
@@ -28,7 +25,7 @@ TEMPLATE = "chat_template.jinja"
 TOKENIZER = "tokenizer_config.json"
 _END = rf"\s*(?:{re.escape(END_FINAL)}|{re.escape(END_OF_TURN)})[\s\S]*"
 # All that stands before the final response is thinking: a reply that is cut there has no answer.
-RESPONSE_TEMPLATE: dict[str, Any] = {
+RESPONSE_TEMPLATE: dict = {
     "version": 1,
     "start_anchor": f"{ASSISTANT}\n",
     "defaults": {"role": "assistant"},
@@ -37,7 +34,7 @@ RESPONSE_TEMPLATE: dict[str, Any] = {
         "content": {"open_pattern": rf"\s*{re.escape(BEGIN_FINAL)}\s*", "close_pattern": _END},
     },
 }
-ASKED: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": "Why?"}]}
+ASKED: dict = {"role": "user", "content": [{"type": "text", "text": "Why?"}]}
 
 
 class CopyError(AetherError):
@@ -53,7 +50,7 @@ def served_copy(model: Path, target: Path, persona: str = "") -> Path:
     settings = load_json(model / TOKENIZER)
     template = _template_of(model, settings)
     with written_aside(target) as aside:
-        for path in _files(model):
+        for path in files_of(model):
             (aside / path.name).symlink_to(path.resolve())
         for name in (TOKENIZER, TEMPLATE):
             (aside / name).unlink(missing_ok=True)
@@ -63,13 +60,7 @@ def served_copy(model: Path, target: Path, persona: str = "") -> Path:
     return target
 
 
-def _files(model: Path) -> Iterator[Path]:
-    """What makes up a model, each file once."""
-    names = itertools.chain.from_iterable(PARTS.values())
-    yield from sorted({path for pattern in names for path in model.glob(pattern)})
-
-
-def _template_of(model: Path, settings: dict[str, Any]) -> str:
+def _template_of(model: Path, settings: dict) -> str:
     """The chat template, from the file or from the tokenizer's settings. Raises CopyError."""
     if (model / TEMPLATE).is_file():
         return read_text(model / TEMPLATE)
@@ -86,7 +77,7 @@ def with_persona(template: str, persona: str, model: Path) -> str:
     if not persona:
         return template
     for content in (persona, [{"type": "text", "text": persona}]):
-        message: dict[str, Any] = {"role": "system", "content": content}
+        message: dict = {"role": "system", "content": content}
         own = [message | {"content": _other(content)}, ASKED]
         changed = _beginning(message) + template
         try:
@@ -106,7 +97,7 @@ def _other(content: str | list[dict[str, str]]) -> str | list[dict[str, str]]:
     return own if isinstance(content, str) else [{"type": "text", "text": own}]
 
 
-def _beginning(message: dict[str, Any]) -> str:
+def _beginning(message: dict) -> str:
     """Jinja that puts `message` first where no system message stands there."""
     return (
         "{%- if not messages or messages[0]['role'] != 'system' %}"
@@ -127,7 +118,7 @@ def _literal(value: object) -> str:
     return json.dumps(text).replace("\\\\", "\\")
 
 
-def rendered(template: str, messages: list[dict[str, Any]]) -> str:
+def rendered(template: str, messages: list[dict]) -> str:
     """What a chat template makes of a conversation that waits for a reply, as servers render it."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]

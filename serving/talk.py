@@ -5,13 +5,11 @@ the text with the model's markers: a Reply holds both in the same form.
 """
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import httpx
 
@@ -85,7 +83,7 @@ class Reply:
 
 def ask(
     endpoint: Endpoint,
-    messages: list[dict[str, Any]],
+    messages: list[dict],
     max_tokens: int,
     stop: threading.Event,
     quiet: float = QUIET_SECONDS,
@@ -103,15 +101,14 @@ def ask(
     }
     if endpoint.kind not in REPORTS_USAGE:
         body["stream_options"] = {"include_usage": True}
-    key = os.environ.get(endpoint.key_variable) or "none"
-    headers = {"authorization": f"Bearer {key}"}
+    headers = {"authorization": f"Bearer {endpoint.key}"}
     reply = Reply()
     try:
         url = f"{endpoint.url}/chat/completions"
         timeout = httpx.Timeout(min(30, quiet), read=quiet)
         with httpx.stream("POST", url, json=body, headers=headers, timeout=timeout) as response:
             if response.status_code != 200:
-                said = response.read().decode(errors="replace").replace(key, "[key]")
+                said = response.read().decode(errors="replace").replace(endpoint.key, "[key]")
                 yield Reply(problem=f"HTTP {response.status_code}: {' '.join(said.split())[:300]}")
                 return
             for line in response.iter_lines():
@@ -124,7 +121,7 @@ def ask(
         yield replace(reply, problem=f"{endpoint.url}: {type(error).__name__} {error}")
 
 
-def _longer(reply: Reply, piece: dict[str, Any], seconds: float) -> Reply:
+def _longer(reply: Reply, piece: dict, seconds: float) -> Reply:
     """The reply with one piece of the stream more."""
     reply = replace(reply, seconds=seconds, model=piece.get("model") or reply.model)
     if "error" in piece:
@@ -148,7 +145,7 @@ def _longer(reply: Reply, piece: dict[str, Any], seconds: float) -> Reply:
 
 
 def together(
-    asked: dict[str, tuple[Endpoint, list[dict[str, Any]]]], max_tokens: int
+    asked: dict[str, tuple[Endpoint, list[dict]]], max_tokens: int
 ) -> Iterator[dict[str, Reply]]:
     """The replies of several models to their messages, looked at a few times a second until all
     have ended. Whoever closes the iterator ends the requests.

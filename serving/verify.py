@@ -7,11 +7,11 @@ FORMAT is one of gguf, gguf-q8_0, gguf-q4_k_m, fp8, w4, awq; the folder's own na
 K-quants and AWQ have no bound on a value: their errors are held to thresholds, and said so.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from common.errors import command
+from common.options import parser_of
 from serving.proof import FORMATS, Proof, is_gguf
 
 SHOWN = 20  # lines of what is wrong that are printed
@@ -30,9 +30,7 @@ def verify(merged: Path, exported: Path, form: str) -> Proof:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.verify", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--exported", type=Path, required=True)
     parser.add_argument("--form", choices=FORMATS, help="the folder's name without it")

@@ -185,7 +185,7 @@ def verify(merged: Path, exported: Path, form: str) -> Proof:
     return proof
 
 
-def _judge_settings(proof: Proof, file: str, reader: Any, wanted: dict[str, Any]) -> None:
+def _judge_settings(proof: Proof, file: str, reader: Any, wanted: dict) -> None:
     """Compare a file's settings with those it should have: all of them, and no others."""
     found = {name: field.contents() for name, field in reader.fields.items()}
     for name, value in wanted.items():

@@ -99,7 +99,7 @@ class Adapter:
     """A plain LoRA adapter: its configuration, and what it adds by the weight's name in memory."""
 
     folder: Path
-    config: dict[str, Any]
+    config: dict
     targets: dict[str, LowRank]
 
     @property
@@ -119,7 +119,7 @@ def canonical(key: str) -> str:
     return re.sub(r"^(vision_tower|multi_modal_projector)\.", r"model.\1.", key)
 
 
-def load_config(folder: Path) -> dict[str, Any]:
+def load_config(folder: Path) -> dict:
     """The adapter_config.json of a folder. Raises MergeError, by the key's name, for what is not
     plain LoRA.
     """

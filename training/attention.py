@@ -55,7 +55,7 @@ def torch_varlen(query, key, value, bounds: Bounds, window: tuple[int, int]) -> 
     is all of its sequence.
     """
     edges = (bounds.edges, bounds.edges, bounds.longest, bounds.longest)
-    grouped: dict[str, Any] = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
+    grouped: dict = {"enable_gqa": True} if ASKS_FOR_GROUPS else {}
     attended: Any = varlen_attn(query, key, value, *edges, window_size=window, **grouped)
     return attended
 

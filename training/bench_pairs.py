@@ -6,7 +6,6 @@ They are of text alone: what Axolotl's `rl: dpo` hands to TRL takes no pictures.
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 from common import rows
 from training.bench_rows import OUT, SEQUENCE_LEN
@@ -52,7 +51,7 @@ def write_lines(name: str, content: list[dict]) -> None:
     (OUT / "rows" / name).write_text(text, encoding="utf-8")
 
 
-def as_trl(pair: dict) -> dict[str, Any]:
+def as_trl(pair: dict) -> dict:
     """A pair as TRL's conversational preference format has it."""
     turns = [
         {"role": message["role"], "content": rows.text_of(message)} for message in pair["messages"]
@@ -65,7 +64,7 @@ def as_trl(pair: dict) -> dict[str, Any]:
     }
 
 
-def trl_trainer(recipe: dict[str, Any], gpu: bool, steps: int, at_once: int, random: Callable):
+def trl_trainer(recipe: dict, gpu: bool, steps: int, at_once: int, random: Callable):
     """TRL's DPOTrainer with a recipe's adapter, precision and optimizer, `at_once` pairs a
     micro-batch, on the bench's pairs; on a GPU with Liger's loss, recomputation, and the model
     that `random` makes there.

@@ -1,7 +1,6 @@
 """What surrounds a step, for the bench: the start, the wait for data, evaluation, a checkpoint."""
 
 import time
-from typing import Any
 
 import psutil
 from transformers import Trainer
@@ -29,7 +28,7 @@ def since_start() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-def around_steps(trainer) -> dict[str, Any]:
+def around_steps(trainer) -> dict:
     """Seconds of a checkpoint's save, and real tokens a second of an evaluation."""
     begin = time.perf_counter()
     trainer._save_checkpoint(trainer.model, None)

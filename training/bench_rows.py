@@ -10,7 +10,6 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from common import facts, rows
 from common.files import ROOT, write_json
@@ -64,7 +63,7 @@ EXAMPLE = {
 }
 
 
-def stock(recipe: dict[str, Any]) -> dict[str, Any]:
+def stock(recipe: dict) -> dict:
     """Axolotl's Pixtral example with a recipe's base model, adapter, precision and length."""
     taken = {key: recipe[key] for key in SAME if key in recipe}
     optimizer = "adamw_bnb_8bit" if recipe.get("bf16") else "adamw_torch"  # 8 bits need a GPU
@@ -113,7 +112,7 @@ def write_rows(data: Path, limit: int, renderer, longest: int) -> dict[str, floa
     }
 
 
-def _stock_message(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _stock_message(message: dict, folder: Path) -> dict:
     """A message as Axolotl's loader reads it, images by whole paths."""
     parts = []
     for part in message["content"]:

@@ -6,7 +6,6 @@ import gc
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from axolotl.cli.args import TrainerCliArgs
@@ -48,7 +47,7 @@ class Mark:
     pictures: int
 
 
-def configuration(variant: str, recipe_name: str, gpu: bool, steps: int) -> dict[str, Any]:
+def configuration(variant: str, recipe_name: str, gpu: bool, steps: int) -> dict:
     """What Axolotl is given: the recipe, or its own example, on the rows of the bench, for `steps`
     optimizer steps.
     """
@@ -74,7 +73,7 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
     """Train `steps` optimizer steps of one side ("ours" or "stock"); figures over those after the
     first `warm`.
     """
-    figures: dict[str, Any] = {"variant": variant}
+    figures: dict = {"variant": variant}
     if gpu:
         figures["ceiling"] = as_a_card_of_48_gb()
     marks = watch_steps()
@@ -136,7 +135,7 @@ def as_a_card_of_48_gb() -> float:
     return ceiling
 
 
-def by_axolotl(configured: dict[str, Any]):
+def by_axolotl(configured: dict):
     """(model, trainer) of a real training through Axolotl."""
     cfg = ranks.configured(load_cfg, DictDefault(configured), {})
     data = PluginManager.get_instance().load_datasets(cfg) if cfg.plugins else None

@@ -9,7 +9,6 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -37,7 +36,7 @@ def write_checkpoint(shape: Path) -> None:
     model.save_pretrained(CHECKPOINT)
 
 
-def measure(recipe: dict[str, Any], usable_gib: float, steps: int) -> dict[str, Any]:
+def measure(recipe: dict, usable_gib: float, steps: int) -> dict:
     """Figures of the best of BATCHES, `steps` counted steps each, under `usable_gib`."""
     from unsloth import FastVisionModel  # first: it patches what the others import
 
@@ -69,7 +68,7 @@ def measure(recipe: dict[str, Any], usable_gib: float, steps: int) -> dict[str, 
     return best | {"tried": tried}
 
 
-def _rows() -> list[dict[str, Any]]:
+def _rows() -> list[dict]:
     """The bench's rows with their pictures opened, as Unsloth's collator reads them."""
     from PIL import Image
 
@@ -84,7 +83,7 @@ def _rows() -> list[dict[str, Any]]:
     return rows
 
 
-def _train(model, processor, rows, batch: tuple[int, int], steps: int) -> dict[str, Any]:
+def _train(model, processor, rows, batch: tuple[int, int], steps: int) -> dict:
     """Figures of one batch size: real and padded tokens a second after the warm steps."""
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer

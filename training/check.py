@@ -6,13 +6,11 @@ its loss mask in colour, the memory it will take on the recipe's GPU, and the co
 model's files with the facts this repository relies on.
 """
 
-import argparse
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from common import facts
 from common.bases import Base, BaseError, base_of, is_hub_id
@@ -20,6 +18,7 @@ from common.errors import AetherError, command
 from common.facts import Shape
 from common.files import ROOT, load_json, shown
 from common.memory import served
+from common.options import parser_of
 from common.recipes import Recipe, RecipeError, find
 from training import memory
 from training.check_recipe import problems
@@ -35,12 +34,12 @@ def check(
     override: str | None = None,
     gpu_gib: float = memory.L40S_GIB,
     gpus: int | None = None,
-) -> dict[str, Any]:
+) -> dict:
     """The whole check as one object; `errors` is empty when the recipe may run.
 
     `override` is BASE=, `gpus` how many train; the fewest that the recipe is made for when absent.
     """
-    report: dict[str, Any] = {
+    report: dict = {
         "recipe": recipe.id,
         "sha256": recipe.sha256,
         "errors": problems(recipe),
@@ -91,7 +90,7 @@ def validate(recipe: Recipe) -> None:
         raise RecipeError(f"{shown(recipe.path)}: Axolotl refuses it: {details}") from None
 
 
-def _model_files(recipe: Recipe, override: str | None, report: dict[str, Any]) -> Path | None:
+def _model_files(recipe: Recipe, override: str | None, report: dict) -> Path | None:
     """The folder with the base's configuration and tokenizer, or None with a note or an error on
     why there is none.
     """
@@ -113,7 +112,7 @@ def _model_files(recipe: Recipe, override: str | None, report: dict[str, Any]) -
         return None
 
 
-def _say_missing(base: Base, report: dict[str, Any]) -> None:
+def _say_missing(base: Base, report: dict) -> None:
     makers = makers_of(base)
     if makers:
         steps = ", ".join(" ".join(words) for words in makers)
@@ -122,7 +121,7 @@ def _say_missing(base: Base, report: dict[str, Any]) -> None:
         report["errors"].append(base.missing)
 
 
-def _data(recipe: Recipe, folder: Path | None, report: dict[str, Any]) -> float:
+def _data(recipe: Recipe, folder: Path | None, report: dict) -> float:
     """Put the data, a mask of each category and the base's comparison into the report; the trained
     share of the tokens.
     """
@@ -163,7 +162,7 @@ def _memory(
     folder: Path | None,
     share: float,
     cards: tuple[float, int],
-    report: dict[str, Any],
+    report: dict,
 ) -> None:
     """Put what a card holds into the report. `cards`: GiB of each, and how many."""
     gpu_gib, count = cards
@@ -192,7 +191,7 @@ def _memory(
         )
 
 
-def show(report: dict[str, Any], colour: bool) -> None:
+def show(report: dict, colour: bool) -> None:
     """Print the report for a person."""
     print(f"{report['recipe']}  {report['sha256'][:12]}  {report.get('model', '')}")
     for category, runs in report.get("masks", {}).items():
@@ -226,7 +225,7 @@ def _show_mask(category: str, runs: list[tuple[str, bool]], colour: bool) -> Non
     print()
 
 
-def _show_split(split: str, data: dict[str, Any]) -> None:
+def _show_split(split: str, data: dict) -> None:
     share = data["trained_tokens"] / data["tokens"]
     print(
         f"\n{split}: {data['rows']:,} rows, {data['tokens']:,} tokens, {data['trained_tokens']:,} "
@@ -240,7 +239,7 @@ def _show_split(split: str, data: dict[str, Any]) -> None:
         print(f"  dropped: {', '.join(data['dropped'][:10])}{more}")
 
 
-def _show_memory(found: dict[str, Any]) -> None:
+def _show_memory(found: dict) -> None:
     parts = [f"{name} {size:.2f}" for name, size in found["parts_gib"].items() if size >= 0.005]
     print(f"\nmemory, GiB: {', '.join(parts)}")
     print(
@@ -250,7 +249,7 @@ def _show_memory(found: dict[str, Any]) -> None:
     )
 
 
-def _show_serving(found: list[dict[str, Any]]) -> None:
+def _show_serving(found: list[dict]) -> None:
     if found:
         print("\nserved by vLLM on that GPU, weights in GiB and tokens that its cache holds:")
     for of in found:
@@ -261,19 +260,13 @@ def _show_serving(found: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.check", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("recipe", nargs="?", default="")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-    parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
+    parser = parser_of(__doc__, "recipe", "--json", "--base", "--gpus")
     parser.add_argument(
         "--gpu-gib",
         type=float,
         default=memory.L40S_GIB,
         help="memory of the GPU in mind (default: an L40S)",
     )
-    parser.add_argument("--gpus", type=int, help="how many (default: as many as the recipe needs)")
     options = parser.parse_args()
     os.chdir(ROOT)
     quiet_environment()

@@ -6,7 +6,6 @@ No weight is loaded.
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 from common import chat, facts, tools
 from common.errors import AetherError
@@ -58,7 +57,7 @@ def compare(folder: Path, renderer: Renderer) -> Comparison:
     return points
 
 
-def _configuration(points: Comparison, config: dict[str, Any], shape: Shape) -> None:
+def _configuration(points: Comparison, config: dict, shape: Shape) -> None:
     text = config["text_config"]
     rope = text.get("rope_parameters") or text
     points.equal("architecture", config.get("architectures"), ["LlavaForConditionalGeneration"])
@@ -99,7 +98,7 @@ def _tokenizer(points: Comparison, renderer: Renderer, shape: Shape) -> None:
     )
 
 
-def _geometry(points: Comparison, config: dict[str, Any], renderer: Renderer) -> None:
+def _geometry(points: Comparison, config: dict, renderer: Renderer) -> None:
     """The configuration, the tokenizer and the processor must mean the same places and sizes of an
     image.
     """
@@ -149,7 +148,7 @@ def _tools(points: Comparison, renderer: Renderer) -> None:
     """
     offered = [{"type": "function", "function": {"name": "probe", "parameters": {}}}]
     texts = {"user": "U", "assistant": "", "tool": "R"}
-    messages: list[dict[str, Any]] = [
+    messages: list[dict] = [
         {"role": role, "content": [{"type": "text", "text": text}]} for role, text in texts.items()
     ]
     messages[1]["tool_calls"] = [tools.Call("probe", {"n": 7}).as_openai("c1")]

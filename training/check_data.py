@@ -4,7 +4,6 @@ be trained in.
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,14 @@ from training.render import IGNORE, Renderer
 Runs = list[tuple[str, bool]]  # pieces of a row's text, and whether each is trained
 
 
-def measured(recipe: Recipe, folder: Path, renderer: Renderer) -> tuple[dict[str, Any], Index]:
+def measured(recipe: Recipe, folder: Path, renderer: Renderer) -> tuple[dict, Index]:
     """(the figures of both splits, the index of the training split).
 
     Raises RowError, RenderError, RecipeError for what cannot be trained on.
     """
     manifest = load_json(folder / "manifest.json")
     _unchanged(folder, manifest.get("files", {}))
-    found: dict[str, Any] = {
+    found: dict = {
         "path": recipe.data["rows"]["path"],
         "data_sha256": manifest["data_sha256"],
         "replay": manifest.get("origins", {}).get("replay", 0),  # rows
@@ -58,7 +57,7 @@ def _unchanged(folder: Path, files: dict[str, str]) -> None:
             )
 
 
-def _figures(of_split: Index, kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
+def _figures(of_split: Index, kept: np.ndarray, dropped: np.ndarray) -> dict:
     names, counts = np.unique(of_split.categories[kept], return_counts=True)
     return {
         "rows": len(kept),

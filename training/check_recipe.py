@@ -149,7 +149,7 @@ def _odd_numbers(node: yaml.Node, path: KeyPath = ()) -> Iterator[Problem]:
         yield path, f"YAML reads {node.value} as {value}; write the number in plain digits"
 
 
-def _wrong_values(data: dict[str, Any]) -> list[Problem]:
+def _wrong_values(data: dict) -> list[Problem]:
     """What the schema says against the keys and their values."""
     blank: list[Problem] = [
         ((key,), "blank; give a value or remove the key") for key in data if data[key] is None
@@ -185,7 +185,7 @@ def _sentence(details: Any) -> str:
     return f"{value!r}: {details['msg'].replace('Input should', 'it should')}"
 
 
-def _together(data: dict[str, Any]) -> Iterator[Problem]:
+def _together(data: dict) -> Iterator[Problem]:
     """What keys must not say together."""
     base = data["base_model"]
     paths = {
@@ -225,7 +225,7 @@ def _together(data: dict[str, Any]) -> Iterator[Problem]:
     yield from _preference(data)
 
 
-def _cadence(data: dict[str, Any]) -> Iterator[Problem]:
+def _cadence(data: dict) -> Iterator[Problem]:
     """When it evaluates and saves: every so many steps, or every epoch."""
     for kind in ("eval", "save"):
         steps = f"{kind}_steps"
@@ -236,7 +236,7 @@ def _cadence(data: dict[str, Any]) -> Iterator[Problem]:
             yield (strategy,), f"give {steps}, or {strategy}: epoch"
 
 
-def _adapter(data: dict[str, Any]) -> Iterator[Problem]:
+def _adapter(data: dict) -> Iterator[Problem]:
     """The keys of an adapter go together."""
     kind = data.get("adapter")
     keys = [key for key in SECTIONS["adapter"].model_fields if key != "adapter" and key in data]
@@ -262,7 +262,7 @@ def _adapter(data: dict[str, Any]) -> Iterator[Problem]:
         yield ("bnb_config_kwargs",), "without effect where nothing is quantised; remove it"
 
 
-def _shares(data: dict[str, Any]) -> Iterator[Problem]:
+def _shares(data: dict) -> Iterator[Problem]:
     """Weights in shares are whole ones, and their optimizer is one that divides."""
     if "optim_args" in data and (data["optimizer"] != SHARED_OPTIMIZERS[0] or not data["bf16"]):
         yield ("optim_args",), f"of {SHARED_OPTIMIZERS[0]} on a GPU alone; remove it"
@@ -276,7 +276,7 @@ def _shares(data: dict[str, Any]) -> Iterator[Problem]:
         yield ("optimizer",), f"with shards one of {', '.join(SHARED_OPTIMIZERS)}"
 
 
-def _preference(data: dict[str, Any]) -> Iterator[Problem]:
+def _preference(data: dict) -> Iterator[Problem]:
     """A preference loss needs an adapter to switch off, and each loss has keys of its own."""
     given = data.get("preference")
     if given is None:
@@ -291,7 +291,7 @@ def _preference(data: dict[str, Any]) -> Iterator[Problem]:
         yield ("preference", "sft"), "orpo's loss has the chosen reply's own in it; remove it"
 
 
-def _pattern(data: dict[str, Any]) -> Iterator[Problem]:
+def _pattern(data: dict) -> Iterator[Problem]:
     """LoRA on the decoder's linear maps alone: the loss reads the head's weight itself, the merge
     proves linear maps.
     """
@@ -327,7 +327,7 @@ def _one_id(recipe: Recipe, root: Path) -> Iterator[Problem]:
         yield ("output_dir",), f"{shown(ours)} has this id already; give the file another name"
 
 
-def _order(data: dict[str, Any]) -> Iterator[Problem]:
+def _order(data: dict) -> Iterator[Problem]:
     """The sections stand in their order, and the keys in each."""
     standing = [key for key in data if key in KEYS]
     for before, after in zip(standing, standing[1:], strict=False):

@@ -6,17 +6,16 @@ W&B. Finished, stopped, failed and killed ones compare alike. Writes compare.md 
 prints the page or, with --json, one object. (make compare)
 """
 
-import argparse
 import json
 import re
 import string
 import sys
 from pathlib import Path
-from typing import Any
 
 from common import markdown
 from common.errors import command
 from common.files import ROOT, shown, write_text
+from common.options import parser_of
 from common.recipes import RecipeError
 from common.tracking import quiet_environment
 from training.compare_curves import draw
@@ -28,9 +27,9 @@ NAMES_OF_ITSELF = ("output_dir", "wandb_name")  # keys of a recipe that differ i
 CODE = ("commit", "dirty", "lock_sha256", "image_digest", "device")
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, object]:
+def flat(value: dict, prefix: str = "") -> dict:
     """A nested mapping with dotted keys."""
-    found: dict[str, object] = {}
+    found: dict = {}
     for key, inner in value.items():
         if isinstance(inner, dict):
             found |= flat(inner, f"{prefix}{key}.")
@@ -39,7 +38,7 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, object]:
     return found
 
 
-def sections_of(run: Run) -> dict[str, dict[str, Any]]:
+def sections_of(run: Run) -> dict[str, dict]:
     """What may differ between runs, by the section of the page that tells of it."""
     identity = run.record.get("identity", {})
     base = {key: value for key, value in identity.items() if key.startswith("base")}
@@ -166,11 +165,8 @@ def page(runs: list[Run], letters: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.compare", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__, "--json")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="a recipe, a folder, a run of W&B")
-    parser.add_argument("--json", action="store_true", help="print one object, not the page")
     parser.add_argument("--out", type=Path, help="folder (default: outputs/compare/<runs>)")
     options = parser.parse_args()
     quiet_environment()

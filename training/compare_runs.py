@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas
 
@@ -30,9 +29,9 @@ class Run:
 
     name: str
     status: str
-    record: dict[str, Any]  # run.json
-    recipe: dict[str, Any]
-    data: dict[str, Any]  # the manifest's counts
+    record: dict  # run.json
+    recipe: dict
+    data: dict  # the manifest's counts
     history: History
     metrics: Metrics
 
@@ -83,11 +82,11 @@ def local(folder: Path) -> Run:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> dict:
     return load_json(path) if path.exists() else {}
 
 
-def metrics_of(result: dict[str, Any]) -> Metrics:
+def metrics_of(result: dict) -> Metrics:
     """The measurements of an evaluation's result.json, each with its base, its tuned model and the
     difference.
     """
@@ -118,7 +117,7 @@ def _name(key: str) -> str:
     return f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}"
 
 
-def by_step(logged: Iterable[tuple[int | None, dict[str, Any]]]) -> History:
+def by_step(logged: Iterable[tuple[int | None, dict]]) -> History:
     """Figures of several logs of one step side by side; of a figure logged twice the later one."""
     history: History = defaultdict(dict)
     for step, values in logged:

@@ -11,7 +11,7 @@ import bisect
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -192,7 +192,7 @@ def collate(packed: Sequence[dict], with_rows: bool = False) -> dict:
     lengths = [len(row.input_ids) for row in encoded]
     ids = np.concatenate([row.input_ids for row in encoded])
     labels = np.concatenate([row.labels for row in encoded])
-    batch: dict[str, Any] = {
+    batch: dict = {
         "input_ids": torch.from_numpy(ids).long()[None],
         "labels": torch.from_numpy(labels).long()[None],
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],

@@ -5,7 +5,6 @@ Nothing of W&B is needed to read it.
 
 import json
 from pathlib import Path
-from typing import Any
 
 from transformers import TrainerCallback
 
@@ -20,7 +19,7 @@ class HistoryWriter(TrainerCallback):
     def __init__(self, folder: Path):
         self.path = folder / HISTORY
 
-    def on_log(self, args, state, control, logs: dict[str, Any] | None = None, **kwargs) -> None:
+    def on_log(self, args, state, control, logs: dict | None = None, **kwargs) -> None:
         if not state.is_world_process_zero or not logs:
             return
         line = json.dumps({"step": state.global_step, **logs}, default=float)

@@ -5,8 +5,6 @@ from the kernels' own code. The figure is compared with the measured peak of `ma
 recipes/qlora_r128/README.md.
 """
 
-from typing import Any
-
 from common.facts import Shape
 from common.memory import GIB, image_bytes, layer_bytes
 from common.memory import L40S_GIB as L40S_GIB
@@ -28,7 +26,7 @@ STATE_BYTES = {
 MARGIN = 0.1  # of a card's memory that activations which need not be kept leave free
 
 
-def layers_kept(recipe: dict[str, Any], shape: Shape, trained_share: float, gpu_gib: float) -> int:
+def layers_kept(recipe: dict, shape: Shape, trained_share: float, gpu_gib: float) -> int:
     """How many decoder layers need not be recomputed on a card of that memory."""
     if not recipe.get("gradient_checkpointing") or not recipe.get("bf16"):
         return 0  # a CPU trains what is small
@@ -44,7 +42,7 @@ def layers_kept(recipe: dict[str, Any], shape: Shape, trained_share: float, gpu_
 
 
 def estimate(
-    recipe: dict[str, Any],
+    recipe: dict,
     shape: Shape,
     trained_share: float = 1.0,
     kept: int = 0,
@@ -67,7 +65,7 @@ def estimate(
     return {name: size / GIB for name, size in parts.items()}
 
 
-def _weights(recipe: dict[str, Any], shape: Shape, half: int) -> dict[str, float]:
+def _weights(recipe: dict, shape: Shape, half: int) -> dict[str, float]:
     """Bytes of the base, of what is trained, of its gradients and the optimizer's state."""
     linear = shape.decoder_linear_parameters
     rest = shape.parameters - linear - shape.vision_parameters
@@ -89,7 +87,7 @@ def _weights(recipe: dict[str, Any], shape: Shape, half: int) -> dict[str, float
     return parts
 
 
-def _shares(recipe: dict[str, Any], shape: Shape, half: int, cards: int) -> dict[str, float]:
+def _shares(recipe: dict, shape: Shape, half: int, cards: int) -> dict[str, float]:
     """Bytes of a card's share of a model whose tower is frozen, and of what it gathers.
 
     A layer is computed while the next is gathered, and its gradients are summed in float32 while
@@ -108,9 +106,7 @@ def _shares(recipe: dict[str, Any], shape: Shape, half: int, cards: int) -> dict
     }
 
 
-def _activations(
-    recipe: dict[str, Any], shape: Shape, tokens: int, half: int, kept: int
-) -> dict[str, float]:
+def _activations(recipe: dict, shape: Shape, tokens: int, half: int, kept: int) -> dict[str, float]:
     """Bytes of what a layer keeps for the backward pass, and of what all layers keep."""
     attention = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
     layer = layer_bytes(shape, tokens, half)

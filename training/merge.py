@@ -7,7 +7,6 @@ proofs hold: training.verify_merge, tensor by tensor, and training.same_logits, 
 is not used; tests compare with PEFT's merge.)
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from common import runs
 from common.bases import base_of, model_hash
 from common.errors import command
 from common.files import ROOT, only_writer, sha256_of, shown, write_json, written_aside
+from common.options import parser_of
 from common.recipes import Recipe, RecipeError, find
 from training.adapter import MergeError, load_adapter
 from training.checkpoints import damage
@@ -97,12 +97,7 @@ def merge_recipe(recipe: Recipe, base: str | None) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.merge", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("recipe")
-    parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "recipe", "--base").parse_args()
     os.chdir(ROOT)
     quiet_environment()
     torch.set_grad_enabled(False)

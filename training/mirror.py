@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from common import runs
 from common.runs import RunError
@@ -41,7 +40,7 @@ class Mirror:
         steps = {step_of(name): name for name in self.names()}
         return [steps[step] for step in sorted((s for s in steps if s is not None), reverse=True)]
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> dict | None:
         """Its run.json, None where there is none or half of one."""
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             return json.loads(self.system.cat_file(f"{self.root}/{runs.FILE}"))

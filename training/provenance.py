@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-from typing import Any
 
 from common.bases import Base
 from common.files import ROOT, sha256_of
@@ -67,7 +66,7 @@ def device() -> str:
     return found[0] if found else f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
 
 
-def surroundings(base: Base) -> dict[str, Any]:
+def surroundings(base: Base) -> dict:
     """What may change between two starts of a run (common.runs.MAY_CHANGE), as it is now."""
     return {
         "base": base.name,
@@ -80,7 +79,7 @@ def surroundings(base: Base) -> dict[str, Any]:
     }
 
 
-def counts(manifest: dict[str, Any]) -> dict[str, Any]:
+def counts(manifest: dict) -> dict:
     """The parts of a dataset's manifest that say what it holds, without the hash of every file and
     image.
     """

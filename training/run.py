@@ -7,19 +7,18 @@ after a finished run it does nothing. MIRROR=<folder or URL> keeps its checkpoin
 takes the run up from there on another machine.
 """
 
-import argparse
 import os
 import shutil
 import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from common import runs
 from common.bases import base_of
 from common.errors import command
 from common.files import ROOT, only_writer, shown
+from common.options import parser_of
 from common.recipes import Recipe, RecipeError, find
 from common.runs import RunError
 from training import checkpoints
@@ -31,17 +30,10 @@ from training.supervise import supervise
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.run", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument(
-        "recipe", nargs="?", default="", help="name, name/vN, or a path to a YAML file"
-    )
+    parser = parser_of(__doc__, "recipe", "--base", "--gpus")
     parser.add_argument(
         "--fresh", action="store_true", help="delete what lies in the output folder and start over"
     )
-    parser.add_argument("--base", help="a local folder in the place of the recipe's base model")
-    parser.add_argument("--gpus", type=int, help="ranks; default: as many as the recipe asks for")
     options = parser.parse_args()
     os.chdir(ROOT)
     quiet_environment()
@@ -104,7 +96,7 @@ def refuse(errors: list[str]) -> None:
         raise RecipeError("\nerror: ".join(errors))
 
 
-def require_ranks(record: dict[str, Any], count: int) -> None:
+def require_ranks(record: dict, count: int) -> None:
     """Raise RunError where another number of ranks would go on: a step would have other rows."""
     before = record.get("ranks", 1)
     if before != count:
@@ -114,7 +106,7 @@ def require_ranks(record: dict[str, Any], count: int) -> None:
         )
 
 
-def to_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> Path | None:
+def to_resume(folder: Path, recipe_id: str, identity: dict) -> Path | None:
     """The checkpoint to continue from; None for a run that begins, and for one that is finished.
 
     A run of ours that never came to a checkpoint is removed where it was another one. Raises
@@ -140,9 +132,7 @@ def to_resume(folder: Path, recipe_id: str, identity: dict[str, Any]) -> Path | 
     return None
 
 
-def opened(
-    folder: Path, identity: dict[str, Any], now: dict[str, Any], resume: Path | None
-) -> dict[str, Any]:
+def opened(folder: Path, identity: dict, now: dict, resume: Path | None) -> dict:
     """The record to run with: a new one, or the one that is there with what changed since."""
     found = runs.read(folder)
     if found is None:

@@ -9,7 +9,6 @@ It exists so that every line of the pipeline runs for real on a laptop. `recipes
 trains it from scratch.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,6 +29,7 @@ from transformers import (
 from common import facts, rows
 from common.errors import command
 from common.files import ROOT, shown, written_aside
+from common.options import parser_of
 
 CHAT_TEMPLATE = ROOT / "common" / "chat_template.jinja"
 # Tekken's way of cutting text into words, which decides what can fuse: `>` and a newline can.
@@ -174,9 +174,7 @@ def write(folder: Path, data: Path, seed: int = 0, shape: facts.Shape = facts.TI
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.tiny_base", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("name", choices=facts.RANDOM_BASES, help="its folder under outputs/")
     parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "tiny" / "build")
     options = parser.parse_args()

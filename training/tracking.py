@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from common import runs
 from common.errors import AetherError, command
@@ -33,7 +32,7 @@ def start(job: str, folder: Path):
 
     record = runs.read(folder) or {}
     manifest = load_json(folder / "data.json")
-    recipe: dict[str, Any] = {} if job == "data" else load_yaml(folder / "recipe.yaml")
+    recipe: dict = {} if job == "data" else load_yaml(folder / "recipe.yaml")
     built = ROOT / "datasets" / folder.name / "build"
     if recipe:
         built = ROOT / recipe["rows"]["path"]

@@ -9,7 +9,6 @@ tensor's dtype; every other tensor is bit-identical; keys, shapes and dtypes are
 the adapter as PEFT runs it (training.same_logits).
 """
 
-import argparse
 import math
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 from common.errors import command
+from common.options import parser_of
 from common.weights import same_bits
 from training.adapter import LowRank, load_adapter
 from training.weights import Checkpoint, places
@@ -108,9 +108,7 @@ def _judge(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.verify_merge", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     for name in ("base", "adapter", "merged"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="a built dataset whose rows both models read")

@@ -1,11 +1,10 @@
 """Proof that a model whose weights were all trained is its base, trained, and nothing else."""
 
-import itertools
 from pathlib import Path
 
 import torch
 
-from common.bases import PARTS
+from common.bases import files_of
 from common.files import sha256_of
 from common.weights import same_bits
 from training.adapter import MergeError
@@ -59,13 +58,9 @@ def _wrong(key: str, before: torch.Tensor, after: torch.Tensor) -> str | None:
 
 def _beside(base_folder: Path, folder: Path) -> int:
     """How many files beside the weights are the base's. Raises MergeError where one is not."""
-    count = 0
-    for pattern in itertools.chain.from_iterable(PARTS.values()):
-        for path in base_folder.glob(pattern):
-            if path.suffix == ".safetensors":
-                continue
-            other = folder / path.name
-            if not other.is_file() or sha256_of(other) != sha256_of(path):
-                raise MergeError(f"not proven: {path.name} is not the base's")
-            count += 1
-    return count
+    beside = [path for path in files_of(base_folder) if path.suffix != ".safetensors"]
+    for path in beside:
+        other = folder / path.name
+        if not other.is_file() or sha256_of(other) != sha256_of(path):
+            raise MergeError(f"not proven: {path.name} is not the base's")
+    return len(beside)

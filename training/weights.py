@@ -1,12 +1,11 @@
 """The tensors of a model by their names in memory, and their places under an adapter."""
 
-import itertools
 import shutil
 from pathlib import Path
 
 import torch
 
-from common.bases import PARTS
+from common.bases import files_of
 from common.files import load_json, shown
 from common.weights import Weights
 from training.adapter import Adapter, MergeError, canonical, is_target
@@ -36,10 +35,9 @@ class Checkpoint(Weights):
 
 def copy_beside(base_folder: Path, folder: Path) -> None:
     """Copy what stands beside a model's weights: configuration, tokenizer, processor, template."""
-    for pattern in itertools.chain.from_iterable(PARTS.values()):
-        for path in base_folder.glob(pattern):
-            if path.suffix != ".safetensors":
-                shutil.copyfile(path, folder / path.name)
+    for path in files_of(base_folder):
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, folder / path.name)
 
 
 def load_into(model: torch.nn.Module, folder: Path) -> None:

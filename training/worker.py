@@ -6,7 +6,6 @@ goes to Axolotl, with the base and the checkpoint that the run is recorded with;
 true to how it ends.
 """
 
-import argparse
 import contextlib
 import logging
 import resource
@@ -20,6 +19,7 @@ from common.bases import Base
 from common.errors import FAILED
 from common.files import ROOT, shown
 from common.memory import GIB
+from common.options import parser_of
 from common.processes import are_several, end_with_parent, is_first
 from common.recipes import RecipeError
 from training import ranks
@@ -30,9 +30,7 @@ from training.signals import Interrupted, StopRequest
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.worker", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", help="name of the checkpoint to continue from")
     options = parser.parse_args()

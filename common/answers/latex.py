@@ -7,39 +7,40 @@ import re
 from common.answers.spelled import spelled
 
 _LOOKS = [  # in this order: the ways LaTeX has of saying the same
-    (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])"), ""),
-    (re.compile(r"(?:\{,\}|,\\!|\\!,|(?<=\d)\\,)(?=\d{3})"), ""),
-    (re.compile(r"\{,\}"), "."),
-    (re.compile(r"(?<!\\)\\[!;:, ]|\\q?quad(?![a-zA-Z])|~"), " "),
-    (re.compile(r"\\begin\{array\}\{[clr]*\}"), r"\\begin{pmatrix}"),
-    (re.compile(r"\\end\{array\}"), r"\\end{pmatrix}"),
-    (re.compile(r"\(\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*\)", re.DOTALL), r"\1"),
-    (re.compile(r"([_^])\s?(\w)"), r"\1{\2}"),
-    (re.compile(r"\\\$|(?<!\\)\$|\\?%|\^\s?\{?\\circ\}?|°|\\degree"), ""),
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (
-        re.compile(
+    (re.compile(pattern), plain)
+    for pattern, plain in (
+        (r"\\(?:left|right|displaystyle|limits|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])", ""),
+        (r"(?:\{,\}|,\\!|\\!,|(?<=\d)\\,)(?=\d{3})", ""),
+        (r"\{,\}", "."),
+        (r"(?<!\\)\\[!;:, ]|\\q?quad(?![a-zA-Z])|~", " "),
+        (r"\\begin\{array\}\{[clr]*\}", r"\\begin{pmatrix}"),
+        (r"\\end\{array\}", r"\\end{pmatrix}"),
+        (r"(?s)\(\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*\)", r"\1"),
+        (r"([_^])\s?(\w)", r"\1{\2}"),
+        (r"\\\$|(?<!\\)\$|\\?%|\^\s?\{?\\circ\}?|°|\\degree", ""),
+        (r"\\[dtc]frac", r"\\frac"),
+        (
             r"(?<=[\d})i])\s*\\(?:text|mathrm|mbox)\{(?!\s*(?:or|and|to)\b)[^{}]*[A-Za-z][^{}]*\}"
-            r"(?:\^\{\d\})?"
+            r"(?:\^\{\d\})?",
+            "",
         ),
-        "",
-    ),
-    (re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf|textit|operatorname)\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|∅|^\s*\\\{\s*\\\}\s*$"), r"\\emptyset"),
-    (re.compile(r"\\geq?(?![a-zA-Z])|\\geqslant|≥|>="), r"\\ge "),
-    (re.compile(r"\\leq?(?![a-zA-Z])|\\leqslant|≤|<="), r"\\le "),
-    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
-    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
-    (re.compile(r"∞"), r"\\infty "),
-    (re.compile(r"π"), r"\\pi "),
-    (re.compile(r"∪"), r"\\cup "),
-    (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
-    (re.compile(r"\\cdot|\\times|·|×"), r"\\cdot "),
-    (re.compile(r"[−–]"), "-"),
-    (re.compile(r"\+\s?\\infty"), r"\\infty"),
-    (re.compile(r"\\colon(?![a-zA-Z])|∶|(?<=\d)\s*\bto\b\s*(?=\d)"), ":"),
-    (re.compile(r"^\s*\\\{\s*[a-zA-Z]\s*(?:\\mid|:|\|)(.*)\\\}\s*$"), r"\1"),
-    (re.compile(r"^\s*[a-zA-Z]\s*\\in(?![a-zA-Z])"), ""),
+        (r"\\(?:text|mathrm|mbox|textbf|mathbf|textit|operatorname)\{([^{}]*)\}", r"\1"),
+        (r"\\(?:varnothing|emptyset)(?![a-zA-Z])|∅|^\s*\\\{\s*\\\}\s*$", r"\\emptyset"),
+        (r"\\geq?(?![a-zA-Z])|\\geqslant|≥|>=", r"\\ge "),
+        (r"\\leq?(?![a-zA-Z])|\\leqslant|≤|<=", r"\\le "),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"∞", r"\\infty "),
+        (r"π", r"\\pi "),
+        (r"∪", r"\\cup "),
+        (r"\\lg(?![a-zA-Z])", r"\\log_{10}"),
+        (r"\\cdot|\\times|·|×", r"\\cdot "),
+        (r"[−–]", "-"),
+        (r"\+\s?\\infty", r"\\infty"),
+        (r"\\colon(?![a-zA-Z])|∶|(?<=\d)\s*\bto\b\s*(?=\d)", ":"),
+        (r"^\s*\\\{\s*[a-zA-Z]\s*(?:\\mid|:|\|)(.*)\\\}\s*$", r"\1"),
+        (r"^\s*[a-zA-Z]\s*\\in(?![a-zA-Z])", ""),
+    )
 ]
 _SIDE = r"(?:[^<>=\\,]|\\(?!ge|le)[a-zA-Z]+)+"
 _BETWEEN = re.compile(rf"({_SIDE})(<|\\le)\s*[a-zA-Z]\s*(<|\\le)({_SIDE})")

@@ -74,8 +74,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         turns, framing = _made(known[name], talks[name], texts, rng, heldout, folder)
         yield Conversation(
             id=f"chain-{'heldout-' if heldout else ''}{config.category}-{number:05d}",
-            category=config.category,
-            origin="procedural",
             turns=tuple(turns),
             tags=("chain", f"family:{name}", f"framing:{framing.id}", f"domain:{framing.domain}"),
             group=f"{name} {framing.id}",

@@ -57,10 +57,13 @@ def recompute(answer: dict, config: Config, context: Context) -> int | float | s
 
 
 def _pictures(folder: Path, spec: dict, rng: random.Random) -> tuple[bytes]:
-    title = spec["title"] if rng.random() < 0.6 else ""
+    return (_titled(folder, spec, spec["title"] if rng.random() < 0.6 else "", rng),)
+
+
+def _titled(folder: Path, spec: dict, title: str, rng: random.Random) -> bytes:
     note = drawn.wording(folder, spec["family"]).get("note", "")
     style = Style.drawn(drawn.wording(folder, "styles"), rng)
-    return (draw(spec, Sheet(style, title, note, rng)),)
+    return draw(spec, Sheet(style, title, note, rng))
 
 
 def by_hand(folder: Path, spec: dict, look: int) -> bytes:
@@ -72,9 +75,7 @@ def by_hand(folder: Path, spec: dict, look: int) -> bytes:
     try:
         if spec["family"] not in FAMILIES:
             raise LookupError(f"no family {spec['family']}")
-        note = drawn.wording(folder, spec["family"]).get("note", "")
-        style = Style.drawn(drawn.wording(folder, "styles"), rng)
-        return draw(spec, Sheet(style, spec.get("title", ""), note, rng))
+        return _titled(folder, spec, spec.get("title", ""), rng)
     except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration) as error:
         problem = f"{type(error).__name__} {error}"
         known = ", ".join(FAMILIES)

@@ -218,8 +218,6 @@ class Series:
             spec = json.dumps(answer["spec"], sort_keys=True)
             yield Conversation(
                 id=f"{self.name}-{'heldout-' if heldout else ''}{context.seed}-{number:05d}",
-                category=config.category,
-                origin="procedural",
                 turns=tuple(turns),
                 tags=(f"family:{family}", f"asks:{asks}"),
                 answer=answer,

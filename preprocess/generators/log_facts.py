@@ -25,7 +25,7 @@ AGREE = Fraction(3, 4)  # of them from which tags move together
 BOUNCE = 20  # seconds from a raise to the next under which a contact is suspect
 ALIKE = 0.6  # of a name's letters that a namesake begins with
 
-Slots = dict[str, object]
+Slots = dict
 Fact = tuple[str | int, Slots]
 
 

@@ -82,8 +82,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
             raise MixError(f"{folder / 'situations.yaml'}: {situation.id}: {error}") from None
         yield Conversation(
             id=f"nudge-{config.category}-{number:05d}",
-            category=config.category,
-            origin="procedural",
             turns=(turn,),
             tags=("nudge", f"situation:{situation.id}"),
             group=f"nudges {situation.id}",

@@ -82,8 +82,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         check = {"kind": "text", "value": value}
         yield Conversation(
             id=f"{config.category}-{number:04d}",
-            category=config.category,
-            origin="procedural",
             turns=(Turn(question, seen, f"{says} {value}.", (png,), check),),
             tags=(f"asks:{kind}",),
         )

@@ -88,8 +88,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
         tags = (kind, f"plant:{path.stem}", f"domain:{site.thing}")
         yield Conversation(
             id=f"plant-{'heldout-' if heldout else ''}{number:05d}",
-            category=config.category,
-            origin="procedural",
             turns=tuple(turns),
             tags=tags + (("held-out", "unseen") if heldout else ()),
             group=f"plants {path.stem} {site.thing}",

@@ -85,8 +85,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
                 tags += ("unseen",)
         yield Conversation(
             id=f"problem-{'heldout-' if heldout else ''}{config.category}-{number:05d}",
-            category=config.category,
-            origin="procedural",
             turns=(turn,),
             tags=tags,
             answer=answer,

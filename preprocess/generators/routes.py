@@ -108,8 +108,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
             continue
         yield Conversation(
             id=f"route-{config.category}-{number:05d}",
-            category=config.category,
-            origin="procedural",
             turns=(_told(triad, scenario, texts, need, count, target, rng),),
             tags=(f"target:{target}", f"domain:{scenario.domain}", f"needs:{need}"),
             group=f"routes {scenario.domain}",

@@ -36,7 +36,7 @@ class Tool(Part):
 
     name: str
     description: str
-    parameters: dict[str, dict[str, Any]]
+    parameters: dict[str, dict]
 
     def as_openai(self) -> dict:
         """The tool as a request offers it."""
@@ -53,7 +53,7 @@ class WantedCall(Part):
     """A call. `also` are other values that are right; null says that it may be left out."""
 
     name: str
-    arguments: dict[str, Any]
+    arguments: dict
     also: dict[str, list] = {}
 
 
@@ -114,8 +114,6 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation]:
             raise MixError(f"{path}: {case.kind}, {words}: {error}") from None
         yield Conversation(
             id=f"tools-{config.category}-{number:05d}",
-            category=config.category,
-            origin="procedural",
             turns=(turn,),
             tags=(f"asks:{case.kind}", f"family:{Path(path).stem}"),
             group=f"toolbox {path.stem} {family.cases.index(case)}",

@@ -71,7 +71,6 @@ def _own_or_skip(path: Path) -> Conversation | Skip:
         return Skip(f"{path.name}: {' '.join(reason.split())}")
     return Conversation(
         id=f"clip-{path.stem}",
-        category="",
         origin="conversation",
         turns=(turn,),
         tags=("own-clip",),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -108,7 +108,7 @@ def _left_over(run: list[Scene]) -> Iterator[Skip]:
         yield Skip("a scene without enough others near it")
 
 
-def _scene(event: dict[str, Any], folder: Path, skipped: int) -> Scene:
+def _scene(event: dict, folder: Path, skipped: int) -> Scene:
     """A scene with its frame. Raises Skip, and other errors for one that is damaged."""
     if event["type"] != events.SCENE:
         raise Skip("an event that is no scene of a camera")
@@ -158,7 +158,6 @@ def _conversation_or_skip(source: str, run: list[Scene], words: Words) -> Conver
     turns += _most(run, words, rng)
     return Conversation(
         id=f"watched-{run[0].id}",
-        category="",
         origin="watched",
         turns=tuple(turns),
         tags=(f"camera:{camera}",),

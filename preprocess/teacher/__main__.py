@@ -7,7 +7,6 @@ A killed or stopped run continues where it was; a finished one costs nothing to 
 
 import argparse
 import asyncio
-import os
 import sys
 from contextlib import closing
 from dataclasses import astuple, fields
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from common.errors import AetherError, command
 from common.files import ROOT
+from common.options import parser_of
 from preprocess.teacher import settings
 from preprocess.teacher.expand import EVERYTHING, Run
 from preprocess.teacher.tally import Estimate, estimates
@@ -49,7 +49,7 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
     """The options of a command line."""
-    parser = argparse.ArgumentParser(prog="python -m preprocess.teacher", description=__doc__)
+    parser = parser_of(__doc__, "--hub-dir")
     parser.add_argument(
         "dataset", help="name of a folder under datasets/ that holds teacher/teacher.yaml"
     )
@@ -63,12 +63,6 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--dry-run",
         action="store_true",
         help="say what is missing and what it would cost; sends nothing",
-    )
-    parser.add_argument(
-        "--hub-dir",
-        type=Path,
-        default=os.environ.get("HUB_DIR") or None,
-        help="folder with the public data sets, instead of the hub",
     )
     return parser.parse_args(words)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from preprocess import benchmarks, mix, sources
 from preprocess.benchmarks import Benchmark
@@ -35,7 +34,7 @@ def problems(folder: Path, kind: str, count: int, seed: int, hub: Path | None) -
     if kind not in known:
         raise MixError(f"problems: {kind!r} is no source; one of {', '.join(sorted(known))}")
     kind_of = known[kind]
-    settings: dict[str, Any] = {"kind": kind, "category": f"teacher-{kind}", "system": ""}
+    settings: dict = {"kind": kind, "category": f"teacher-{kind}", "system": ""}
     made: Iterable[Conversation]
     if issubclass(kind_of, Generated):
         config: Source = kind_of(**settings, count=count)

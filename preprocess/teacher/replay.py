@@ -8,7 +8,6 @@ ENDPOINT= names one that already runs. What was asked before is not asked again.
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from common import servers
 from common.errors import command
 from common.files import ROOT, shown
+from common.options import parser_of
 from common.recipes import find
 from preprocess.teacher import settings
 from preprocess.teacher.expand import EVERYTHING, Run
@@ -51,16 +51,9 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m preprocess.teacher.replay", description=__doc__
-    )
-    add = parser.add_argument
-    add("recipe", help="<name> or <name>/v<N>: its base is asked, its dataset gets the replies")
-    add("--base", help="a local folder in the base's place")
-    add("--endpoint", help="an OpenAI-compatible server of the base that already runs")
-    add("--model", default="", help="the base's id at that server")
-    add("--limit", type=int, default=EVERYTHING, help="at most so many problems of a kind")
-    add("--hub-dir", type=Path, default=os.environ.get("HUB_DIR") or None)
+    parser = parser_of(__doc__, "recipe", "--base", "--endpoint", "--model", "--hub-dir")
+    limited = "at most so many problems of a kind"
+    parser.add_argument("--limit", type=int, default=EVERYTHING, help=limited)
     return parser.parse_args(words)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from common import hub
 from common.answers import is_value
 from common.files import FileError
-from preprocess import public, source
+from preprocess import source
 from preprocess.benchmarks import Benchmark, Problem
 from preprocess.rows import Conversation, Skip
 from preprocess.source import Context, MixError
@@ -211,7 +211,7 @@ LEFT_OUT = (
 def test_the_broken_texts_are_whole_and_the_disputable_problems_left_out():
     kept = {}
     for kind, key in (("gsm8k", "question"), ("math", "problem")):
-        tests = [record[key] for record in public.records(kind, "test", SHARED)]
+        tests = [record[key] for record in hub.records(kind, "test", SHARED)]
         benchmark = Benchmark(Problem(f"{kind} test", text, True) for text in tests)
         config = worked.Config(kind=kind, category="c", system="s")
         context = Context(7, AETHER, SHARED, False, benchmark.contaminated)
@@ -273,10 +273,10 @@ def test_hub_errors_are_one_line(hub_folder, monkeypatch):
     with pytest.raises(
         hub.HubError, match=r"math/test.jsonl: .*No such file.*HUB_DIR is a folder with"
     ):
-        list(public.records("math", "test", hub_folder))
+        list(hub.records("math", "test", hub_folder))
     monkeypatch.setattr(hub, "LOCK", hub_folder / "hub.lock")
     with pytest.raises(hub.HubError, match="run make pin, or give HUB_DIR="):
-        list(public.records("gsm8k", "train", None))
+        list(hub.records("gsm8k", "train", None))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the public sets are not beside the repository")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from preprocess import public
+from common import hub
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, Source, load
 from preprocess.sources.worked.replies import reply
@@ -42,7 +42,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
     # By subject: how many problems make its next conversation, and those that wait for it.
     waiting: dict[str, tuple[int, list[Worked]]] = {}
     seen: set[str] = set()
-    for record in public.records(config.kind, "train", context.hub):
+    for record in hub.records(config.kind, "train", context.hub):
         try:
             worked = _read(config, record)
             if worked.key in texts["drop"]:
@@ -86,7 +86,6 @@ def _conversation(problems: list[Worked], texts: dict, seed: int) -> Conversatio
     first = problems[0]
     return Conversation(
         id=f"{first.origin}-{first.key}",
-        category="",
         origin=first.origin,
         turns=tuple(turns),
         tags=(f"subject:{first.subject}",) if first.subject else (),
