@@ -82,7 +82,7 @@ class Record:
         return number if math.isfinite(number) else None
 
 
-def read(path: Path, left_out: Counter[str]) -> Iterator[Record]:
+def read(path: Path, left_out: Counter) -> Iterator[Record]:
     """The lines of a log in its own order, one in memory at a time.
 
     What is left out (a bad quality, a time that is none, a line without its tag or its value) is

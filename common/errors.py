@@ -8,12 +8,25 @@ from collections.abc import Callable
 FAILED = 1
 COULD_NOT_START = 2
 INTERRUPTED = 130
+SHOWN = 20  # lines of what is wrong that are printed
 
 
 class AetherError(ValueError):
     """Something a person can mend. The text names the file, the line or key, what is wrong and what
     to do.
     """
+
+
+def one_line(problem: object) -> str:
+    """What an error of somebody else's code says, in one line that is not too long."""
+    return " ".join(str(problem).split())[:200]
+
+
+def say_wrong(wrong: list[str]) -> None:
+    """Print what a proof found wrong, the first lines of it, as errors."""
+    more = len(wrong) - SHOWN
+    for line in [*wrong[:SHOWN], *([f"… and {more} more"] if more > 0 else [])]:
+        print(f"error: {line}", file=sys.stderr)
 
 
 def command(main: Callable[[], int | None], failed: int = FAILED) -> int:

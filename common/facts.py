@@ -50,14 +50,12 @@ def resized(
     return (-(-max(width, 1) // patch)) * patch, (-(-max(height, 1) // patch)) * patch
 
 
-def image_tokens(
-    width: int, height: int, longest_edge: int = LONGEST_EDGE, patch: int = PATCH
-) -> int:
+def image_tokens(width: int, height: int) -> int:
     """Tokens an image of that many pixels costs: a row of [IMG] and one [IMG_BREAK] per patch row,
     the last an [IMG_END].
     """
-    width, height = resized(width, height, longest_edge, patch)
-    return (height // patch) * (width // patch + 1)
+    width, height = resized(width, height)
+    return (height // PATCH) * (width // PATCH + 1)
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,11 @@ def load_yaml(path: Path) -> Any:
         raise FileError(f"{shown(path)}{line}: {problem}") from None
 
 
+def json_if_there(path: Path) -> dict:
+    """What a JSON file holds, an object; {} where there is no file. Raises as `load_json`."""
+    return load_json(path) if path.exists() else {}
+
+
 def load_json(path: Path) -> Any:
     """What a JSON file holds. Raises FileError for one that is cut short or no JSON."""
     try:

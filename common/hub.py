@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import rows
 from common.errors import AetherError
-from common.files import ROOT, load_json, sha256_of
+from common.files import ROOT, json_if_there, sha256_of
 
 LOCK = ROOT / "hub.lock"
 
@@ -48,7 +48,7 @@ SETS = {
 
 def revision_of(repository: str) -> str | None:
     """The pinned revision of a data set, or None. Raises HubError for one that is no revision."""
-    pins = load_json(LOCK) if LOCK.exists() else {}
+    pins = json_if_there(LOCK)
     revision = pins.get("datasets", {}).get(repository)
     if revision and not re.fullmatch("[0-9a-f]{40}", revision):
         raise HubError(

@@ -224,6 +224,11 @@ def file_of(split: str, pairs: bool) -> str:
     return f"{split}.jsonl"
 
 
+def text_parts(text: str) -> list[dict]:
+    """The content of a message that is a text alone."""
+    return [{"type": "text", "text": text}]
+
+
 def text_of(message: dict) -> str:
     """The text parts of a message, joined."""
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")

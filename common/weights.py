@@ -14,10 +14,17 @@ class WeightsError(AetherError):
 
 def same_bits(one: Any, other: Any) -> bool:
     """Whether two tensors have the same shape, type and bits."""
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if unlike(one, other):
         return False
     byte = one.new_empty(0).byte().dtype  # asked of a tensor: this room imports no torch
     return bool((one.contiguous().view(byte) == other.contiguous().view(byte)).all())
+
+
+def unlike(one: Any, other: Any) -> str | None:
+    """How the shape or type of a tensor differs from its base's, or None."""
+    if one.shape == other.shape and one.dtype == other.dtype:
+        return None
+    return f"{tuple(one.shape)} {one.dtype}, the base has {tuple(other.shape)} {other.dtype}"
 
 
 class Weights:

@@ -160,26 +160,21 @@ def ask(
     return found
 
 
+@dataclass
 class _Asking:
     """What all suites that are asked of one model share."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        identity: str,
-        sampling: dict,
-        replies: Replies,
-        progress: Progress,
-    ):
-        self.identity = identity
-        self.sampling = sampling
-        self.replies = replies
-        self.progress = progress
-        self.endpoint = endpoint
+    endpoint: Endpoint
+    identity: str
+    sampling: dict
+    replies: Replies
+    progress: Progress
+
+    def __post_init__(self) -> None:
         self.client = Client(
-            Address(endpoint.url, endpoint.model, endpoint.key),
+            Address(self.endpoint.url, self.endpoint.model, self.endpoint.key),
             "its log, or ENDPOINT= and MODEL=",
-            concurrency=endpoint.concurrency,
+            concurrency=self.endpoint.concurrency,
             timeout_seconds=REPLY_HOURS * 3600,
             backoff_seconds=scorers.settings()["backoff_seconds"],
         )

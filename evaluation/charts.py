@@ -1,11 +1,13 @@
 """The report's pictures, from the result alone: the same result gives the same bytes."""
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.results import measurements
 from evaluation import scorers
 
 COLOURS = {"base": "#9aa5b1", "tuned": "#c8553d"}
@@ -32,11 +34,7 @@ class Bar(NamedTuple):
 def draw(folder: Path, result: dict) -> None:
     """Write differences.png and behaviours.png."""
     bars = [
-        Bar(suite, prompt, name, about)
-        for suite, found in result["suites"].items()
-        for prompt, cell in found["prompts"].items()
-        for name, about in cell["measurements"].items()
-        if about["kind"] == "rate"
+        bar for bar in itertools.starmap(Bar, measurements(result)) if bar.about["kind"] == "rate"
     ]
     _differences(folder / "differences.png", bars)
     _behaviours(folder / "behaviours.png", bars)

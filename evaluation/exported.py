@@ -6,6 +6,7 @@ import json
 from common.files import load_json, shown
 from common.markdown import table
 from common.recipes import Recipe
+from common.results import measurements
 from common.servers import Served, ServeError
 from evaluation import gates, results
 from evaluation.ask import Cell, Measured
@@ -54,18 +55,16 @@ def columns(result: dict) -> str:
     if "exported" not in result:
         return ""
     lines = []
-    for suite, about in result["exported"]["suites"].items():
-        for prompt, cell in about["prompts"].items():
-            for name, found in cell["measurements"].items():
-                before = result["suites"][suite]["prompts"][prompt]["measurements"][name]
-                values = (before["base"], found["base"], found["tuned"])
-                shown_values = [_value(found["kind"], value["value"]) for value in values]
-                change = _value(found["kind"], found["difference"], "+")
-                if found["interval"]:
-                    low, high = (_value(found["kind"], end, "+") for end in found["interval"])
-                    change += f" [{low}, {high}]"
-                where = [suite, name.replace("_", " "), prompt, found["n"]]
-                lines.append([*where, *shown_values, change])
+    for suite, prompt, name, found in measurements(result["exported"]):
+        before = result["suites"][suite]["prompts"][prompt]["measurements"][name]
+        values = (before["base"], found["base"], found["tuned"])
+        shown_values = [_value(found["kind"], value["value"]) for value in values]
+        change = _value(found["kind"], found["difference"], "+")
+        if found["interval"]:
+            low, high = (_value(found["kind"], end, "+") for end in found["interval"])
+            change += f" [{low}, {high}]"
+        where = [suite, name.replace("_", " "), prompt, found["n"]]
+        lines.append([*where, *shown_values, change])
     name = result["models"]["exported"]["name"]
     return f"\n## The exported model\n\n{name}, on the same questions.\n\n{table(HEADS, lines)}\n"
 

@@ -2,20 +2,21 @@
 
 import sys
 import time
+from dataclasses import dataclass, field
 
 
+@dataclass
 class Progress:
     """One line that is rewritten on a terminal, or a line every half minute elsewhere: how many,
     and when it ends.
     """
 
-    def __init__(self, note: str, total: int):
-        self.note = note
-        self.total = total
-        self.done = 0
-        self.asked = 0
-        self.started = time.monotonic()
-        self.printed = self.started
+    note: str
+    total: int
+    done: int = 0
+    asked: int = 0
+    started: float = field(default_factory=time.monotonic)
+    printed: float = field(default_factory=time.monotonic)
 
     def tick(self, asked: bool) -> None:
         """One more reply, asked now or kept."""

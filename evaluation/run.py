@@ -8,7 +8,7 @@ from pathlib import Path
 from common import runs, sandbox, triad
 from common.asking.kept import Replies
 from common.bases import base_of, is_hub_id, model_hash
-from common.files import ROOT, load_json
+from common.files import ROOT, json_if_there
 from common.processes import git_state
 from common.recipes import Recipe
 from common.servers import (
@@ -125,8 +125,7 @@ def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict
             cells, measured["tuned"], measured["exported"], settings, wanted
         )
         result["gates"] += result["exported"]["gates"]
-    manifest = dataset / "manifest.json"
-    return result, load_json(manifest) if manifest.exists() else {}
+    return result, json_if_there(dataset / "manifest.json")
 
 
 def training_run(recipe: Recipe, options: Options) -> dict:

@@ -5,6 +5,7 @@ is set.
 import os
 from pathlib import Path
 
+from common.results import measurements
 from common.tracking import quiet_environment
 
 CONFIG = ("recipe", "recipe_sha256", "data_sha256", "commit", "limit", "models", "sampling")
@@ -39,11 +40,9 @@ def log(result: dict, folder: Path, project: str) -> str:
 def _summary(result: dict) -> dict:
     """Every value and difference, and every gate's verdict, by name."""
     found = {f"gates/{gate['name']}": gate["verdict"] for gate in result["gates"]}
-    for suite, about in result["suites"].items():
-        for prompt, cell in about["prompts"].items():
-            for name, measured in cell["measurements"].items():
-                path = f"{suite}/{prompt}/{name}"
-                found[f"{path}/base"] = measured["base"]["value"]
-                found[f"{path}/tuned"] = measured["tuned"]["value"]
-                found[f"{path}/difference"] = measured["difference"]
+    for suite, prompt, name, measured in measurements(result):
+        path = f"{suite}/{prompt}/{name}"
+        found[f"{path}/base"] = measured["base"]["value"]
+        found[f"{path}/tuned"] = measured["tuned"]["value"]
+        found[f"{path}/difference"] = measured["difference"]
     return found

@@ -57,7 +57,7 @@ class Benchmark:
     def covered(self, text: str) -> tuple[float, str]:
         """The largest share of a problem that stands in `text`, and the set that the problem is
         of."""
-        hits: Counter[int] = Counter()
+        hits: Counter = Counter()
         for run in _runs(text, True) | _runs(text, False):
             hits.update(self._holders.get(run, ()))
         largest = (0.0, "")

@@ -130,7 +130,7 @@ def _make(tasks: list[Task]) -> dict:
 
 
 def _with_own_ids(
-    candidates: list[Candidate], tasks: list[Task], skipped: Counter[str]
+    candidates: list[Candidate], tasks: list[Task], skipped: Counter
 ) -> list[Candidate]:
     """The candidates without those of a conversation that an earlier source holds too.
 
@@ -150,9 +150,9 @@ def _with_own_ids(
     return list(first.values())
 
 
-def _counted(results: list[Result]) -> Counter[str]:
+def _counted(results: list[Result]) -> Counter:
     """What was left out, by source and reason."""
-    skipped: Counter[str] = Counter()
+    skipped: Counter = Counter()
     for result in results:
         for reason, count in result.skipped.items():
             skipped[f"{result.name}: {reason}"] += count
@@ -186,7 +186,7 @@ def _split(chosen: list[Candidate], plan: mix.Mix) -> dict[str, list[Candidate]]
 def _measured(plan: mix.Mix, chosen: list[Candidate]) -> dict:
     """What the manifest says of the rows that were chosen."""
     measured = selection.shares(chosen, plan.targets)
-    trained: dict[str, Counter[str]] = {"categories": Counter(), "origins": Counter()}
+    trained: dict[str, Counter] = {"categories": Counter(), "origins": Counter()}
     for candidate in chosen:
         trained["categories"][candidate.category] += candidate.trained
         trained["origins"][candidate.origin] += candidate.trained

@@ -88,10 +88,10 @@ class Result:
     name: str
     candidates: list[Candidate] = field(default_factory=list)
     read: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: Counter = field(default_factory=Counter)
     # Conversations of which no row is left, by the first reason. The others gave rows.
-    without_rows: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
+    without_rows: Counter = field(default_factory=Counter)
+    notes: Counter = field(default_factory=Counter)
 
 
 def line(row: dict) -> str:

@@ -70,7 +70,7 @@ def recurring_share(rows: Sequence[Fingerprint]) -> float:
     return recurring / max(1, sum(row.words for row in rows))
 
 
-def _times(rows: Sequence[Fingerprint]) -> Counter[int]:
+def _times(rows: Sequence[Fingerprint]) -> Counter:
     """How often each sentence stands in the rows."""
     return Counter(sentence for row in rows for sentence in row.sentences)
 
@@ -98,7 +98,7 @@ class Distant:
 
     def __init__(self, recurring: float):
         self._limit = recurring
-        self._times: Counter[int] = Counter()
+        self._times: Counter = Counter()
         # The rows taken that have a run. Most have one: its rows share a tuple, to be small.
         self._holders: dict[int, tuple[int, ...]] = {}
         self._sizes: list[int] = []  # how many runs each row taken has

@@ -60,7 +60,7 @@ def pairs_of(row: dict, replies: list[dict], rules: dict, left_out: Counter) -> 
 
 
 def _pair(row: dict, text: str, why: str) -> dict:
-    return row | {"rejected": {"content": [{"type": "text", "text": text}], "why": why}}
+    return row | {"rejected": {"content": rows.text_parts(text), "why": why}}
 
 
 def exchanged(found: list[dict], rules: dict, seed: int) -> Iterator[dict]:
@@ -169,7 +169,7 @@ def judged(found: list[dict], got: list[dict], rules: dict) -> tuple[list, list,
     """(pairs of the voice, pairs of wrong answers, what was left out) of rows and their replies,
     which are as many for each row.
     """
-    left_out: Counter[str] = Counter()
+    left_out: Counter = Counter()
     voice: list[dict] = []
     wrong: list[dict] = []
     samples = len(got) // len(found)

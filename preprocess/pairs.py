@@ -56,7 +56,7 @@ def write(aside: Path, folder: Path, plan: Mix, groups: dict[str, str]) -> dict:
         for _, _, line in rows.lines(aside / f"{split}.jsonl"):
             row = json.loads(line)
             built[row["id"]] = row
-    skipped: Counter[str] = Counter()
+    skipped: Counter = Counter()
     splits: dict[str, list[dict]] = {"train": [], "val": []}
     known = set()
     for found in [*_written(folder, plan, built, skipped), *_whole(folder, plan)]:
@@ -102,7 +102,7 @@ def _written(folder: Path, plan: Mix, built: dict, skipped: Counter) -> Iterator
                     text = chat.compose(chosen.reasoning, entry.answer)
                 except ValueError as error:
                     raise MixError(f"{shown(path)}: {entry.id}: answer: {error}") from None
-                rejected = {"content": [{"type": "text", "text": text}], "why": entry.why}
+                rejected = {"content": rows.text_parts(text), "why": entry.why}
                 pair = row | {"rejected": rejected}
                 try:
                     rows.check(pair)

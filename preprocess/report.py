@@ -81,7 +81,13 @@ def _tables(mix: Mix, about: dict) -> dict[str, Table]:
             ["category", "have", "want", "missing", *trained[1:]],
             _have_want(mix, about),
         ),
-        "diversity": (["category", "recurring words", "alike rows"], _diversity(about)),
+        "diversity": (
+            ["category", "recurring words", "alike rows"],
+            [
+                [name, f"{measured['recurring']:.1%}", f"{measured['alike']:.1%}"]
+                for name, measured in about["diversity"].items()
+            ],
+        ),
         "targets": (
             ["target", "measured", "wanted", "", "a reply counts when"],
             list(_targets(mix, about)),
@@ -91,11 +97,20 @@ def _tables(mix: Mix, about: dict) -> dict[str, Table]:
         "origins": (["origin", *trained], _origins(about)),
         "by_source": (
             ["source", "conversations read", "gave rows", "gave none"],
-            _by_source(about["conversations_read"]),
+            [
+                [name, read["read"], read["gave_rows"], sum(read["without_rows"].values())]
+                for name, read in about["conversations_read"].items()
+            ],
         ),
         "dropped": (["source and reason", "rows"], _by_count(about["skipped"])),
         "noted": (["what", "rows"], _by_count(about["notes"])),
-        "sources": (["public set", "licence", "revision"], _public(about["sources"])),
+        "sources": (
+            ["public set", "licence", "revision"],
+            [
+                [one["repository"], one["licence"], one.get("revision") or "a local folder"]
+                for one in about["sources"].values()
+            ],
+        ),
     }
 
 
@@ -146,35 +161,13 @@ def _origins(about: dict) -> list[list]:
     ]
 
 
-def _diversity(about: dict) -> list[list[str]]:
-    """A line a category: how far its replies repeat each other."""
-    return [
-        [name, f"{measured['recurring']:.1%}", f"{measured['alike']:.1%}"]
-        for name, measured in about["diversity"].items()
-    ]
-
-
 def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda line: (-line[1], line[0]))
-
-
-def _by_source(read: dict[str, dict]) -> list[list]:
-    return [
-        [name, about["read"], about["gave_rows"], sum(about["without_rows"].values())]
-        for name, about in read.items()
-    ]
 
 
 def _teachers(notes: dict[str, int]) -> str:
     names = [note.removeprefix(WRITTEN_BY) for note in notes if note.startswith(WRITTEN_BY)]
     return ", ".join(names) or "none so far"
-
-
-def _public(sources: dict[str, dict]) -> list[list[str]]:
-    return [
-        [source["repository"], source["licence"], source.get("revision") or "a local folder"]
-        for source in sources.values()
-    ]
 
 
 def _picture(path: Path, about: dict, chosen: list[Candidate]) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from common import behaviour, chat, tools
+from common import behaviour, chat, rows, tools
 
 # What an answer holds besides what its value was derived from.
 _ANSWER = ("kind", "value", "unit", "tolerance")
@@ -168,7 +168,7 @@ class _Rows:
 
 
 def _message(role: str, text: str) -> dict:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
+    return {"role": role, "content": rows.text_parts(text)}
 
 
 def _user_content(turn: Turn, image_path: Callable[[bytes], str]) -> list[dict]:

@@ -135,11 +135,11 @@ class _Selection:
     """What was taken so far."""
 
     mix: Mix
-    room: Counter[str]  # rows left under the cap of each origin
+    room: Counter  # rows left under the cap of each origin
     ids: set[str] = field(default_factory=set)
     rows: int = 0
     conversations: int = 0
-    met: Counter[str] = field(default_factory=Counter)
+    met: Counter = field(default_factory=Counter)
 
     def fits(self, kind: Kind, quota: int) -> bool:
         """Whether a conversation may still be taken. `quota`: rows left of its category."""

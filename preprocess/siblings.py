@@ -40,7 +40,7 @@ class Siblings:
             return 0.0
         return float((self._vector(_counted(text)) @ self._problems).max())
 
-    def _vector(self, counts: Counter[int]) -> sparse.csr_array:
+    def _vector(self, counts: Counter) -> sparse.csr_array:
         """float (1, BUCKETS), of length 1."""
         buckets = np.fromiter(counts, int)
         values = (1 + np.log(np.fromiter(counts.values(), float))) * self._weights[buckets]
@@ -48,10 +48,10 @@ class Siblings:
         return sparse.csr_array((values, buckets, [0, len(buckets)]), shape=(1, BUCKETS))
 
 
-def _counted(text: str) -> Counter[int]:
+def _counted(text: str) -> Counter:
     """How often each run stands in a text, by the bucket of its hash."""
     tokens = _TOKEN.findall(_NUMBER.sub("0", text.lower()))
-    runs: Counter[int] = Counter()
+    runs: Counter = Counter()
     for length in range(1, LONGEST_RUN + 1):
         for at in range(len(tokens) - length + 1):
             runs[zlib.crc32(" ".join(tokens[at : at + length]).encode()) % BUCKETS] += 1

@@ -71,7 +71,7 @@ class Generated(Source):
     # Rows for evaluation alone, into heldout.jsonl.
     heldout: int = Field(default=0, ge=0)
 
-    origins: ClassVar[tuple[str, ...]] = ("procedural",)
+    origins = ("procedural",)
 
     def wanted(self, heldout: bool) -> int:
         """How many conversations to make for evaluation, or else for training."""

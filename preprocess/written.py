@@ -44,7 +44,7 @@ def count(folder: Path) -> str:
         lines_of = [line for task in tasks for _, _, line in rows.lines(task.spool)]
         built = list(map(rows.parse, lines_of))
         measured = measure(plan, chosen, built)
-    left_out: Counter[str] = Counter()
+    left_out: Counter = Counter()
     for result in results:
         left_out += result.skipped
     dropped = [f"left out, {rows_of}: {reason}" for reason, rows_of in sorted(left_out.items())]
@@ -140,7 +140,7 @@ def _repeated(texts: list[str], chosen: list[Candidate]) -> float:
     """
     in_order = [run_hashes(text) for text in texts]
     ours = {run for runs in in_order for run in runs}
-    times: Counter[int] = Counter()
+    times: Counter = Counter()
     for candidate in chosen:
         if candidate.fingerprint:
             times.update(ours.intersection(candidate.fingerprint.runs))

@@ -13,11 +13,12 @@ from common import runs
 from common.bases import Base, base_of
 from common.errors import AetherError, command
 from common.facts import HUB_ID, HUB_LICENCE
-from common.files import ROOT, load_json, shown, write_text
+from common.files import ROOT, json_if_there, load_json, shown, write_text
 from common.markdown import filled, table
 from common.memory import CONTEXT
 from common.options import parser_of
 from common.recipes import Recipe, find
+from common.results import measurements
 from serving.settings import SIZES, persona_of
 
 TEMPLATE = Path(__file__).with_name("card.template.md")
@@ -152,9 +153,7 @@ def _measured(result: dict) -> dict[str, str]:
     """Every measurement with n and intervals, and the gates."""
     lines = [
         [suite, prompt, name.replace("_", " "), about["n"], *_values(about)]
-        for suite, cells in result["suites"].items()
-        for prompt, cell in cells["prompts"].items()
-        for name, about in cell["measurements"].items()
+        for suite, prompt, name, about in measurements(result)
     ]
     quick = ""
     if result["limit"] or not result["complete"]:
@@ -190,8 +189,7 @@ def _exports(recipe: Recipe) -> list[Path]:
 
 def _forms(recipe: Recipe) -> str:
     """The merged model and its exports: sizes, proofs, and how many answers were the same."""
-    proof = recipe.output / "merged" / runs.MERGE_PROOF
-    merged = load_json(proof) if proof.exists() else {}
+    merged = json_if_there(recipe.output / "merged" / runs.MERGE_PROOF)
     lines: list[list[object]] = [
         ["merged", NOT_MEASURED, merged.get("proven", "no proof on record"), ""]
     ]

@@ -5,8 +5,8 @@ tokens, image geometry. All of it is derived from the merged model's own files.
 from pathlib import Path
 
 from common.bases import files_of
-from common.files import load_json, read_text, sha256_of
-from serving.proof import ExportError, Proof, settings_of
+from common.files import json_if_there, load_json, read_text, sha256_of
+from serving.proof import ExportError, Proof
 
 TEMPLATE = "chat_template.jinja"
 # llama.cpp's names of the kinds of tokens.
@@ -64,7 +64,7 @@ def _vocabulary(model: Path, size: int) -> dict:
         pair if isinstance(pair, str) else " ".join(part.replace(" ", "Ġ") for part in pair)
         for pair in file["model"]["merges"]
     ]
-    named = settings_of(model, "tokenizer_config.json")
+    named = json_if_there(model / "tokenizer_config.json")
     roles = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     special = {}
     for role, name in roles.items():
@@ -89,7 +89,7 @@ def expected_eyes(model: Path) -> dict:
     """
     config = load_json(model / "config.json")
     vision = config["vision_config"]
-    settings = settings_of(model, "processor_config.json").get("image_processor")
+    settings = json_if_there(model / "processor_config.json").get("image_processor")
     settings = settings or load_json(model / "preprocessor_config.json")
     edge = settings["size"]["longest_edge"]
     if edge != vision["image_size"]:
@@ -130,7 +130,7 @@ def judge_sidecars(proof: Proof, merged: Path, exported: Path) -> None:
         elif name != "config.json":
             hashes = [sha256_of(folder / name) for folder in (exported, merged)]
             proof.require(name, *hashes)
-    config = settings_of(exported, "config.json")
+    config = json_if_there(exported / "config.json")
     config.pop("quantization_config", None)
     proof.require("config.json", config, load_json(merged / "config.json"))
     for path in sorted(exported.iterdir()):

@@ -69,19 +69,15 @@ def _messages(exchanges: list[Exchange], picture: Callable[[bytes], dict]) -> li
     """The conversation up to the last message, in parts; `picture` makes a part of a picture."""
     messages: list[dict] = []
     if exchanges[-1].system:
-        messages.append({"role": "system", "content": [_text(exchanges[-1].system)]})
+        messages.append({"role": "system", "content": rows.text_parts(exchanges[-1].system)})
     for exchange in exchanges:
         parts = [picture(png) for png in exchange.pictures]
         if exchange.text:
-            parts.append(_text(exchange.text))
+            parts += rows.text_parts(exchange.text)
         messages.append({"role": "user", "content": parts})
         answer = exchange.reply(exchange.chosen).answer
-        messages.append({"role": "assistant", "content": [_text(answer)], "weight": 0})
+        messages.append({"role": "assistant", "content": rows.text_parts(answer), "weight": 0})
     return messages[:-1]
-
-
-def _text(text: str) -> dict:
-    return {"type": "text", "text": text}
 
 
 def keep(folder: Path, exchanges: list[Exchange], side: str) -> str:
@@ -100,7 +96,7 @@ def prefer(folder: Path, exchanges: list[Exchange], side: str, why: str) -> str:
     row = _row(folder, exchanges, side)
     if other == rows.text_of(row["messages"][-1]):
         raise KeptError("both replies are the same")
-    rejected = {"content": [_text(other)], "why": why.strip() or WHY}
+    rejected = {"content": rows.text_parts(other), "why": why.strip() or WHY}
     return _append(folder / PAIRS, row | {"rejected": rejected})
 
 
@@ -129,7 +125,7 @@ def _row(folder: Path, exchanges: list[Exchange], side: str) -> dict:
         return {"type": "image", "path": name}
 
     messages = _messages(exchanges, stored)
-    messages.append({"role": "assistant", "content": [_text(text)], "weight": 1})
+    messages.append({"role": "assistant", "content": rows.text_parts(text), "weight": 1})
     row = {"category": "kept", "origin": "kept", "tags": [], "messages": messages}
     rows.check(row | {"id": "kept"})
     return row

@@ -2,10 +2,8 @@
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from common.errors import AetherError
-from common.files import load_json
 
 FORMATS = ("gguf", "gguf-q8_0", "gguf-q4_k_m", "fp8", "w4", "awq")
 TEXT_FILE = "model.gguf"
@@ -84,9 +82,3 @@ class Proof:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def settings_of(model: Path, name: str) -> dict:
-    """A JSON file of a model's folder; empty where it has none. Raises FileError."""
-    path = model / name
-    return load_json(path) if path.exists() else {}

@@ -20,6 +20,7 @@ from common.bases import files_of
 from common.chat import ASSISTANT, BEGIN_FINAL, END_FINAL, END_OF_TURN, REASONING
 from common.errors import AetherError
 from common.files import load_json, read_text, shown, write_json, write_text, written_aside
+from common.rows import text_parts
 
 TEMPLATE = "chat_template.jinja"
 TOKENIZER = "tokenizer_config.json"
@@ -34,7 +35,7 @@ RESPONSE_TEMPLATE: dict = {
         "content": {"open_pattern": rf"\s*{re.escape(BEGIN_FINAL)}\s*", "close_pattern": _END},
     },
 }
-ASKED: dict = {"role": "user", "content": [{"type": "text", "text": "Why?"}]}
+ASKED: dict = {"role": "user", "content": text_parts("Why?")}
 
 
 class CopyError(AetherError):
@@ -76,7 +77,7 @@ def with_persona(template: str, persona: str, model: Path) -> str:
     """
     if not persona:
         return template
-    for content in (persona, [{"type": "text", "text": persona}]):
+    for content in (persona, text_parts(persona)):
         message: dict = {"role": "system", "content": content}
         own = [message | {"content": _other(content)}, ASKED]
         changed = _beginning(message) + template
@@ -94,7 +95,7 @@ def with_persona(template: str, persona: str, model: Path) -> str:
 
 def _other(content: str | list[dict[str, str]]) -> str | list[dict[str, str]]:
     own = "Be brief."
-    return own if isinstance(content, str) else [{"type": "text", "text": own}]
+    return own if isinstance(content, str) else text_parts(own)
 
 
 def _beginning(message: dict) -> str:

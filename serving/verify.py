@@ -10,11 +10,9 @@ K-quants and AWQ have no bound on a value: their errors are held to thresholds, 
 import sys
 from pathlib import Path
 
-from common.errors import command
+from common.errors import command, say_wrong
 from common.options import parser_of
 from serving.proof import FORMATS, Proof, is_gguf
-
-SHOWN = 20  # lines of what is wrong that are printed
 
 
 def verify(merged: Path, exported: Path, form: str) -> Proof:
@@ -39,10 +37,7 @@ def main() -> int:
     if form not in FORMATS:
         parser.error(f"{form!r} is no format; give --form, one of {', '.join(FORMATS)}")
     proof = verify(options.merged, options.exported, form)
-    for line in proof.wrong[:SHOWN]:
-        print(f"error: {line}", file=sys.stderr)
-    if len(proof.wrong) > SHOWN:
-        print(f"error: … and {len(proof.wrong) - SHOWN} more", file=sys.stderr)
+    say_wrong(proof.wrong)
     print(f"NOT PROVEN: {form}" if proof.wrong else f"proven: {proof}")
     return 1 if proof.wrong else 0
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from common.facts import SPECIAL_TOKENS
+from common.files import json_if_there
 from common.weights import Weights
 from serving.carried import OPTIONAL, expected_eyes, expected_text
 from serving.llama_cpp import SOURCE
-from serving.proof import EYES_FILE, TEXT_FILE, ExportError, Proof, settings_of
+from serving.proof import EYES_FILE, TEXT_FILE, ExportError, Proof
 
 TEXT_NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -154,7 +155,7 @@ def verify(merged: Path, exported: Path, form: str) -> Proof:
     """Read both and judge every tensor and every setting. Raises ExportError and WeightsError."""
     gguf = library()
     weights = Weights(merged)
-    config = settings_of(merged, "config.json")
+    config = json_if_there(merged / "config.json")
     readers = {}
     for name in (TEXT_FILE, EYES_FILE):
         if not (exported / name).is_file():

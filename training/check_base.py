@@ -11,6 +11,7 @@ from common import chat, facts, tools
 from common.errors import AetherError
 from common.facts import Shape
 from common.files import load_json
+from common.rows import text_parts
 from training.render import Renderer, RenderError
 
 
@@ -122,9 +123,7 @@ def _template(points: Comparison, renderer: Renderer) -> None:
     lets the model write.
     """
     texts = {"system": "S", "user": "U", "assistant": "A"}
-    messages = [
-        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in texts.items()
-    ]
+    messages = [{"role": role, "content": text_parts(text)} for role, text in texts.items()]
     wanted = (
         f"<s><|system|>\n{facts.DEFAULT_SYSTEM}S\n<|end|>\n<|user|>\nU\n<|end|>\n"
         "<|assistant|>\nA\n<|end|>\n</s>"
@@ -149,7 +148,7 @@ def _tools(points: Comparison, renderer: Renderer) -> None:
     offered = [{"type": "function", "function": {"name": "probe", "parameters": {}}}]
     texts = {"user": "U", "assistant": "", "tool": "R"}
     messages: list[dict] = [
-        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in texts.items()
+        {"role": role, "content": text_parts(text)} for role, text in texts.items()
     ]
     messages[1]["tool_calls"] = [tools.Call("probe", {"n": 7}).as_openai("c1")]
     messages[2]["tool_call_id"] = "c1"

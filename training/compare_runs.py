@@ -13,8 +13,10 @@ from pathlib import Path
 import pandas
 
 from common import runs
-from common.files import ROOT, FileError, load_json, load_yaml, only_writer
+from common.errors import one_line
+from common.files import ROOT, FileError, json_if_there, load_yaml, only_writer
 from common.recipes import RecipeError, version_of
+from common.results import measurements
 from common.runs import HISTORY
 from training.provenance import counts
 
@@ -76,14 +78,10 @@ def local(folder: Path) -> Run:
         status=status,
         record=record,
         recipe=load_yaml(recipe) if recipe.exists() else {},
-        data=counts(_json(folder / "data.json")),
+        data=counts(json_if_there(folder / "data.json")),
         history=history_of(folder / HISTORY),
-        metrics=metrics_of(_json(folder / "eval" / "result.json")),
+        metrics=metrics_of(json_if_there(folder / "eval" / "result.json")),
     )
-
-
-def _json(path: Path) -> dict:
-    return load_json(path) if path.exists() else {}
 
 
 def metrics_of(result: dict) -> Metrics:
@@ -91,12 +89,10 @@ def metrics_of(result: dict) -> Metrics:
     difference.
     """
     metrics: Metrics = {}
-    for suite, prompts in result.get("suites", {}).items():
-        for prompt, cell in prompts["prompts"].items():
-            for name, measured in cell["measurements"].items():
-                sides = {side: measured[side] | {"n": measured["n"]} for side in ("base", "tuned")}
-                sides["difference"] = measured | {"value": measured["difference"]}
-                metrics[f"{suite}/{prompt}/{name}"] = sides
+    for suite, prompt, name, measured in measurements(result):
+        sides = {side: measured[side] | {"n": measured["n"]} for side in ("base", "tuned")}
+        sides["difference"] = measured | {"value": measured["difference"]}
+        metrics[f"{suite}/{prompt}/{name}"] = sides
     return metrics
 
 
@@ -144,7 +140,7 @@ def online(path: str) -> Run:
             evaluations = list(api.runs(path.rpartition("/")[0], filters=filters, lazy=False))
         logged = run.history(samples=10_000, pandas=False)
     except (wandb.errors.Error, OSError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)
         raise RecipeError(
             f"W&B: {path}: {type(error).__name__}: {text}; mend WANDB_API_KEY or the network"
         ) from None

@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from common import rows
-from common.files import load_json
+from common.files import json_if_there
 from training.render import IGNORE, Renderer, RenderError
 
 BATCH_BYTES = 2**18  # lines that a process measures at a time
@@ -45,7 +45,7 @@ def data_sha256(folder: Path) -> str:
     when it was never built.
     """
     path = folder / "manifest.json"
-    manifest = load_json(path) if path.exists() else {}
+    manifest = json_if_there(path)
     if "data_sha256" not in manifest:
         raise rows.RowError(f"{path}: not a built dataset; build it with make data")
     return manifest["data_sha256"]

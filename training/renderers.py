@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.errors import AetherError
+from common.errors import AetherError, one_line
 from common.files import ROOT, shown
 from training.render import Renderer
 
@@ -28,7 +28,7 @@ def renderer_of(folder: Path | None) -> Renderer:
     except AetherError:
         raise
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)
         raise AetherError(f"{shown(folder)}: no Pixtral processor and tokenizer ({text})") from None
 
 

@@ -17,13 +17,11 @@ from pathlib import Path
 
 import torch
 
-from common.errors import command
+from common.errors import command, say_wrong
 from common.options import parser_of
-from common.weights import same_bits
+from common.weights import same_bits, unlike
 from training.adapter import LowRank, load_adapter
 from training.weights import Checkpoint, places
-
-SHOWN = 20  # lines of what is wrong that are printed
 
 
 @dataclass
@@ -88,9 +86,8 @@ def _judge(
 ) -> None:
     """Add to the proof what one tensor shows; `low` is what the adapter adds to it, if anything."""
     proof.read += base.nbytes + merged.nbytes
-    if base.shape != merged.shape or base.dtype != merged.dtype:
-        has = f"{tuple(merged.shape)} {merged.dtype}"
-        proof.wrong.append(f"{key}: {has}, the base has {tuple(base.shape)} {base.dtype}")
+    if other := unlike(merged, base):
+        proof.wrong.append(f"{key}: {other}")
         return
     same = same_bits(base, merged)
     if low is None:
@@ -124,10 +121,7 @@ def main() -> int:
         logits = str(agreement)
         if not agreement.holds:
             proof.wrong.append(logits)
-    for line in proof.wrong[:SHOWN]:
-        print(f"error: {line}", file=sys.stderr)
-    if len(proof.wrong) > SHOWN:
-        print(f"error: … and {len(proof.wrong) - SHOWN} more", file=sys.stderr)
+    say_wrong(proof.wrong)
     verdict = "NOT PROVEN" if proof.wrong else "proven"
     print(f"{verdict}: {proof}; {logits}, {time.monotonic() - started:.1f} s")
     return 1 if proof.wrong else 0

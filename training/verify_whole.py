@@ -6,7 +6,7 @@ import torch
 
 from common.bases import files_of
 from common.files import sha256_of
-from common.weights import same_bits
+from common.weights import same_bits, unlike
 from training.adapter import MergeError
 from training.sharding import FROZEN
 from training.weights import Checkpoint
@@ -45,9 +45,8 @@ def _is_frozen(key: str) -> bool:
 
 def _wrong(key: str, before: torch.Tensor, after: torch.Tensor) -> str | None:
     """What is wrong with a tensor, or None."""
-    if before.shape != after.shape or before.dtype != after.dtype:
-        was = f"{tuple(before.shape)} {before.dtype}"
-        return f"{tuple(after.shape)} {after.dtype}, the base has {was}"
+    if other := unlike(after, before):
+        return other
     same = same_bits(before, after)
     if _is_frozen(key):
         return None if same else "changed, and was not to be trained"

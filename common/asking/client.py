@@ -29,7 +29,7 @@ from inspect_ai.util import AdaptiveConcurrency
 from tenacity import RetryError
 
 from common.asking.retries import BUSY, Failure, Retries, seconds_of
-from common.errors import AetherError
+from common.errors import AetherError, one_line
 
 Provider = Literal["openai-api", "openai", "anthropic"]  # their SDKs' own retries can be set off
 PACKAGES: dict[Provider, str] = {
@@ -212,7 +212,7 @@ def failure_of(error: Exception, key: str) -> Failure | None:
         status = getattr(cause, "status_code", None)
         response = getattr(cause, "response", None)
         if isinstance(status, int) and response is not None:
-            detail = " ".join(response.text.split())[:200].replace(key, "[key]")
+            detail = one_line(response.text).replace(key, "[key]")
             refused = 400 <= status < 500 and status != 408
             wait = seconds_of(response.headers.get("retry-after"))
             return Failure(f"HTTP {status}", detail, status, status in BUSY or refused, wait)

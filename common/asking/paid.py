@@ -9,28 +9,28 @@ store. The worst case of a prompt is its bytes, which no byte-level tokenizer ex
 import asyncio
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from inspect_ai.model import GenerateConfig, ResponseSchema
 from inspect_ai.util import json_schema
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from common.asking.client import COMPATIBLE, Client
 from common.asking.ledger import NOTHING, Charge, Ledger
 from common.asking.messages import of_openai
 from common.asking.replies import Replies, body_of, usage_of
 from common.asking.retries import Failure, NoReply
+from common.errors import one_line
+from common.schema import Part
 
 TEMPLATE_TOKENS = 1_000  # at most, that a chat template adds to a prompt
 IMAGE_TOKENS = 5_000  # at most, of one image
 
 
-class PricedModel(BaseModel):
+class PricedModel(Part):
     """A model, what it costs in dollars a million tokens, and the form of its replies."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str  # its id at the endpoint
     dollars_in: float = Field(ge=0)
@@ -65,6 +65,7 @@ class Request:
     longer: bool = False
 
 
+@dataclass
 class PaidClient:
     """A client with its prices, its store and its bill.
 
@@ -74,20 +75,12 @@ class PaidClient:
         role: What the bill calls it.
     """
 
-    def __init__(
-        self,
-        client: Client | None,
-        priced: PricedModel,
-        role: str,
-        replies: Replies,
-        ledger: Ledger,
-    ):
-        self.client = client
-        self.priced = priced
-        self.role = role
-        self.replies = replies
-        self.ledger = ledger
-        self._asking: dict[bytes, asyncio.Task[str]] = {}
+    client: Client | None
+    priced: PricedModel
+    role: str
+    replies: Replies
+    ledger: Ledger
+    _asking: dict[bytes, asyncio.Task[str]] = field(default_factory=dict)
 
     async def ask(self, request: Request) -> tuple[bytes, str]:
         """(key, body) of the reply, from the store or paid for.
@@ -155,7 +148,7 @@ class PaidClient:
             try:
                 reply = await client.attempt(messages, config)
                 if reply.status != 200:
-                    detail = " ".join(reply.body.split())[:200]
+                    detail = one_line(reply.body)
                     raise Failure(f"HTTP {reply.status}", detail, reply.status, free=True)
             except Failure as failure:
                 await self.ledger.settle(call, failure.problem, NOTHING if failure.free else None)

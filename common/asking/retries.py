@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
@@ -64,6 +65,7 @@ class Failure(Exception):
         self.wait = wait
 
 
+@dataclass
 class Retries:
     """The retries of all requests to one endpoint.
 
@@ -73,13 +75,12 @@ class Retries:
         backoff_seconds: The first wait after a failure; it doubles.
     """
 
-    def __init__(self, url: str, mend: str, backoff_seconds: float):
-        self.url = url
-        self.mend = mend
-        self.backoff_seconds = backoff_seconds
-        self.heard = False  # whether the endpoint ever said anything
-        self.given_up = 0  # requests in a row
-        self.pause_until = 0.0  # monotonic seconds; the endpoint wants nothing before
+    url: str
+    mend: str
+    backoff_seconds: float
+    heard: bool = False  # whether the endpoint ever said anything
+    given_up: int = 0  # requests in a row
+    pause_until: float = 0.0  # monotonic seconds; the endpoint wants nothing before
 
     async def run(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """What `attempt` returns, called again after each Failure that may pass.

@@ -5,7 +5,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Literal
 
 from common import rows
 from common.files import shown
@@ -22,8 +22,8 @@ class Config(Source):
     kind: Literal["teacher"]
     path: str
 
-    origins: ClassVar[tuple[str, ...]] = ("teacher", "replay")
-    written: ClassVar[bool] = True
+    origins = ("teacher", "replay")
+    written = True
 
 
 def line(job, turns: tuple[Turn, ...], teacher: str) -> str:
@@ -48,7 +48,7 @@ def line(job, turns: tuple[Turn, ...], teacher: str) -> str:
 def conversations(config: Config, context: Context) -> Iterator[Conversation | Note]:
     """The accepted rows of a file. Raises MixError naming the line."""
     path = context.path(config.path)
-    teachers: Counter[str] = Counter()
+    teachers: Counter = Counter()
     for number, _, text in rows.lines(path) if path.exists() else ():
         try:
             row = json.loads(text)

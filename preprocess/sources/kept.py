@@ -3,7 +3,7 @@ with their pictures beside the file."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from common import chat, rows
 from preprocess.rows import Conversation, Turn
@@ -16,8 +16,8 @@ class Config(Source):
     kind: Literal["kept"]
     path: str = "kept/rows.jsonl"
 
-    origins: ClassVar[tuple[str, ...]] = ("kept",)
-    written: ClassVar[bool] = True
+    origins = ("kept",)
+    written = True
 
 
 def conversations(config: Config, context: Context) -> Iterator[Conversation]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby, pairwise
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -37,15 +37,15 @@ class Config(Source):
     texts: str = "framings/logs.yaml"
     most: int = Field(default=200, gt=0)
 
-    origins: ClassVar[tuple[str, ...]] = ("log",)
-    written: ClassVar[bool] = True
+    origins = ("log",)
+    written = True
 
 
 def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]:
     """Conversations about the logs of a folder. Raises AlarmError for one that cannot be used."""
     for path in sorted(context.path(config.path).glob("*.csv")):
         texts = load(context.path(config.texts), Texts)
-        left_out: Counter[str] = Counter()
+        left_out: Counter = Counter()
         records = []
         for record in alarms.read(path, left_out):
             if record.state in STATES:

@@ -11,7 +11,7 @@ question for a teacher to answer; it makes no row of its own. What a user shows 
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,8 +32,8 @@ class Config(Source):
     triad: str = "triad.yaml"  # the members that a target may name
     diagrams: str = "diagrams"  # the looks of the pictures that a program draws
 
-    origins: ClassVar[tuple[str, ...]] = ("seed",)
-    written: ClassVar[bool] = True
+    origins = ("seed",)
+    written = True
 
 
 class Drawn(Part):

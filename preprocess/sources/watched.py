@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -31,8 +31,8 @@ class Config(Source):
     frames: int = Field(5, ge=2, le=6)
     pause_s: float = Field(300, gt=0)
 
-    origins: ClassVar[tuple[str, ...]] = ("watched",)
-    written: ClassVar[bool] = True
+    origins = ("watched",)
+    written = True
 
 
 class Words(Part):

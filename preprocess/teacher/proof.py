@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from common import behaviour, chat, rows, sandbox, tools
 from common.asking.replies import CUT_OFF, REFUSED, Completion, NoCompletion, completion_of
+from common.schema import Part
 from preprocess import gates
 from preprocess.duplicates import BAND, minhash
 from preprocess.mix import Gates
@@ -41,25 +42,22 @@ _REFUSAL = re.compile(
 # request, and is paid for again.
 
 
-class Exchange(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Exchange(Part):
     user: str
     reasoning: str
     answer: str
 
 
-class Draft(BaseModel):
+class Draft(Part):
     """What a teacher replies with."""
 
-    model_config = ConfigDict(extra="forbid")
     turns: list[Exchange]
     claim: str  # the final value, where the row has one
 
 
-class Scores(BaseModel):
+class Scores(Part):
     """What a judge replies with, 1-5 each."""
 
-    model_config = ConfigDict(extra="forbid")
     why: str
     voice: int = Field(ge=1, le=5)
     correctness: int = Field(ge=1, le=5)

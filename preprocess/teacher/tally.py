@@ -24,14 +24,14 @@ class Tally:
         rejected: Replies that were no row, by reason; counted elsewhere.
     """
 
-    def __init__(self, wanted: int, ledger: Ledger, cap_dollars: float, rejected: Counter[str]):
+    def __init__(self, wanted: int, ledger: Ledger, cap_dollars: float, rejected: Counter):
         self.wanted = wanted
         self.ledger = ledger
         self.cap_dollars = cap_dollars
         self.rejected = rejected
         self.accepted = 0
-        self.dropped: Counter[str] = Counter()  # rows, by reason
-        self.short: Counter[str] = Counter()  # rows of each category that no reply came for
+        self.dropped: Counter = Counter()  # rows, by reason
+        self.short: Counter = Counter()  # rows of each category that no reply came for
         self.missing: dict[str, list[Job]] = defaultdict(list)  # the job each chain was cut at
         self._started = time.monotonic()
         self._tokens_before = ledger.tokens
@@ -62,7 +62,7 @@ class Tally:
         )
 
 
-def listed(counts: Counter[str]) -> str:
+def listed(counts: Counter) -> str:
     """The counts in one line, the largest first; "none" where there are none."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common()) or "none"
 

@@ -4,7 +4,7 @@ where it failed.
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from common.asking.paid import PaidClient, Request
@@ -29,6 +29,7 @@ class Written:
     reason: str | None
 
 
+@dataclass
 class Writer:
     """Writes the rows of a teacher.
 
@@ -40,20 +41,13 @@ class Writer:
         verdicts: Where what was decided is kept.
     """
 
-    def __init__(
-        self,
-        teaching: Teaching,
-        system: str,
-        gates: Gates | None,
-        clients: dict[str, PaidClient],
-        verdicts: Verdicts,
-    ):
-        self.teaching = teaching
-        self.system = system
-        self.gates = gates
-        self.clients = clients
-        self.verdicts = verdicts
-        self.rejected: Counter[str] = Counter()  # replies, by the first words of the reason
+    teaching: Teaching
+    system: str
+    gates: Gates | None
+    clients: dict[str, PaidClient]
+    verdicts: Verdicts
+    # Replies, by the first words of the reason.
+    rejected: Counter = field(default_factory=Counter)
 
     async def row(self, job: Job, told: list[str]) -> Written:
         """Write the row of a job;

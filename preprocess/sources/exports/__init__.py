@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Literal
 
 from common.files import shown
 from preprocess.rows import Conversation, Note, Skip, Turn
@@ -29,8 +29,8 @@ class Config(Source):
     kind: Literal["conversations"]
     path: str
 
-    origins: ClassVar[tuple[str, ...]] = ("conversation",)
-    written: ClassVar[bool] = True
+    origins = ("conversation",)
+    written = True
 
 
 def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]:
@@ -42,9 +42,9 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
         raise MixError(f"{shown(folder)}: no folder; give the one that holds the conversations")
     reader = Reader(folder)
     seen: set[str] = set()
-    notes: Counter[str] = Counter()
+    notes: Counter = Counter()
     first_places: dict[str, str] = {}
-    skips: Counter[str] = Counter()
+    skips: Counter = Counter()
     read = 0
     for item in reader.items():
         try:
@@ -71,7 +71,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
     yield from (Note(text, count) for text, count in sorted(notes.items()))
 
 
-def _conversation(item: Item, reader: Reader, notes: Counter[str]) -> Conversation:
+def _conversation(item: Item, reader: Reader, notes: Counter) -> Conversation:
     """The conversation that a value holds. Raises Skip."""
     if isinstance(item.value, Skip):
         raise item.value
@@ -80,8 +80,8 @@ def _conversation(item: Item, reader: Reader, notes: Counter[str]) -> Conversati
     if not shapes or not isinstance(value, dict):
         raise Unread(UNKNOWN)
     shape = shapes[0]
-    masked: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
+    masked: Counter = Counter()
+    left_out: Counter = Counter()
     try:
         tools = calling.offered(value)
         names = {tool["function"]["name"] for tool in tools}
@@ -111,7 +111,7 @@ def _conversation(item: Item, reader: Reader, notes: Counter[str]) -> Conversati
     )
 
 
-def _note(notes: Counter[str], file: str, what: str, counts: Counter[str]) -> None:
+def _note(notes: Counter, file: str, what: str, counts: Counter) -> None:
     for kind, count in counts.items():
         notes[f"{file}: {kind} {what}"] += count
 

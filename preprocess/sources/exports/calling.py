@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 
 from common import tools
+from common.rows import text_parts
 from preprocess.rows import Skip
 from preprocess.sources.exports.talk import Message, taken_apart
 
@@ -85,7 +86,7 @@ def of_parts(message: Message, parts: list[dict]) -> list[Message]:
 
 def _result(content: str | list[dict]) -> str:
     """The text of a result. Raises Skip."""
-    listed = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    listed = content if isinstance(content, list) else text_parts(content)
     if any(part.get("type") != "text" for part in listed):
         raise Skip("a result of a tool that is no text")
     return "\n\n".join(part["text"] for part in listed)

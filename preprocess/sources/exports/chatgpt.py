@@ -17,7 +17,7 @@ def fits(raw: dict) -> bool:
     return "mapping" in raw
 
 
-def read(raw: dict, left_out: Counter[str]) -> list[Message]:
+def read(raw: dict, left_out: Counter) -> list[Message]:
     """The messages of the branch that is shown. Raises Skip."""
     nodes = raw["mapping"]
     if not nodes:

@@ -5,6 +5,7 @@ was edited and a reply which was asked for again are branches.
 from collections import Counter
 from collections.abc import Iterator
 
+from common.rows import text_parts
 from preprocess.rows import Skip
 from preprocess.sources.exports.calling import of_parts
 from preprocess.sources.exports.talk import Message
@@ -17,7 +18,7 @@ def fits(raw: dict) -> bool:
     return "chat_messages" in raw
 
 
-def read(raw: dict, left_out: Counter[str]) -> list[Message]:
+def read(raw: dict, left_out: Counter) -> list[Message]:
     """The messages of the branch that was spoken last. Raises Skip."""
     messages = raw["chat_messages"]
     if not messages:
@@ -54,7 +55,7 @@ def _messages(message: dict) -> Iterator[Message]:
     role = _ROLES.get(message.get("sender") or message.get("role") or "")
     if role is None:
         raise Skip("a message without a role")
-    parts = message.get("content") or [{"type": "text", "text": message.get("text") or ""}]
+    parts = message.get("content") or text_parts(message.get("text") or "")
     flaw = next(_flaws(message, parts), "")
     yield from of_parts(Message(role, (), flaw=flaw), [] if flaw else parts)
 

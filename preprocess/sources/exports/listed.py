@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from common.rows import text_parts
 from common.tools import ToolError
 from preprocess.rows import Skip
 from preprocess.sources.exports.calling import UNDESCRIBED, of_entries, of_parts, of_text
@@ -54,7 +55,7 @@ def fits(raw: dict) -> bool:
     return "messages" in raw or "conversations" in raw
 
 
-def read(raw: dict, left_out: Counter[str]) -> list[Message]:
+def read(raw: dict, left_out: Counter) -> list[Message]:
     """The messages, with each `<image>` replaced by a picture of `images`. Raises Skip."""
     _check_keys(raw, _KNOWN)
     raw_messages = raw.get("messages") or raw.get("conversations") or []
@@ -100,7 +101,7 @@ def _messages(message: dict, waiting: list[Picture]) -> Iterator[Message]:
     parts: list[str | Picture] = []
     thoughts = [message[key] for key in _REASONING_KEYS if message.get(key)]
     content = next((message[key] for key in _TEXT_KEYS if message.get(key)), "")
-    listed = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    listed = text_parts(content) if isinstance(content, str) else content
     whole = all(message.get(key) in (None, *values) for key, values in _ENDED.items())
     flaw = "" if whole else "a reply that does not end"
     if any(part.get("type") in ("tool_use", "tool_result") for part in listed):

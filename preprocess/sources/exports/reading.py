@@ -44,7 +44,7 @@ class Reader:
     """Reads a folder. `unread` counts the files that are of no kind it reads, by their suffix."""
 
     folder: Path
-    unread: Counter[str] = field(default_factory=Counter)
+    unread: Counter = field(default_factory=Counter)
     archive: zipfile.ZipFile | None = None  # that is being read
     beside: PurePosixPath = PurePosixPath()  # the folder of the file that is being read
 

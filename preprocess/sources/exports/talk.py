@@ -62,8 +62,8 @@ class Cleaner:
     """Makes turns of messages. What it masks and leaves out on the way is counted."""
 
     read_picture: Callable[[Picture], bytes]  # raises Skip
-    masked: Counter[str]
-    left_out: Counter[str]
+    masked: Counter
+    left_out: Counter
 
     def turns(self, messages: list[Message]) -> tuple[str, tuple[Turn, ...]]:
         """The conversation's own system prompt, or an empty text, and its usable exchanges.

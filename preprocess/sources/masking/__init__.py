@@ -32,17 +32,17 @@ def _detectors() -> list:
     return [classes[name]() for name in sorted(classes) if name not in _GUESSING]
 
 
-def mask(text: str) -> tuple[str, Counter[str]]:
+def mask(text: str) -> tuple[str, Counter]:
     """The text with each find replaced by `[masked <kind>]`, and how many of each kind there
     were."""
-    found: Counter[str] = Counter()
+    found: Counter = Counter()
     for rule in RULES:
         text = _masked(rule, text, found)
     pieces = [_masked_by_detectors(piece, found) for piece in _pieces(text)]
     return "".join(pieces), found
 
 
-def _masked(rule: Rule, text: str, found: Counter[str]) -> str:
+def _masked(rule: Rule, text: str, found: Counter) -> str:
     group: int | str = "it" if "it" in rule.pattern.groupindex else 0
     parts = []
     end = 0
@@ -68,7 +68,7 @@ def _pieces(text: str) -> Iterator[str]:
         yield line[start:]
 
 
-def _masked_by_detectors(piece: str, found: Counter[str]) -> str:
+def _masked_by_detectors(piece: str, found: Counter) -> str:
     for detector in _detectors():
         for secret in detector.analyze_string(piece):
             if not secret or secret not in piece or "[masked" in secret:

@@ -3,7 +3,7 @@ replies)."""
 
 import random
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,8 +26,8 @@ class Config(Source):
     # The few words around the solutions, and the problems that are left out.
     framings: str = "framings/worked.yaml"
 
-    origins: ClassVar[tuple[str, ...]] = ("gsm8k", "math")
-    compares_itself: ClassVar[bool] = True
+    origins = ("gsm8k", "math")
+    compares_itself = True
 
     @property
     def public_set(self) -> str:
