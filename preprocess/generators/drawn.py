@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import cycle
 from pathlib import Path
 from types import ModuleType
@@ -102,15 +102,7 @@ def told(
     templates = wording["kinds"][kind]
     words = _words(wording, facts)
     words["wrong"] = templates["mistake"]["value"].format_map(words)
-
-    def written(options: list[str | dict]) -> str:
-        """One of the options that are true here."""
-        true = [o if isinstance(o, str) else o["say"] for o in options if _holds(o, facts)]
-        texts = [text.format_map(words) for text in true]
-        text = rng.choice([text for text in texts if text not in said] or texts)
-        said.update([text] if text else [])
-        return text
-
+    written = partial(_one_of, facts=facts, words=words, rng=rng, said=said)
     wish = rng.choices(list(wishes), list(wishes.values()))[0]
     mistaken = words["wrong"].split()[0] != str(facts["value"])
     if wish == "colleague" and not mistaken:
@@ -142,6 +134,17 @@ def told(
     told_reasoning = "\n\n".join(map(written, reasoning))
     told_answer = "\n\n".join(map(written, answer))
     return f"{question} {tail}".strip(), told_reasoning, told_answer
+
+
+def _one_of(
+    options: list[str | dict], facts: dict, words: dict, rng: random.Random, said: set[str]
+) -> str:
+    """One of the options that are true of the facts and were not said yet, in words."""
+    true = [o if isinstance(o, str) else o["say"] for o in options if _holds(o, facts)]
+    texts = [text.format_map(words) for text in true]
+    text = rng.choice([text for text in texts if text not in said] or texts)
+    said.update([text] if text else [])
+    return text
 
 
 def _words(wording: dict, facts: dict) -> dict:
