@@ -11,11 +11,13 @@ from common.files import ROOT
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent(number: int = signal.SIGKILL) -> None:
+def end_with_parent(number: int = signal.SIGKILL, parent: int | None = None) -> None:
     """Ask the kernel to send this process `number` when its parent ends. For preexec_fn, pool
-    initialisers and forks.
+    initialisers and forks; a process that asks later names its parent, which may have ended before.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def is_first() -> bool:

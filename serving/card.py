@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from common import runs
-from common.bases import Base, base_of
+from common.bases import Base, base_of, files_of
 from common.errors import AetherError, command
 from common.facts import HUB_ID, HUB_LICENCE
 from common.files import ROOT, json_if_there, load_json, shown, write_text
@@ -36,11 +36,13 @@ def main() -> int:
     recipe = find(parser_of(__doc__, "recipe").parse_args().recipe)
     card = recipe.output / "card" / "README.md"
     write_text(card, written(recipe))
-    model = recipe.output / ("merged" if recipe.data.get("adapter") else "")
+    model = _model(recipe)
     print(f"wrote {shown(card)}. Nothing was published; these commands would, once you read it:")
-    for path in (model, *(path.parent for path in _exports(recipe))):
-        where = "" if path == model else path.name
-        print(f"  hf upload <owner>/<name> {shown(path)} {where or '.'}")
+    # A whole model lies among the records and the checkpoints of its run.
+    wanted = [f"--include {path.name}" for path in files_of(model) if model == recipe.output]
+    print(f"  hf upload <owner>/<name> {' '.join((shown(model), '.', *wanted))}")
+    for path in _exports(recipe):
+        print(f"  hf upload <owner>/<name> {shown(path.parent)} {path.parent.name}")
     print(f"  hf upload <owner>/<name> {shown(card)} README.md")
     return 0
 
@@ -98,7 +100,11 @@ def _about(recipe: Recipe, run: dict) -> dict[str, str]:
     now = runs.current(run)
     revision = now["base_revision"]
     settings = recipe.data
-    adapter = f"{settings['adapter']} of rank {settings.get('lora_r')}"
+    method = "training all weights"
+    if settings.get("adapter"):
+        method = f"{settings['adapter']} of rank {settings['lora_r']}"
+    elif settings.get("shards"):
+        method = "training all weights but those of the eyes"
     seconds = run.get("seconds")
     what = what.removeprefix(f"{recipe.id}: ")
     return {
@@ -107,7 +113,7 @@ def _about(recipe: Recipe, run: dict) -> dict[str, str]:
         "base": base.name,
         "base_and_revision": f"{base.name} at {revision}" if revision else base.name,
         "base_licence": _licence(base),
-        "method": adapter if settings.get("adapter") else "training all weights",
+        "method": method,
         "epochs": str(settings["num_epochs"]),
         "rate": str(settings["learning_rate"]),
         "device": str(now["device"]),
@@ -183,15 +189,22 @@ def _values(about: dict) -> list[str]:
     return [*sides, told(about["difference"], about["interval"], "+")]
 
 
+def _model(recipe: Recipe) -> Path:
+    """Where the whole model lies: merged, or as it was trained."""
+    return recipe.output / "merged" if recipe.data.get("adapter") else recipe.output
+
+
 def _exports(recipe: Recipe) -> list[Path]:
     return sorted(recipe.output.glob("export/*/export.json"))
 
 
 def _forms(recipe: Recipe) -> str:
-    """The merged model and its exports: sizes, proofs, and how many answers were the same."""
-    merged = json_if_there(recipe.output / "merged" / runs.MERGE_PROOF)
+    """The model and its exports: sizes, proofs, and how many answers were the same."""
+    model = _model(recipe)
+    merged = json_if_there(model / runs.MERGE_PROOF)
+    form = "whole" if model == recipe.output else "merged"
     lines: list[list[object]] = [
-        ["merged", NOT_MEASURED, merged.get("proven", "no proof on record"), ""]
+        [form, NOT_MEASURED, merged.get("proven", "no proof on record"), ""]
     ]
     for path in _exports(recipe):
         export = load_json(path)

@@ -56,11 +56,17 @@ def exported_model(recipe: Recipe, form: str, persona: str = "", further: Words 
 def adapted_model(recipes: list[Recipe], persona: str = "", further: Words = ()) -> Served:
     """The base of some recipes with the adapter of each under its id, for vLLM alone.
 
-    Raises ServeError where they stand on different bases, RunError where one is not trained.
+    Raises ServeError where they stand on different bases or one has no adapter, RunError where one
+    is not trained.
     """
     modules = []
     ranks = []
     for recipe in recipes:
+        if not recipe.data.get("adapter"):
+            raise ServeError(
+                f"{recipe.id} was trained whole: there is no adapter to serve hot; "
+                f"make serve RECIPE={recipe.id} serves it alone"
+            )
         runs.finished(recipe)
         config = load_json(recipe.output / "adapter_config.json")
         modules.append(f"{recipe.id}={recipe.output}")

@@ -136,7 +136,7 @@ def ranks_of(dataset, tiny, tmp_path_factory):
             "GLOO_SOCKET_IFNAME": "lo",
         }
         command = [sys.executable, *words, *script]
-        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1800)
         assert done.returncode == 0, done.stderr[-3000:]
         return out
 

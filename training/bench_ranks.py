@@ -20,6 +20,7 @@ from training.bench_rows import OUT
 
 STEPS = 10
 MORE = 5
+SIGNALLED = 128  # an exit code above tells the number of a signal
 HELD_OUT = 2  # bins a rank
 HEAD = ["part", "GPUs", "real tokens/s", "against one", "of the ceilings", "really done"]
 HEAD += ["peak GiB a GPU", "loss, first to last", "held out", "save, s", "resume, s"]
@@ -44,6 +45,8 @@ def measure(recipes: list[str], gpus: int, gpu: bool) -> bool:
     found: list[dict[str, Any]] = []
     rates: dict[str, float] = {}
     for recipe, part, number in plan(recipes, gpus):
+        if part == "resume" and found[-1]["code"]:
+            continue  # there is nothing to take up
         for path in OUT.glob("rank-*.json"):
             path.unlink()
         words = ["-m", "training.bench", "--side", part, "--recipe", recipe]
@@ -62,6 +65,8 @@ def measure(recipes: list[str], gpus: int, gpu: bool) -> bool:
         found.append(figures)
         write_json(OUT / "ranks.json", found)
         print(table(HEAD, [line_of(figures)]), f"({figures['wall_s']} s)", flush=True)
+        if code > SIGNALLED:
+            break
     print(f"\n{table(HEAD, [line_of(f) for f in found])}\n\nwritten to {shown(OUT)}/ranks.json")
     return all(figures["code"] == 0 for figures in found)
 
@@ -118,11 +123,10 @@ def side(part: str, recipe: str, gpu: bool) -> None:
     """Be one rank of a part, and write its figures. An adapter takes as many steps as the bench's
     other sides, weights in shares STEPS and, resumed, MORE.
     """
-    from common.processes import end_with_parent
     from training import bench_side, ranks
     from training.trainer import AetherTrainer
 
-    end_with_parent()
+    ranks.end_with_launcher()
     ceiling = bench_side.as_a_card_of_48_gb() if gpu else None
     marks = bench_side.watch_steps()
     loading: dict[str, float] = {}

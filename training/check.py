@@ -6,6 +6,7 @@ its loss mask in colour, the memory it will take on the recipe's GPU, and the co
 model's files with the facts this repository relies on.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -271,7 +272,8 @@ def main() -> int:
     os.chdir(ROOT)
     quiet_environment()
     started = time.monotonic()
-    report = check(find(options.recipe), options.base, options.gpu_gib, options.gpus)
+    with contextlib.redirect_stdout(sys.stderr):  # transformers says there how W&B runs
+        report = check(find(options.recipe), options.base, options.gpu_gib, options.gpus)
     if options.json:
         print(json.dumps(report, default=str))
     else:

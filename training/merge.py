@@ -20,12 +20,12 @@ from common.errors import command
 from common.files import ROOT, only_writer, sha256_of, shown, write_json, written_aside
 from common.options import parser_of
 from common.recipes import Recipe, RecipeError, find
+from training import verify_whole
 from training.adapter import MergeError, load_adapter
 from training.checkpoints import damage
 from training.environment import quiet_environment
 from training.same_logits import compare, rows_of
 from training.verify_merge import verify
-from training.verify_whole import prove as prove_whole
 from training.weights import Checkpoint, copy_beside, places
 
 
@@ -88,10 +88,7 @@ def merge_recipe(recipe: Recipe, base: str | None) -> str:
     model = base_of(recipe, base)
     runs.require_same(recipe, record, model)
     if recipe.data.get("shards"):
-        proven = prove_whole(model.local(), recipe.output)
-        about = {"proven": proven, "model": model_hash(recipe.output)}
-        write_json(recipe.output / runs.MERGE_PROOF, about)
-        return proven
+        return verify_whole.record(model.local(), recipe.output)
     rows = ROOT / recipe.data["rows"]["path"] / "val.jsonl"
     return merge(model.local(), recipe.output, recipe.output / "merged", rows)
 

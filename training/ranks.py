@@ -27,12 +27,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from common import runs
-from common.processes import are_several
+from common.processes import are_several, end_with_parent
 from common.recipes import Recipe, RecipeError
 from training.failures import LOST_RANK
 from training.provenance import gpus
 from training.signals import Interrupted, raise_when_told
 from training.supervise import killed, pass_signals_to
+
+LAUNCHER = "AETHER_LAUNCHER"  # the environment variable with the process that started a rank
 
 
 def count(recipe: Recipe, asked: int | None) -> int:
@@ -41,7 +43,9 @@ def count(recipe: Recipe, asked: int | None) -> int:
     """
     cards = len(gpus())
     shards = recipe.data.get("shards")
-    found = asked or (cards or shards if shards else 1)
+    found = (cards or shards if shards else 1) if asked is None else asked
+    if found < 1:
+        raise RecipeError(f"GPUS={found}: at least one trains")
     if cards and found > cards:
         raise RecipeError(f"GPUS={found}: this machine has {cards}")
     if shards and found < shards:
@@ -60,6 +64,7 @@ def launch(words: list[str], ranks: int, folder: Path) -> int:
     Signals go on to every rank. When one dies the launcher stops the others, within half a minute,
     and what it died of is said and written to the folder's run.json.
     """
+    os.environ[LAUNCHER] = str(os.getpid())
     threads = max(1, (os.cpu_count() or 1) // ranks)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks are of this machine
@@ -124,6 +129,11 @@ def _order(item: tuple[int, ProcessFailure]) -> tuple[bool, bool, int]:
     _, failure = item
     was_stopped = failure.exitcode == -signal.SIGTERM
     return was_stopped, bool(re.search(LOST_RANK, failure.message)), failure.timestamp
+
+
+def end_with_launcher() -> None:
+    """Let this rank end with what started it, which may have been killed while it imported."""
+    end_with_parent(parent=int(os.environ[LAUNCHER]))
 
 
 def report(line: str) -> None:

@@ -23,23 +23,29 @@ from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
 
 from common.files import shown
 from common.recipes import RecipeError
-from training.adapter import canonical
+from training.adapter import MergeError, canonical
 from training.weights import Checkpoint
 
 FROZEN = ("vision_tower", "multi_modal_projector")
 
 
+def is_frozen(name: str) -> bool:
+    """Whether a weight is of the tower or the projector."""
+    return any(part in name for part in FROZEN)
+
+
 def freeze_eyes(model: nn.Module) -> None:
     """Leave the tower and the projector as they are."""
     for name, parameter in model.named_parameters():
-        if any(part in name for part in FROZEN):
+        if is_frozen(name):
             parameter.requires_grad_(False)
 
 
 def shard(model: Any, masters: bool, half: bool) -> None:
     """Divide a model over the ranks, in place.
 
-    `masters`: what is trained is kept in float32. `half`: the passes are in bfloat16.
+    `masters`: what is trained is kept in float32. `half`: the passes are in bfloat16. A unit has
+    one type of trained weights, and Axolotl hands over norms, embeddings and head in float32.
     """
     init_distributed_state()
     freeze_eyes(model)
@@ -49,9 +55,9 @@ def shard(model: Any, masters: bool, half: bool) -> None:
         param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32
     )
     layers = [module for module in model.modules() if isinstance(module, MistralDecoderLayer)]
+    kept = torch.float32 if masters or not half else torch.bfloat16
     for unit in (*layers, model):
-        if masters:
-            cast_trained(unit)
+        cast_trained(unit, kept)
         fully_shard(unit, mesh=mesh, mp_policy=policy)
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -62,11 +68,13 @@ def _nothing(*_args, **_kwargs) -> None:
     """The whole model is written by `write_whole`."""
 
 
-def cast_trained(module: nn.Module) -> None:
-    """Keep what is trained in float32: bfloat16 has 8 bits, in which most updates are lost."""
+def cast_trained(module: nn.Module, kept: torch.dtype = torch.float32) -> None:
+    """Keep what is trained in float32, or in another type: bfloat16 has 8 bits, in which most
+    updates are lost.
+    """
     for parameter in module.parameters():
         if parameter.requires_grad and not isinstance(parameter, DTensor):
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(kept)
 
 
 def float32_states(optimizer: Any) -> None:
@@ -173,7 +181,11 @@ def _like(parameter: DTensor, share: Any) -> Any:
 
 
 def write_whole(model: Any, base_folder: Path, folder: Path) -> None:
-    """Write the weights of the whole model once: the base's files, keys and types."""
+    """Write the weights of the whole model once: the base's files, keys and types.
+
+    Raises MergeError for one that was to be trained and, before it is rounded to the base's type,
+    is the base's still.
+    """
     base = Checkpoint(base_folder)
     divide_again(model)
     held = model.state_dict()
@@ -182,8 +194,13 @@ def write_whole(model: Any, base_folder: Path, folder: Path) -> None:
         for key in keys:
             value = held[canonical(key)]
             value = value.full_tensor() if isinstance(value, DTensor) else value
-            if dist.get_rank() == 0:
-                tensors[key] = value.to(base[key].dtype).contiguous().cpu()
+            if dist.get_rank() > 0:
+                continue
+            before = base[key]
+            value = value.cpu()
+            if not is_frozen(key) and torch.equal(value, before.to(value.dtype)):
+                raise MergeError(f"{key} was to be trained and did not move; nothing was written")
+            tensors[key] = value.to(before.dtype).contiguous()
         if dist.get_rank() == 0:
             save_file(tensors, folder / file, metadata=base.metadata(file))
     dist.barrier()

@@ -20,7 +20,7 @@ from common.errors import FAILED
 from common.files import ROOT, shown
 from common.memory import GIB
 from common.options import parser_of
-from common.processes import are_several, end_with_parent, is_first
+from common.processes import are_several, is_first
 from common.recipes import RecipeError
 from training import ranks
 from training.environment import quiet_environment
@@ -36,7 +36,7 @@ def main() -> int:
     options = parser.parse_args()
     quiet_environment()
     if are_several():
-        end_with_parent()
+        ranks.end_with_launcher()
     if not is_first():
         logging.getLogger("training").setLevel(logging.ERROR)  # the first says the same
     stop_request = StopRequest()
@@ -101,6 +101,7 @@ def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequ
     from axolotl.cli.train import do_train
     from axolotl.integrations.base import PluginManager
 
+    from training import verify_whole
     from training.weights import copy_beside
 
     now = runs.current(record)
@@ -122,6 +123,7 @@ def train(folder: Path, record: dict, resume: str | None, stop_request: StopRequ
     do_train(cfg, TrainerCliArgs())
     if cfg.shards and is_first():
         copy_beside(base.local(), folder)
+        print(f"proven: {verify_whole.record(base.local(), folder)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -119,3 +119,26 @@ def test_without_exports_or_proof_it_says_so_and_publishing_is_only_printed(
     assert "| merged | not measured | no proof on record |" in text
     said = capsys.readouterr().out
     assert "Nothing was published" in said and said.count("hf upload") == 2
+
+
+def test_a_model_that_was_trained_whole_lies_in_its_run_and_is_published_without_it(
+    recipe, capsys, monkeypatch
+):
+    lines = [line for line in recipe.text.splitlines() if not line.startswith("adapter:")]
+    recipe.path.write_text("\n".join(lines) + "\n")
+    whole = Recipe(recipe.path)
+    for path in ("run.json", "eval/result.json"):
+        record = json.loads((whole.output / path).read_text())
+        identity = {"recipe_sha256": whole.sha256, "data_sha256": DATA}
+        write(whole.output / path, record | identity | {"identity": identity})
+    write(whole.output / "proof.json", {"proven": "39 trained tensors moved", "model": "m"})
+    write(whole.output / "config.json", {})
+    (whole.output / "model.safetensors").touch()
+    (whole.output / "checkpoint-2").mkdir()
+    monkeypatch.setattr("sys.argv", ["card", str(whole.path)])
+    assert card.main() == 0
+    text = (whole.output / "card" / "README.md").read_text()
+    assert "by training all weights" in text
+    assert "| whole | 29.7 | 39 trained tensors moved |" in text
+    upload = f"{whole.output} . --include config.json --include model.safetensors\n"
+    assert upload in capsys.readouterr().out

@@ -135,6 +135,11 @@ def test_adapters_of_several_recipes_are_models_of_one_server(trained, tmp_path)
     assert flags.endswith("--kv-cache-dtype fp8") and "--reasoning-parser hf" in flags
 
 
+def test_a_model_without_an_adapter_is_not_served_hot(trained):
+    with pytest.raises(ServeError, match="tiny_full/v1 was trained whole: there is no adapter"):
+        models.adapted_model([trained[0], find("tiny_full")])
+
+
 def test_an_export_that_is_not_there_is_named_with_those_that_are(trained, tmp_path):
     folder = tmp_path / "outputs" / "one" / "v1" / "export" / "fp8"
     folder.mkdir(parents=True)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 def make(tree, *words, **kwargs):
     # The environment is the one this test runs in: `-o` keeps make from building another.
     command = ["make", "-o", ".venvs/train/.ready", "-o", ".venvs/light/.ready", *words]
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=900, **kwargs)
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=3600, **kwargs)
 
 
 @pytest.fixture(scope="module")

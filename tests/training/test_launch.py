@@ -1,6 +1,8 @@
 """One worker a rank: how many, what a signal does, and how it ends when one of them dies."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -79,6 +81,14 @@ time.sleep(600)
     assert len(list(tmp_path.glob("told-*"))) == 2
 
 
+def test_a_rank_ends_whose_launcher_was_killed_while_it_imported():
+    code = "import os; from training import ranks; ranks.end_with_launcher(); print('trains on')"
+    launcher = os.environ | {ranks.LAUNCHER: "1"}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT, env=launcher, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL and not done.stdout
+
+
 @pytest.mark.parametrize(
     ("recipe", "asked", "cards", "wanted"),
     [
@@ -87,6 +97,8 @@ time.sleep(600)
         ("tiny", None, 8, 1),
         ("tiny", 4, 8, 4),
         ("tiny", 4, 2, "GPUS=4: this machine has 2"),
+        ("tiny", 0, 0, "GPUS=0: at least one"),
+        ("tiny", -1, 2, "GPUS=-1: at least one"),
         ("tiny_full", None, 0, 2),
         ("tiny_full", None, 4, 4),
         ("tiny_full", 3, 0, 3),

@@ -15,6 +15,7 @@ from common import hub
 from common.bases import BaseError, base_of
 from common.facts import APRIEL_15B
 from common.recipes import Recipe, RecipeError, all_recipes, find
+from training import check as checking
 from training import memory, pins
 from training.check import check, validate
 from training.check_base import compare
@@ -434,6 +435,32 @@ def test_the_estimate_follows_the_recipe():
     assert light < base < more
     weights = memory.estimate(recipe, APRIEL_15B)["weights"]
     assert 9 < weights < 11  # 13.1 B in NF4, the rest in bf16
+
+
+@pytest.mark.parametrize(("name", "cards"), [("full_8xl40s", 8), ("full_4xl40s", 4)])
+def test_a_share_of_every_weight_fits_a_card(name, cards):
+    """At the peak, which the page tells, and in the step of the optimizer after it."""
+    parts = memory.estimate(find(name).data, APRIEL_15B, cards=cards)
+    peak = sum(parts.values())
+    page = " ".join((ROOT / "recipes" / name / "README.md").read_text().split())
+    assert peak < memory.L40S_GIB and f"{peak:.1f} GiB at the peak of a card" in page
+    # Measured: 55 to 59 bytes a weight of the largest share, where the step is not compiled.
+    eager = 59 * APRIEL_15B.vocab * APRIEL_15B.hidden / cards / memory.GIB
+    held = sum(parts[name] for name in ("weights", "gradients", "optimizer"))
+    assert held + eager < peak
+    half_as_many = memory.estimate(find(name).data, APRIEL_15B, cards=cards // 2)
+    assert sum(half_as_many.values()) > memory.L40S_GIB
+
+
+def test_one_json_object_is_all_that_is_printed(monkeypatch, capsys):
+    def noisy(*_):
+        print("[INFO] Running in WANDB offline mode")
+        return {"errors": []}
+
+    monkeypatch.setattr("training.check.check", noisy)
+    monkeypatch.setattr("sys.argv", ["check", "tiny", "--json"])
+    assert checking.main() == 0
+    assert json.loads(capsys.readouterr().out) == {"errors": []}
 
 
 def pinned_copy(tmp_path, text=None):

@@ -99,6 +99,21 @@ def test_the_whole_model_is_proven(ranks_of, tiny, tmp_path):
         verify_whole.prove(tiny, tmp_path)
 
 
+def test_a_vector_may_move_by_less_than_a_step_of_16_bits_and_a_matrix_may_not(tmp_path):
+    """A norm's weights near one have steps of 0.008: with 1e-5 a step they are seldom reached."""
+    norm = "language_model.model.norm.weight"
+    base = {"language_model.lm_head.weight": torch.ones(4, 4), norm: torch.ones(4)}
+    for name, moved in (("base", 0.0), ("tuned", 0.5)):
+        (tmp_path / name).mkdir()
+        tensors = {key: (value + moved).bfloat16() for key, value in base.items()}
+        save_file(tensors | {norm: base[norm].bfloat16()}, tmp_path / name / "model.safetensors")
+    proven = verify_whole.record(tmp_path / "base", tmp_path / "tuned")
+    assert "1 trained tensors are finite and moved, 1 vectors moved by less than a step" in proven
+    assert json.loads((tmp_path / "tuned" / "proof.json").read_text())["proven"] == proven
+    with pytest.raises(MergeError, match="lm_head.weight: the base's still"):
+        verify_whole.prove(tmp_path / "base", tmp_path / "base")
+
+
 @pytest.fixture(scope="module")
 def falls(tiny, dataset, tiny_renderer):
     """The fall of the loss of one bin in twenty steps at a small rate, by how weights are kept; and
