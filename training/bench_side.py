@@ -30,7 +30,7 @@ from training.recompute import KeepActivations, keep_activations
 
 # Keys of a recipe that have no place in a training of a few steps.
 LEFT_OUT = ("eval_steps", "eval_strategy", "save_steps", "use_wandb", "wandb_project", "wandb_name")
-PROBE = range(16384, 65537, 16384)  # tokens of a bin
+PROBED = 4096  # tokens: the longest bin is found in steps of these, up to 16 of them
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def configuration(variant: str, recipe_name: str, gpu: bool, steps: int) -> dict
     recipe |= {
         "base_model": str(model_folder(gpu)),
         "rows": {"path": str(OUT / "rows")},
-        "sequence_len": SEQUENCE_LEN,
+        "sequence_len": max(SEQUENCE_LEN, recipe["sequence_len"]),
     }
     recipe.pop("revision_of_model", None)
     chosen = stock(recipe) if variant == "stock" else recipe
@@ -235,26 +235,35 @@ def _random(module, name: str, parameter: torch.Tensor) -> torch.nn.Parameter:
 
 
 def longest(model, trainer) -> int:
-    """The largest bin of PROBE whose forward and backward pass fit beside weights, adapter and
-    optimizer, all layers recomputed; 0 when none does.
+    """The largest bin, in steps of PROBED tokens, whose forward and backward pass fit beside
+    weights, adapter and optimizer, all layers recomputed; 0 when none does.
     """
-    fits = 0
     keep_activations(model, 0)
     model.train()
-    for length in PROBE:
-        # One row of the whole length is the dearest bin; every second token is trained.
-        ids = torch.randint(1000, 131072, (1, length), device="cuda")
-        labels = ids.clone()
-        labels[:, ::2] = -100
-        positions = torch.arange(length, device="cuda")[None]
-        try:
-            with trainer.compute_loss_context_manager(), torch.autocast("cuda", torch.bfloat16):
-                loss = model(input_ids=ids, position_ids=positions, labels=labels).loss
-            loss.backward()
-        except torch.OutOfMemoryError:
-            break
-        fits = length
-        loss = None
+    fitting = 0
+    failing = 17
+    while failing - fitting > 1:
+        steps = (fitting + failing) // 2
+        if fits(model, trainer, steps * PROBED):
+            fitting = steps
+        else:
+            failing = steps
         gc.collect()
         torch.cuda.empty_cache()
-    return fits
+    return fitting * PROBED
+
+
+def fits(model, trainer, length: int) -> bool:
+    """Whether a bin of `length` tokens passes forth and back in the GPU's memory."""
+    # One row of the whole length is the dearest bin; every second token is trained.
+    ids = torch.randint(1000, 131072, (1, length), device="cuda")
+    labels = ids.clone()
+    labels[:, ::2] = -100
+    positions = torch.arange(length, device="cuda")[None]
+    try:
+        with trainer.compute_loss_context_manager(), torch.autocast("cuda", torch.bfloat16):
+            loss = model(input_ids=ids, position_ids=positions, labels=labels).loss
+        loss.backward()
+    except torch.OutOfMemoryError:
+        return False
+    return True
