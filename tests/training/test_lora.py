@@ -1,46 +1,57 @@
 """Our LoRA steps against PEFT's own, element by element: outputs, loss and every gradient."""
 
+import contextlib
+
 import pytest
 import torch
+from axolotl.core.training_args import AxolotlTrainingArguments
+from axolotl.utils.dict import DictDefault
 from references import TARGETS, exact_norm, gradients, stock
 from torch import nn
 from transformers.models.mistral import modeling_mistral
 
 from training import lora
 from training import model as patches
-from training.data import collate
+from training.data import Collator, collate
+from training.plugin import AetherPlugin
+from training.recompute import keep_activations
 from training.render import IGNORE
+from training.trainer import AetherTrainer
 
 EXACT = 1e-9  # relative, in float64
 
 
-@pytest.fixture
-def adapted(tiny, monkeypatch):
-    """The tiny model in float64 with a LoRA adapter that does something."""
+@pytest.fixture(scope="module")
+def adapted(tiny):
+    """Makes the tiny model in float64 with a LoRA adapter that does something, always the same."""
     from peft import LoraConfig, get_peft_model
     from transformers import LlavaForConditionalGeneration
 
     patches.install()
-    monkeypatch.setattr(modeling_mistral.MistralRMSNorm, "forward", exact_norm)
-    base = LlavaForConditionalGeneration.from_pretrained(tiny, dtype=torch.float64)
-    torch.manual_seed(0)
-    config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS)
-    model = get_peft_model(base, config, autocast_adapter_dtype=False)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(parameter, std=0.02)
-    return model.double().train()
+
+    def make():
+        base = LlavaForConditionalGeneration.from_pretrained(tiny, dtype=torch.float64)
+        torch.manual_seed(0)
+        config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS)
+        model = get_peft_model(base, config, autocast_adapter_dtype=False)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.02)
+        return model.double().train()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modeling_mistral.MistralRMSNorm, "forward", exact_norm)
+        yield make
 
 
-@pytest.fixture
-def packed(dataset, tiny_renderer):
-    """(rows of words as `Bins` gives them, their trained tokens)."""
+@pytest.fixture(scope="module")
+def of_words(dataset, tiny_renderer):
+    """Nine rows of words, as `Bins` gives them."""
     from common import rows
 
     read = [row for row in rows.read(dataset / "train.jsonl") if not rows.images(row, dataset)]
-    encoded = [tiny_renderer.encode(row, dataset) for row in read[:3]]
-    made = [{"encoded": one, "pixels": [], "category": "", "id": ""} for one in encoded]
-    return made, sum(int((one.labels[1:] != IGNORE).sum()) for one in encoded)
+    encoded = [tiny_renderer.encode(row, dataset) for row in read[:9]]
+    return [{"encoded": one, "pixels": [], "category": "", "id": ""} for one in encoded]
 
 
 def check(ours, wanted):
@@ -53,22 +64,120 @@ def check(ours, wanted):
         assert (ours[1][name] - gradient).abs().max() <= EXACT * gradient.abs().max(), name
 
 
-@pytest.mark.parametrize("recomputed", [0, 2, 4])
-def test_loss_and_every_gradient_are_pefts(adapted, packed, recomputed):
-    """Rows packed with ours, recomputed in all layers, some, none; each row alone with PEFT's."""
-    rows, count = packed
+PACKED = pytest.mark.parametrize("packed", [True, False], ids=["packed", "a row a bin"])
+NONE = pytest.param(4, id="no layer recomputed")
+SOME = pytest.param(2, id="two layers recomputed")
+ALL = pytest.param(0, id="all layers recomputed")
+
+
+def bins_of(rows, packed):
+    """Three rows of a step in one bin, or in one each."""
+    return [rows] if packed else [[row] for row in rows]
+
+
+def recompute(model, kept):
+    """Let all layers but the last `kept` compute again what their backward pass reads."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.enable_input_require_grads()
+    keep_activations(model, kept)
+
+
+@PACKED
+@pytest.mark.parametrize("kept", [NONE, SOME, ALL])
+def test_loss_and_every_gradient_are_pefts(adapted, of_words, packed, kept):
+    """PEFT's own reads each row alone and recomputes nothing."""
+    model = adapted()
+    rows = of_words[:3]
+    count = sum(int((row["encoded"].labels[1:] != IGNORE).sum()) for row in rows)
+    batches = [collate(rows) for rows in bins_of(rows, packed)]
     with stock():
-        wanted = gradients(adapted, [collate([row]) for row in rows], count)
-        together = gradients(adapted, [collate(rows)], count)
-    check(together, wanted)
-    if recomputed:
-        adapted.gradient_checkpointing_enable({"use_reentrant": False})
-        adapted.enable_input_require_grads()
-        layers = adapted.base_model.model.model.language_model.layers
-        for layer in layers[: len(layers) - recomputed]:
-            layer.gradient_checkpointing = False
-    check(gradients(adapted, [collate(rows)], count), wanted)
-    check(gradients(adapted, [collate([row]) for row in rows], count), wanted)
+        wanted = gradients(model, [collate([row]) for row in rows], count)
+        check(gradients(model, batches, count), wanted)
+    if kept < 4:
+        recompute(model, kept)
+    check(gradients(model, batches, count), wanted)
+
+
+class Listed(list):
+    """Bins in their order."""
+
+    column_names = None
+
+    def set_epoch(self, epoch):
+        pass
+
+
+class Stopped(Exception):
+    pass
+
+
+class Recorded(AetherTrainer):
+    """Keeps the summed loss of each step and the gradients that its optimizer is given."""
+
+    stop_at = None
+
+    def training_step(self, *args, **kwargs):
+        if self.state.global_step == self.stop_at:
+            raise Stopped
+        loss = super().training_step(*args, **kwargs)
+        named = self.model.named_parameters()
+        found = {name: p.grad.clone() for name, p in named if p.grad is not None}
+        before = self.steps.get(self.state.global_step, (0.0, None))[0]
+        self.steps[self.state.global_step] = (before + loss.item(), found)
+        return loss
+
+
+def trained(model, rows, packed, folder, stop_at=None, resume=False):
+    """{step: (loss, gradients)} of a training of three steps, three rows each, with a checkpoint
+    after the second.
+    """
+    steps = [bins_of(rows[n : n + 3], packed) for n in (0, 3, 6)]
+    arguments = AxolotlTrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=len(steps[0]),
+        num_train_epochs=1,
+        learning_rate=1e-3,
+        max_grad_norm=0.0,
+        curriculum_sampling=True,
+        save_steps=2,
+        report_to=[],
+        use_cpu=True,
+        **AetherPlugin().get_training_args(DictDefault(seed=3)),
+    )
+    bins = Listed(one for step in steps for one in step)
+    trainer = Recorded(model=model, args=arguments, train_dataset=bins, data_collator=Collator())
+    trainer.steps = {}
+    trainer.stop_at = stop_at
+    with pytest.raises(Stopped) if stop_at else contextlib.nullcontext():
+        trainer.train(resume_from_checkpoint=resume)
+    return trainer.steps
+
+
+@pytest.fixture(scope="module")
+def unbroken(adapted, of_words, tmp_path_factory):
+    """The steps of PEFT's own training that nothing stops, a row a bin, no layer recomputed."""
+    with stock():
+        return trained(adapted(), of_words, False, tmp_path_factory.mktemp("peft"))
+
+
+@PACKED
+@pytest.mark.parametrize("kept", [NONE, ALL])
+def test_resumed_the_next_loss_and_gradients_are_those_of_pefts_unbroken_run(
+    adapted, of_words, unbroken, tmp_path, packed, kept
+):
+    """Stopped after two steps of three, taken up from the checkpoint by a model made anew."""
+    ours = {}
+    for told in ({"stop_at": 2}, {"resume": True}):
+        model = adapted()
+        if kept < 4:
+            recompute(model, kept)
+        steps = trained(model, of_words, packed, tmp_path / "ours", **told)
+        assert not ours.keys() & steps.keys()
+        ours |= steps
+    assert ours.keys() == unbroken.keys() == {0, 1, 2}
+    for step, wanted in unbroken.items():
+        check(ours[step], wanted)
 
 
 def four_bit_map(inputs, outputs):
