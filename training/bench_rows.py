@@ -12,8 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import facts, rows
+from common.bases import base_of
 from common.files import ROOT, write_json
 from common.processes import are_several
+from common.recipes import find
+from training.prerequisites import ensure_base
 
 OUT = ROOT / "outputs" / "bench"
 SEQUENCE_LEN = (
@@ -124,11 +127,13 @@ def _stock_message(message: dict, folder: Path) -> dict:
 
 
 def model_folder(gpu: bool) -> Path:
-    """The tiny random model or, for a GPU, the true shape: configuration, tokenizer and processor
-    without weights, of LAYERS= decoder layers.
+    """The tiny random model, made where it is not there, or, for a GPU, the true shape:
+    configuration, tokenizer and processor without weights, of LAYERS= decoder layers.
     """
     if not gpu:
-        return ROOT / "outputs" / "tiny_init"
+        base = base_of(find("tiny_base"))
+        ensure_base(base)
+        return base.local()
     folder = OUT / "apriel_shape"
     if are_several():
         return folder  # made by their parent
