@@ -84,6 +84,14 @@ def test_a_right_reply_is_right_and_the_same_words_unended_or_unbegun_are_nothin
         assert found["status"] == status and name not in found and not found["well_formed"]
 
 
+def test_a_route_in_prose_counts_for_nothing():
+    name = results.measurements("routing")[0][0]
+    prose = "The edge member decides: I route it to edge."
+    assert value("routing", final(prose))[name] is False
+    assert value("routing", final(f"{prose}\n\nRoute: edge"))[name] is True
+    assert value("routing", final(prose), target="self")[name] is True
+
+
 @pytest.mark.parametrize("kind", RIGHT)
 def test_of_two_final_blocks_the_last_counts(kind):
     name = results.measurements(kind)[0][0]

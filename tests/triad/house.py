@@ -63,7 +63,7 @@ class House:
                 command(self.folder, "--port", str(self.port)),
                 cwd=ROOT, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600  # a busy machine takes minutes
         while time.monotonic() < deadline and self.proxy.poll() is None:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/liveliness", timeout=5)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -364,6 +365,10 @@ def test_the_commands_of_the_page_do_what_they_say(house):
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make (\w+)", page):
         assert f"\n{target}: " in targets
+    typed = ["make", "-n", "-o", ".venvs/triad/.ready", "triad", "PORT=4001"]
+    printed = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    _, *words = command("aether", "--port", "4001")
+    assert shlex.split(printed)[1:] == words  # what house.py starts
 
 
 def test_no_key_is_written_down(house):

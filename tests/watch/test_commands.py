@@ -1,4 +1,4 @@
-"""What docs/watch.md tells people to type reaches Redis; rig.py starts the servers by its lines."""
+"""What docs/watch.md and the README tell people to type reaches Redis; rig.py starts the servers by its lines."""
 
 import importlib
 import os
@@ -14,7 +14,9 @@ from rig import DOCS
 from common.errors import command
 
 WORDS = r"(?: [A-Z]+=(?:\"[^\"]*\"|[^\s`]+))"
-COMMANDS = sorted(set(re.findall(rf"make watch{WORDS}*|make (?:ask|events){WORDS}+", DOCS)))
+README = (ROOT / "README.md").read_text().partition("## The Triad")[2].partition("\n## ")[0]
+TYPED = re.compile(rf"make watch{WORDS}*|make (?:ask|events){WORDS}+")
+COMMANDS = sorted(set(TYPED.findall(DOCS + README)))
 ENVIRONMENT = {
     "REDIS_URL": "redis://127.0.0.1:1",
     "CAMERA_DOCK_URL": "x",
@@ -26,7 +28,10 @@ ENVIRONMENT = {
 
 
 def test_the_docs_name_the_commands():
-    assert len(COMMANDS) >= 8
+    assert len(COMMANDS) >= 8 and len(README.splitlines()) <= 25
+    lines = [line for line in README.splitlines() if line.startswith("make ")]
+    assert lines.pop(0).startswith("make triad ")  # tests/triad starts it
+    assert len(lines) == 4 and all(TYPED.match(line) for line in lines)
     assert {words.split()[1] for words in COMMANDS} == {"watch", "ask", "events"}
 
 
