@@ -44,7 +44,7 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
         digest = inputs.sha256(folder, hub)
         before = inputs.intact_manifest(final)
         if before.get("inputs_sha256") == digest:
-            return f"{_summary(final, before)}, unchanged"
+            return _summary(final, before, ", unchanged")
         with written_aside(final) as aside:
             tasks = [
                 Task(number, plan, source, folder, aside, hub)
@@ -236,10 +236,18 @@ def _finished(aside: Path) -> dict:
     return inputs.hashes(aside)
 
 
-def _summary(final: Path, manifest: dict) -> str:
+def _summary(final: Path, manifest: dict, unchanged: str = "") -> str:
+    """What was built in a line, and a line for each source that was read and gave no row."""
     splits = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest["rows"].items()))
     if "pairs" in manifest:
         splits += f" and {sum(manifest['pairs']['rows'].values()):,} pairs"
     skipped = sum(manifest["skipped"].values())
     name = final.relative_to(final.parents[2])
-    return f"{name}: {splits} rows, {manifest['images']:,} images, {skipped:,} skipped"
+    images = f"{manifest['images']:,} images"
+    lines = [f"{name}: {splits} rows, {images}, {skipped:,} skipped{unchanged}"]
+    for source, about in manifest.get("conversations_read", {}).items():
+        if about["read"] and not about["gave_rows"]:
+            reason = max(about["without_rows"], key=about["without_rows"].get)
+            count = f"{about['read']:,} of {about['read']:,} conversations"
+            lines.append(f"{source}: {count} gave no row: {reason}")
+    return "\n".join(lines)

@@ -708,13 +708,23 @@ def test_history_holds_final_answers_alone(tmp_path):
     assert rows.text_of(rows.turns(last)[1]) == "The first answer."
 
 
-def test_a_reply_without_reasoning_waits_for_a_teacher(tmp_path):
+def test_a_reply_without_reasoning_gives_no_row(tmp_path):
     talk = listed("a", reasoning_content="")
     mixed = {"messages": [*talk["messages"], *listed()["messages"]]}
     (kept,), (skipped,), _ = of(tmp_path, talk, mixed)
-    assert "a question for a teacher" in skipped
+    assert "no reply with reasoning to train on" in skipped
     (row,) = to_rows(kept, None)
     assert [m.get("weight") for m in row["messages"]] == [None, 0, None, 1]
+
+
+def test_a_source_that_gave_no_row_is_named_with_what_to_do(dataset):
+    talks = [listed(f"question {n}", reasoning_content="") for n in range(10)]
+    (dataset / "conversations" / "own.json").write_text(json.dumps(talks))
+    for unchanged in (False, True):
+        first, last = build.build(dataset).splitlines()
+        assert first.endswith("unchanged") == unchanged
+        count = "own from conversations: 10 of 10 conversations gave no row"
+        assert last.startswith(f"{count}: no reply with reasoning to train on; add the reasoning")
 
 
 # Pictures

@@ -2,8 +2,8 @@
 messages, told apart by their shape, as files and in archives.
 
 Secrets and personal data are masked, and what was masked is noted. A reply without reasoning is not
-trained on: this model always reasons first, so such a question waits for a teacher. An odd
-conversation is skipped and counted; it stops nothing.
+trained on: this model always reasons first, and nobody else's questions are
+sent to a teacher unasked. An odd conversation is skipped and counted; it stops nothing.
 """
 
 import hashlib
@@ -96,7 +96,10 @@ def _conversation(item: Item, reader: Reader, notes: Counter) -> Conversation:
         _note(notes, item.file, "masked", masked)
     reasoned = [turn.reasoning + step.reasoning for turn in turns for step in turn.steps]
     if not any(map(str.strip, [*reasoned, *(turn.reasoning for turn in turns)])):
-        raise Skip("no reply with reasoning to train on; a question for a teacher")
+        raise Skip(
+            "no reply with reasoning to train on; add the reasoning, or write the question into "
+            "seeds/*.yaml without an answer, for make expand"
+        )
     _note(notes, item.file, "left out", left_out)
     name = _digest([system, *map(_identity, turns)])
     group = _digest(turns[0].user)
