@@ -69,7 +69,7 @@ expand: .venvs/light/.ready ## let the teacher of DATASET= write its missing row
 replay: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## collect the base's own replies that check for RECIPE='s dataset, before make data; ENDPOINT= MODEL= a base that already runs; LIMIT=<n>
 	$(LIGHT) -m preprocess.teacher.replay "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(BASE_ARG) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --model "$(MODEL)")
 
-eval: .venvs/light/.ready .venvs/train/.ready datasets/aether/heldout/manifest.json ## base against tuned for RECIPE=; LIMIT=<n> MAX_TOKENS=<n> a quick look; EXPORT=<format> asks an export too; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
+eval: .venvs/light/.ready .venvs/train/.ready ## base against tuned for RECIPE=; LIMIT=<n> MAX_TOKENS=<n> a quick look; EXPORT=<format> asks an export too; ENDPOINT= MODEL= BASE_MODEL= what already runs; JUDGE=
 	$(LIGHT) -m evaluation "$(RECIPE)" $(if $(LIMIT),--limit $(LIMIT)) $(if $(MAX_TOKENS),--max-tokens $(MAX_TOKENS)) $(if $(EXPORT),--export $(EXPORT)) $(if $(SUITES),--suites $(SUITES)) $(BASE_ARG) $(ENDPOINT_ARGS) $(JUDGE_ARGS)
 
 pairs: .venvs/light/.ready .venvs/train/.ready ## pairs for a preference recipe from the faults of RECIPE='s own replies; SAMPLES=<n> a prompt, LIMIT=<n> prompts; ENDPOINT= MODEL= what already runs

@@ -11,14 +11,17 @@ pass; 2: it could not be measured.
 
 import argparse
 import os
+import subprocess
 import sys
 
+from common import runs
 from common.errors import COULD_NOT_START, FAILED, command
 from common.files import ROOT, shown
 from common.options import parser_of
 from common.processes import exit_on_sigterm
 from common.recipes import find
 from evaluation import gates, report, scorers, track
+from evaluation.question import SuiteError
 from evaluation.run import Options, evaluate
 
 
@@ -28,6 +31,8 @@ def main() -> int:
     os.chdir(ROOT)
     exit_on_sigterm()
     recipe = find(options.recipe)
+    runs.finished(recipe)
+    _ensure_heldout()
     folder = recipe.output / "eval"
     result, data = evaluate(recipe, options, folder)
     report.write_all(recipe, result, folder, data)
@@ -39,6 +44,17 @@ def main() -> int:
     print(f"{verdict}: {shown(folder / 'report.md')}")
     print(track.log(result, folder, recipe.data.get("wandb_project", "aether")))
     return 0 if passed or quick else FAILED
+
+
+def _ensure_heldout() -> None:
+    """Build the questions that no training row holds, where they are not there. Raises
+    SuiteError."""
+    dataset = (ROOT / scorers.settings()["targets"]).parent
+    if (dataset / "heldout" / "manifest.json").exists():
+        return
+    words = [sys.executable, "-m", "preprocess", dataset.name, "--heldout"]
+    if subprocess.run(words, cwd=ROOT).returncode:
+        raise SuiteError(f"{shown(dataset)}/heldout could not be built; the line above says why")
 
 
 def arguments() -> Options:

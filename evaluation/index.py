@@ -4,9 +4,11 @@ evaluation.index
 Needs the standard library alone. A test compares what is rendered with what stands there.
 """
 
+import argparse
 import re
+import sys
 
-from common.errors import AetherError
+from common.errors import AetherError, command
 from common.files import ROOT, load_json, read_text, shown, write_text
 from common.markdown import table
 from common.recipes import Recipe, all_recipes
@@ -78,9 +80,11 @@ def page(text: str, table: str) -> str:
 
 def main() -> None:
     """Render the table anew."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.index", description=__doc__)
+    parser.parse_args()
     write_text(PAGE, page(read_text(PAGE), rendered(all_recipes())))
     print(f"wrote the table of {shown(PAGE)}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(main))

@@ -9,7 +9,7 @@ kind's VERSION whenever it would score some reply differently.
 import re
 from functools import cache
 
-from common import answers, behaviour, chat
+from common import answers, behaviour, chat, triad
 from common.answers.mathematics import same_mathematics
 from common.files import ROOT, load_yaml
 from common.vocabulary import text_tokens
@@ -46,7 +46,7 @@ def settings() -> dict:
         for name, target in targets.items()
         if not target.get("labels") and not target.get("turns")
     }
-    found["members"] = tuple(load_yaml(ROOT / found["triad"])["members"])
+    found["members"] = tuple(triad.read(ROOT / found["triad"]).members)
     return found
 
 

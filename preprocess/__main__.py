@@ -7,6 +7,7 @@ from pathlib import Path
 from common.errors import AetherError, command
 from common.files import ROOT
 from common.options import parser_of
+from common.processes import exit_on_sigterm
 from preprocess import build, export, written
 
 
@@ -33,6 +34,7 @@ def main() -> None:
         "--card", action="store_true", help="copy the built card to datasets/DATASET/README.md"
     )
     args = parser.parse_args()
+    exit_on_sigterm()  # what is written aside is removed
     folder = ROOT / "datasets" / args.dataset
     if not (folder / "mix.yaml").is_file():
         names = sorted(path.parent.name for path in ROOT.glob("datasets/*/mix.yaml"))

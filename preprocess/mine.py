@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import rows, servers
+from common import rows, servers, triad
 from common.asking.kept import Replies
 from common.bases import model_hash
 from common.errors import AetherError, command
@@ -138,7 +138,7 @@ def mine(options: argparse.Namespace) -> Path:
     if not (build / "manifest.json").exists():
         raise AetherError(f"{shown(build)}: not built; make data DATASET={build.parent.name}")
     settings = load_yaml(ROOT / "evaluation" / "suites.yaml")
-    members = tuple(load_yaml(ROOT / settings["triad"])["members"])
+    members = tuple(triad.read(ROOT / settings["triad"]).members)
     rules = {"members": members, "direct": settings["direct"]}
     seed = recipe.data["seed"]
     categories = recipe.data["rows"].get("categories")

@@ -8,6 +8,7 @@ by a hash, which takes Tekken's regex for another one where the tokenizer adds n
 regex in tokenizer.json decides.
 """
 
+import argparse
 import json
 import runpy
 import sys
@@ -56,9 +57,15 @@ def correct(model: Path) -> None:
 
 
 def main() -> int:
-    model, out, *options = sys.argv[1:]
-    correct(Path(model))
-    sys.argv = [str(SOURCE / "convert_hf_to_gguf.py"), model, "--outfile", out, *options]
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.convert", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out")
+    given, options = parser.parse_known_args()
+    correct(given.model)
+    converter = str(SOURCE / "convert_hf_to_gguf.py")
+    sys.argv = [converter, str(given.model), "--outfile", given.out, *options]
     runpy.run_path(sys.argv[0], run_name="__main__")
     return 0
 

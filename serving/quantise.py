@@ -7,6 +7,7 @@ FP8 and W4 go shard by shard without loading the model, on any machine. AWQ runs
 calibration rows with their pictures, and wants a GPU. Only the decoder's linear maps are quantised.
 """
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -125,12 +126,19 @@ def carry_over(model: Path, out: Path) -> None:
 
 
 def main() -> int:
-    model, out, form, *rows = sys.argv[1:]
-    if rows:
-        with_rows(Path(model), Path(out), Path(rows[0]))
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.quantise", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("form")
+    parser.add_argument("rows", type=Path, nargs="?")
+    given = parser.parse_args()
+    if given.rows:
+        with_rows(given.model, given.out, given.rows)
     else:
-        without_data(Path(model), Path(out), form)
-    carry_over(Path(model), Path(out))
+        without_data(given.model, given.out, given.form)
+    carry_over(given.model, given.out)
     return 0
 
 

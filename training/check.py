@@ -21,7 +21,7 @@ from common.files import ROOT, load_json, shown
 from common.memory import served
 from common.options import parser_of
 from common.recipes import Recipe, RecipeError, find
-from training import memory
+from training import memory, mirror
 from training.check_recipe import problems
 from training.environment import quiet_environment
 from training.prerequisites import data_of, makers_of, require_merge
@@ -52,8 +52,11 @@ def check(
     if report["errors"]:
         return report
     try:
-        validate(recipe)
+        mirror.of(recipe.id)
         folder = _model_files(recipe, override, report)
+        if report["errors"]:  # what follows takes minutes
+            return report
+        validate(recipe)
         share = _data(recipe, folder, report)
         _memory(recipe, folder, share, (gpu_gib, gpus or recipe.data.get("shards") or 1), report)
     except AetherError as error:

@@ -52,9 +52,28 @@ class Mirror:
 
 
 def of(run_id: str) -> Mirror | None:
-    """The mirror of a run, None where MIRROR is not set."""
+    """The mirror of a run, None where MIRROR is not set. Raises RunError for what is no address."""
     url = os.environ.get("MIRROR")
-    return Mirror(url, run_id) if url else None
+    if not url:
+        return None
+    if "://" not in url and not Path(url).expanduser().is_absolute():
+        raise RunError(
+            f"MIRROR: {url} is relative; give a whole path such as {Path(url).resolve()}"
+        )
+    try:
+        return Mirror(url, run_id)
+    except (ValueError, ImportError) as error:
+        raise RunError(
+            f"MIRROR: {error}; give a folder, or a URL such as s3://bucket/runs"
+        ) from None
+
+
+def require(run_id: str) -> None:
+    """Raise RunError where MIRROR is set and cannot be reached."""
+    with _reached(run_id):
+        mirror = of(run_id)
+        if mirror is not None:
+            mirror.names()
 
 
 def push(run: Path, name: str = "", keep: int = sys.maxsize) -> None:
@@ -63,12 +82,11 @@ def push(run: Path, name: str = "", keep: int = sys.maxsize) -> None:
 
     A failure is said and the run goes on: a mirror that is down must not end the training.
     """
-    if not os.environ.get("MIRROR"):
-        return
     try:
         record = runs.read(run)
-        if record is not None:
-            _push(Mirror(os.environ["MIRROR"], record["identity"]["recipe"]), run, name, keep)
+        mirror = of(record["identity"]["recipe"]) if record else None
+        if mirror is not None:
+            _push(mirror, run, name, keep)
     except Exception as error:  # any of a dozen clients' own
         said = f"{type(error).__name__}: {error}"
         print(f"warning: MIRROR: {name or 'the result'} was not copied: {said}", file=sys.stderr)

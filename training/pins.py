@@ -5,6 +5,7 @@ Writes the newest revision of each hub base into the recipes that stand on it an
 committed. A recipe with a result stays as it is.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -49,6 +50,8 @@ def pin_recipes(recipes: list[Recipe], newest: Callable[[str], str]) -> list[str
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.pins", description=__doc__)
+    parser.parse_args()
     from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

@@ -32,13 +32,17 @@ def makers_of(base: Base) -> list[list[str]]:
     return made
 
 
+def require_maker(base: Base) -> None:
+    """Raise RecipeError where a base is missing and nothing here makes it."""
+    if base.missing and not makers_of(base):
+        raise RecipeError(base.missing)
+
+
 def ensure_base(base: Base) -> None:
-    """Make a base that is missing. Raises BaseError or RecipeError where nothing here makes it."""
+    """Make a base that is missing. Raises BaseError."""
     if not base.missing:
         return
     makers = makers_of(base)
-    if not makers:
-        raise RecipeError(base.missing)
     print(f"{base.missing}; it is made first", flush=True)
     for words in makers:
         ensure(sys.executable, "-m", *words)

@@ -21,10 +21,10 @@ from common.files import ROOT, only_writer, shown
 from common.options import parser_of
 from common.recipes import Recipe, RecipeError, find
 from common.runs import RunError
-from training import checkpoints
+from training import checkpoints, mirror
 from training.check_recipe import problems
 from training.environment import quiet_environment
-from training.prerequisites import ensure_base, ensure_data
+from training.prerequisites import ensure_base, ensure_data, require_maker
 from training.signals import Interrupted, raise_when_told
 from training.supervise import supervise
 
@@ -51,12 +51,14 @@ def run(recipe: Recipe, fresh: bool, override: str | None, gpus: int | None = No
     Nothing is deleted before everything else was checked.
     """
     refuse(problems(recipe))
+    mirror.require(recipe.id)
     base = base_of(recipe, override)
+    require_maker(base)
     data = ensure_data(recipe)
     ensure_base(base)
     if base.folder is not None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to ask a hub for
-    from training import mirror, provenance, ranks  # heavy: torch
+    from training import provenance, ranks  # heavy: torch
     from training.check import check
 
     count = ranks.count(recipe, gpus)

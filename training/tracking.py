@@ -7,6 +7,7 @@ recipe and the data's counts; recipe and manifest are artifacts. The rows are no
 WANDB_LOG_ROWS=1.
 """
 
+import argparse
 import os
 import shutil
 import sys
@@ -78,11 +79,18 @@ def _log(run, name: str, kind: str, files: list[Path]) -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.tracking", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("dataset", help="name of a folder under datasets/ that is built")
+    dataset = parser.parse_args().dataset
     quiet_environment()
-    dataset = sys.argv[1]
+    manifest = ROOT / "datasets" / dataset / "build" / "manifest.json"
+    if not manifest.is_file():
+        raise AetherError(f"{shown(manifest)}: no such file; make data DATASET={dataset} first")
     folder = ROOT / "outputs" / "data" / dataset
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "datasets" / dataset / "build" / "manifest.json", folder / "data.json")
+    shutil.copyfile(manifest, folder / "data.json")
     start("data", folder).finish()
     return 0
 

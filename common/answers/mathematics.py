@@ -6,6 +6,7 @@ process of its own that is killed when a comparison takes longer than SECONDS, a
 the next.
 """
 
+import argparse
 import json
 import logging
 import re
@@ -192,4 +193,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=serve.__doc__).parse_args()
     serve()

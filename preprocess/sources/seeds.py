@@ -16,7 +16,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from common import behaviour, pictures
-from common.files import load_yaml, shown
+from common import triad as members
+from common.files import shown
 from preprocess.generators import diagrams
 from preprocess.rows import Conversation, Note, Skip, Turn
 from preprocess.source import Context, MixError, Part, Source, load
@@ -91,7 +92,7 @@ class Seed(Part):
 def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
     """The seeds of some files, in order. `triad` lists the members that a target may name.
 
-    Raises FileError or MixError; an id that stands twice names both files."""
+    Raises FileError, TriadError or MixError; an id that stands twice names both files."""
     files: dict[str, Path] = {}
     known: tuple[str, ...] = ()
     for path in paths:
@@ -101,7 +102,7 @@ def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
                 raise MixError(f"{shown(path)}: {seed.id}: stands in {other} too; rename one")
             files[seed.id] = path
             if seed.target:
-                known = known or (behaviour.SELF, *load_yaml(triad)["members"])
+                known = known or (behaviour.SELF, *members.read(triad).members)
                 if seed.target not in known:
                     problem = f"{seed.target!r} is no member; one of {', '.join(known)}"
                     raise MixError(f"{shown(path)}: {seed.id}.target: {problem}")

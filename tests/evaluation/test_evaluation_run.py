@@ -97,6 +97,8 @@ def tree(tmp_path_factory):
     for name in ("system/serving.md", "system/training.md", "mix.yaml", "triad.yaml"):
         (tree / "datasets" / "aether" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "datasets" / "aether" / name, tree / "datasets" / "aether" / name)
+    (tree / "datasets" / "aether" / "heldout").mkdir()
+    (tree / "datasets" / "aether" / "heldout" / "manifest.json").write_text("{}")
     for name, text in QUESTIONS.items():
         (tree / "evaluation" / "questions" / f"{name}.yaml").write_text(text)
     settings = tree / "evaluation" / "suites.yaml"

@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from common import hub
 from common.answers import is_value
 from common.files import FileError
+from common.triad import TriadError
 from preprocess import source
 from preprocess.benchmarks import Benchmark, Problem
 from preprocess.rows import Conversation, Skip
@@ -350,9 +352,16 @@ def test_a_forgotten_dash_is_refused_and_not_half_a_seed(tmp_path):
     ],
 )
 def test_a_wrong_seed_is_named(tmp_path, about, says):
-    (tmp_path / "triad.yaml").write_text("members: {edge: {}}\n")
+    shutil.copy(AETHER / "triad.yaml", tmp_path)
     (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("fine"), seed("wrong", **about)]))
     with pytest.raises(MixError, match=rf"s\.yaml: wrong\..*{says}"):
+        written(tmp_path, "s.yaml")
+
+
+def test_a_wrong_list_of_members_is_named(tmp_path):
+    (tmp_path / "triad.yaml").write_text("membrs: {edge: {}}\n")
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("a", target="edge")]))
+    with pytest.raises(TriadError, match=r"triad\.yaml.*membrs"):
         written(tmp_path, "s.yaml")
 
 

@@ -15,7 +15,7 @@ from common.errors import command
 from common.files import FileError, only_writer
 from training import verify_merge
 from training.adapter import MergeError, load_adapter
-from training.merge import merge, prove
+from training.merging import merge, prove
 from training.same_logits import compare
 from training.verify_merge import verify
 from training.weights import Checkpoint, load_into

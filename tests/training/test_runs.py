@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 
 from common import runs
 from common.files import only_writer
+from common.recipes import find
 from common.runs import RunError
-from training import checkpoints, failures, mirror
+from training import check, checkpoints, failures, mirror, run
 from training.history import HistoryWriter
 from training.signals import Interrupted
 
@@ -155,6 +156,21 @@ def test_a_mirror_that_is_down_ends_no_training_and_starts_none_anew(tmp_path, m
     assert said.startswith("warning: MIRROR: checkpoint-8 was not copied") and said.count("\n") == 1
     with pytest.raises(RunError, match="MIRROR: tiny/v1 cannot be reached"):
         mirror.fetch(tmp_path / "fresh", "tiny/v1")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense://x", "MIRROR: Protocol not known: nonsense; give a folder, or a URL"),
+        ("backup", "MIRROR: backup is relative; give a whole path such as /"),
+    ],
+)
+def test_a_wrong_mirror_is_refused_before_anything_is_made(monkeypatch, url, said):
+    monkeypatch.setenv("MIRROR", url)
+    monkeypatch.setattr(run, "ensure_data", lambda recipe: pytest.fail("a dataset was built"))
+    with pytest.raises(RunError, match=said):
+        run.run(find("tiny/v1"), fresh=False, override=None)
+    assert any(error.startswith(said) for error in check.check(find("tiny/v1"))["errors"])
 
 
 def raised(error, cause=None):
