@@ -1,6 +1,5 @@
 """Recipes: finding them by what a person types, and reading them."""
 
-import difflib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from common.errors import AetherError
 from common.files import ROOT, load_yaml, read_text, shown
+from common.schema import did_you_mean
 
 
 class RecipeError(AetherError):
@@ -39,6 +39,8 @@ class Recipe:
     def data(self) -> dict:
         """What the YAML holds. Raises FileError or RecipeError."""
         data = load_yaml(self.path)
+        if data is None:
+            raise RecipeError(f"{shown(self.path)}: an empty file; copy another recipe's text")
         if not isinstance(data, dict):
             raise RecipeError(
                 f"{shown(self.path)}: a {type(data).__name__} where a mapping is wanted"
@@ -92,6 +94,5 @@ def find(name: str, root: Path = ROOT) -> Recipe:
     if matching:
         return matching[-1]
     names = [recipe.path.parent.name for recipe in known]
-    close = difflib.get_close_matches(name, ids + names, 1)
-    hint = f"; did you mean {close[0]}?" if close else "."
+    hint = did_you_mean(name, ids + names) or "."
     raise RecipeError(f"no recipe {name!r}{hint} There are: {', '.join(ids)}")

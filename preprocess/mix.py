@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import Field, model_validator
 
+from common.schema import did_you_mean
 from preprocess import sources
 from preprocess.source import Part, Source, load
 
@@ -122,9 +123,11 @@ class Mix(Part):
         wanted = sum(self.quotas.values())
         if wanted != self.total:
             raise ValueError(f"the quotas sum to {wanted:,}, total says {self.total}")
-        for source in self.sources:
+        for number, source in enumerate(self.sources):
             if source.category not in self.quotas:
-                raise ValueError(f"no quota for category {source.category!r}")
+                hint = did_you_mean(source.category, self.quotas)
+                problem = f"no quota for category {source.category!r}{hint}"
+                raise ValueError(f"sources.{number} ({source.kind}): {problem}")
         return self
 
 

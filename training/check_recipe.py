@@ -5,7 +5,6 @@ line.
 keys must not say together.
 """
 
-import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from common import schema
 from common.bases import is_hub_id
 from common.errors import AetherError
 from common.facts import APRIEL_15B
 from common.files import ROOT, load_json, shown
 from common.recipes import Recipe
+from common.schema import did_you_mean
 from training.recipe_schema import KEYS, SECTIONS, RecipeKeys
 
 ROWS = "our plugin reads `rows:`; remove it"
@@ -171,18 +172,11 @@ def _path(location: tuple[int | str, ...]) -> KeyPath:
 
 def _sentence(details: Any) -> str:
     """One of pydantic's errors in our words."""
-    key, value = str(_path(details["loc"])[-1]), details["input"]
+    key = str(_path(details["loc"])[-1])
     if details["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, [*KEYS, "path", "categories"], 1, 0.75)
-        hint = f"did you mean {close[0]}?" if close else "remove it"
-        return INSTEAD.get(key, f"not a key that this repository honours; {hint}")
-    if details["type"] == "missing":
-        return "missing; add it"
-    if details["type"] == "literal_error":
-        return f"{value!r}; must be {details['ctx']['expected']}"
-    if isinstance(value, str) and re.fullmatch(r"[-+\d.eE_]+", value):
-        return f"{value!r} is text to YAML, not a number; write it without quotes, as 64 or 0.0001"
-    return f"{value!r}: {details['msg'].replace('Input should', 'it should')}"
+        hint = did_you_mean(key, [*KEYS, "path", "categories"], 0.75) or "; remove it"
+        return INSTEAD.get(key, f"not a key that this repository honours{hint}")
+    return schema.sentence(details, KEYS)
 
 
 def _together(data: dict) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from common.schema import did_you_mean
 from preprocess.generators import drawn
 from preprocess.generators.canvas import NoRoom, Sheet, Style
 from preprocess.generators.diagram_families import (
@@ -72,14 +73,15 @@ def by_hand(folder: Path, spec: dict, look: int) -> bytes:
     `folder`: the families' words. Raises MixError for a spec that its family cannot draw.
     """
     rng = random.Random(f"look {look}")
+    family = str(spec.get("family"))
+    if family not in FAMILIES:
+        hint = did_you_mean(family, FAMILIES) or "."
+        raise MixError(f"no family {family!r}{hint} The families are {', '.join(FAMILIES)}")
     try:
-        if spec["family"] not in FAMILIES:
-            raise LookupError(f"no family {spec['family']}")
         return _titled(folder, spec, spec.get("title", ""), rng)
     except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration) as error:
         problem = f"{type(error).__name__} {error}"
-        known = ", ".join(FAMILIES)
-        raise MixError(f"cannot be drawn ({problem}); the families are {known}") from None
+        raise MixError(f"cannot be drawn ({problem}); compare with a row of {family}") from None
 
 
 def draw(spec: dict, sheet: Sheet) -> bytes:

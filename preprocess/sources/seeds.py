@@ -9,6 +9,7 @@ question for a teacher to answer; it makes no row of its own. What a user shows 
 ...}}`, which a program of the house draws (preprocess.generators.diagrams).
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
@@ -89,8 +90,8 @@ class Seed(Part):
         return any(turn.pictures for turn in self.turns)
 
 
-def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
-    """The seeds of some files, in order. `triad` lists the members that a target may name.
+def read(paths: Iterable[Path], triad: Path) -> Iterator[tuple[Path, Seed]]:
+    """(file, seed) of some files, in order. `triad` lists the members that a target may name.
 
     Raises FileError, TriadError or MixError; an id that stands twice names both files."""
     files: dict[str, Path] = {}
@@ -106,14 +107,16 @@ def read(paths: Iterable[Path], triad: Path) -> Iterator[Seed]:
                 if seed.target not in known:
                     problem = f"{seed.target!r} is no member; one of {', '.join(known)}"
                     raise MixError(f"{shown(path)}: {seed.id}.target: {problem}")
-            yield seed
+            yield path, seed
 
 
 def conversations(config: Config, context: Context) -> Iterator[Conversation | Skip | Note]:
     """The answered seeds of the files; the others as Skip. Raises as `read`, and MixError for a
     picture that cannot be used."""
-    for seed in read(context.files(config.path), context.path(config.triad)):
+    for path, seed in read(context.files(config.path), context.path(config.triad)):
+        where = f"{shown(path)}: {seed.id}"
         if not seed.answered:
+            print(f"  {where}: no row: a turn has no reply yet", file=sys.stderr)
             yield Skip("question without a reply yet")
             continue
         tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}", f"domain:{seed.domain}"]
@@ -123,13 +126,13 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
             yield Note(f"hand-written conversations with a picture under {seed.licence}")
         turns = []
         for turn in seed.turns:
-            images = tuple(_picture(seed.id, shows, config, context) for shows in turn.pictures)
+            images = tuple(_picture(where, shows, config, context) for shows in turn.pictures)
             turns.append(Turn(turn.user, turn.reasoning or "", turn.answer or "", images))
         yield Conversation(seed.id, "", "seed", turns=tuple(turns), tags=tuple(tags))
 
 
-def _picture(seed: str, shows: str | Drawn, config: Config, context: Context) -> bytes:
-    """A picture of a seed as a PNG file. Raises MixError naming the seed."""
+def _picture(where: str, shows: str | Drawn, config: Config, context: Context) -> bytes:
+    """A picture of a seed as a PNG file. Raises MixError naming the seed and its file."""
     try:
         if isinstance(shows, Drawn):
             folder = context.path(config.diagrams)
@@ -142,4 +145,4 @@ def _picture(seed: str, shows: str | Drawn, config: Config, context: Context) ->
             raise MixError(f"more than {LARGEST:,} bytes; scale it down")
         return pictures.png(pictures.decode(path))
     except (MixError, pictures.PictureError) as error:
-        raise MixError(f"{config.path}: {seed}: picture {shows}: {error}") from None
+        raise MixError(f"{where}: picture {shows}: {error}") from None

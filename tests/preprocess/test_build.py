@@ -172,11 +172,17 @@ def test_quota_and_cap(dataset):
     ("change", "says"),
     [
         ({"total": 61}, "the quotas sum to 60"),
-        ({"quotas": {"async": 60}}, "no quota for category 'practical'"),
+        (
+            {"quotas": {"async": 60}},
+            r"sources.1 \(conversations\): no quota for category 'practical'",
+        ),
         ({"caps": {"seeds": 1}}, "'seeds' is no origin"),
-        ({"gate": {}}, "gate: Extra inputs are not permitted"),
-        ({"sources": []}, "sources: List should have at least 1 item"),
-        ({"sources": [{"kind": "seed", "category": "c"}]}, "sources.0: Input tag 'seed'"),
+        ({"gate": {}}, r"mix.yaml:\d+: gate: no such key; did you mean gates\?"),
+        ({"sources": []}, "sources: .*List should have at least 1 item"),
+        (
+            {"sources": [{"kind": "seed", "category": "c"}]},
+            "sources.0: no 'kind' 'seed'; did you mean seeds.* One of",
+        ),
     ],
 )
 def test_a_wrong_plan_is_refused(dataset, change, says):
