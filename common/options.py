@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 from pathlib import Path
+from typing import NoReturn
 
 SHARED: dict[str, dict] = {
     "recipe": {
@@ -31,11 +32,20 @@ SHARED: dict[str, dict] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, with the variable that `make` takes."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2, as argparse does."""
+        named = re.sub(r"argument --(\S+):", lambda found: f"{found[1].upper()}=:", message)
+        self.exit(2, f"error: {named}\n")
+
+
 def parser_of(text: str, *shared: str) -> argparse.ArgumentParser:
     """The parser of a command whose module's text names the call, with these shared options."""
     called = re.search(r"python -m [\w.]+", text)
     assert called
-    parser = argparse.ArgumentParser(prog=called[0], description=text.splitlines()[0])
+    parser = Parser(prog=called[0], description=text.splitlines()[0])
     for name in shared:
         parser.add_argument(name, **SHARED[name])
     return parser

@@ -64,17 +64,16 @@ def arguments() -> Options:
     known = list(scorers.settings()["suites"])
     if given.endpoint and not (given.model or given.base_model):
         parser.error(
-            "--endpoint also needs --model, the finished model's id there, or --base-model, or both"
+            "ENDPOINT= also needs MODEL=, the finished model's id there, or BASE_MODEL=, or both"
         )
     if given.judge and not given.judge_model:
         parser.error(
-            "--judge also needs --judge-model (JUDGE_MODEL=), a pinned id: a judge that changes "
-            "measures nothing"
+            "JUDGE= also needs JUDGE_MODEL=, a pinned id: a judge that changes measures nothing"
         )
     asked = given.suites.split(",") if given.suites else known
     unknown = sorted(set(asked) - set(known))
     if unknown:
-        parser.error(f"no suite {unknown[0]!r}; there are {', '.join(known)}")
+        parser.error(f"SUITES=: no suite {unknown[0]!r}; there are {', '.join(known)}")
     return Options(**vars(given) | {"suites": tuple(asked)})
 
 

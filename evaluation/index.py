@@ -4,13 +4,13 @@ evaluation.index
 Needs the standard library alone. A test compares what is rendered with what stands there.
 """
 
-import argparse
 import re
 import sys
 
 from common.errors import AetherError, command
 from common.files import ROOT, load_json, read_text, shown, write_text
 from common.markdown import table
+from common.options import parser_of
 from common.recipes import Recipe, all_recipes
 
 PAGE = ROOT / "recipes" / "README.md"
@@ -80,8 +80,7 @@ def page(text: str, table: str) -> str:
 
 def main() -> None:
     """Render the table anew."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.index", description=__doc__)
-    parser.parse_args()
+    parser_of(__doc__).parse_args()
     write_text(PAGE, page(read_text(PAGE), rendered(all_recipes())))
     print(f"wrote the table of {shown(PAGE)}")
 

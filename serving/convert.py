@@ -8,7 +8,6 @@ by a hash, which takes Tekken's regex for another one where the tokenizer adds n
 regex in tokenizer.json decides.
 """
 
-import argparse
 import json
 import runpy
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import AetherError, command
+from common.options import parser_of
 from serving.llama_cpp import SOURCE
 
 # Tekken's way of cutting text into words, which llama.cpp knows by this name.
@@ -57,9 +57,7 @@ def correct(model: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.convert", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("out")
     given, options = parser.parse_known_args()

@@ -7,7 +7,6 @@ FP8 and W4 go shard by shard without loading the model, on any machine. AWQ runs
 calibration rows with their pictures, and wants a GPU. Only the decoder's linear maps are quantised.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 
 from common.errors import command
 from common.files import load_json, write_json
+from common.options import parser_of
 from serving.carried import sidecars
 
 KEPT = (
@@ -126,9 +126,7 @@ def carry_over(model: Path, out: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.quantise", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("form")

@@ -5,7 +5,6 @@ Writes the newest revision of each hub base into the recipes that stand on it an
 committed. A recipe with a result stays as it is.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from common.bases import is_hub_id
 from common.errors import AetherError, command
 from common.files import shown, write_json, write_text
 from common.hub import LOCK, SETS
+from common.options import parser_of
 from common.recipes import Recipe, all_recipes
 
 
@@ -50,8 +50,7 @@ def pin_recipes(recipes: list[Recipe], newest: Callable[[str], str]) -> list[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.pins", description=__doc__)
-    parser.parse_args()
+    parser_of(__doc__).parse_args()
     from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

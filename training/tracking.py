@@ -7,7 +7,6 @@ recipe and the data's counts; recipe and manifest are artifacts. The rows are no
 WANDB_LOG_ROWS=1.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from common import runs
 from common.errors import AetherError, command
 from common.files import ROOT, load_json, load_yaml, shown
+from common.options import parser_of
 from training.environment import quiet_environment
 from training.failures import explain
 from training.provenance import counts
@@ -79,9 +79,7 @@ def _log(run, name: str, kind: str, files: list[Path]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.tracking", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("dataset", help="name of a folder under datasets/ that is built")
     dataset = parser.parse_args().dataset
     quiet_environment()
