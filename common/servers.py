@@ -301,6 +301,8 @@ def free_port() -> int:
 
 def given(url: str, model: str, key_variable: str = KEY, concurrency: int = 64) -> Endpoint:
     """An endpoint that already runs, checked to be one and to know the model. Raises ServeError."""
+    if not model:
+        raise ServeError("ENDPOINT= also needs MODEL=, the id of the model there")
     url = url.rstrip("/").removesuffix("/v1") + "/v1"
     key = os.environ.get(key_variable, "none")
     request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})

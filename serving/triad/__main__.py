@@ -8,8 +8,8 @@ members, and the environment variables with their addresses, models and keys.
 
 from __future__ import annotations
 
-import argparse
 import os
+import re
 import sys
 
 import redis
@@ -17,6 +17,7 @@ import uvloop
 
 from common.errors import command
 from common.files import ROOT, shown, write_json
+from common.options import parser_of
 from common.servers import LOOPBACK, require_free
 from common.triad import Triad, TriadError, read
 from serving.triad.config import KEY, proxy_config
@@ -39,9 +40,7 @@ REDIS = "redis://127.0.0.1:6379/0"
 
 def main() -> int:
     """Serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.triad", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("dataset")
     parser.add_argument("--port", type=int, default=4000)
     options = parser.parse_args()
@@ -71,6 +70,9 @@ def _require(triad: Triad, name: str, redis_url: str, port: int) -> None:
         raise TriadError(
             f"{name}: self: AetherAI is absent; set {' and '.join(triad.itself.unset)}"
         )
+    for id_, member in {"self": triad.itself, **triad.members}.items():
+        if not member.unset and not re.match(r"https?://[^/]", os.environ[member.url]):
+            raise TriadError(f"{name}: {id_}: {member.url} must be an address, http(s)://…")
     for id_, member in triad.members.items():
         if member.unset:
             print(f"{id_} is absent: {', '.join(member.unset)} not set")

@@ -6,15 +6,16 @@ whenever they end. It is no safety function, and writes to no controller.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 from common.errors import command
 from common.files import ROOT, only_writer
+from common.options import parser_of
 from common.processes import end_with_parent, exit_on_sigterm
 from serving.watch import page, settings
 from serving.watch.streams import Streams
@@ -25,9 +26,7 @@ AGAIN_SECONDS = 1.0
 
 def main() -> int:
     """Watch until Ctrl-C, or until every camera was a file and has ended."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.watch", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("cameras", nargs="*")
     parser.add_argument("--page", action="store_true", help="show them in the browser")
     parser.add_argument("--port", type=int, default=7870, help="of the page")
@@ -37,7 +36,9 @@ def main() -> int:
     found = settings.read()
     cameras = settings.chosen(found, options.cameras)
     for name, camera in cameras.items():
-        settings.address_in(camera.url, f"camera {name}")
+        url = settings.address_in(camera.url, f"camera {name}")
+        if not options.part and "://" not in url and not Path(url).exists():
+            raise settings.WatchError(f"camera {name}: {camera.url}: {url}: no such file")
     found.model.endpoint()
     streams = Streams(found.keep_days)
     if options.part:

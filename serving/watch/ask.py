@@ -6,7 +6,6 @@ with the events that it names.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 
 from common.errors import command
 from common.events import SCENE, SKIPPED, moment
+from common.options import parser_of
 from common.pictures import picture_part
 from common.servers import given
 from common.triad import read
@@ -43,9 +43,7 @@ skipped."""
 
 def main() -> int:
     """Print the answer, and the events it rests on."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.watch.ask", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("question")
     window.add_arguments(parser)
     parser.add_argument("--endpoint", default=TRIAD)
@@ -53,6 +51,7 @@ def main() -> int:
     options = parser.parse_args()
     if not options.question.strip():
         raise WatchError('ask something: Q="what happened since noon?"')
+    window.when(options.since)
     found = settings.read()
     streams = Streams(found.keep_days)
     events = window.events(options, found, streams)

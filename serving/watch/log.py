@@ -6,7 +6,6 @@ python -m serving.watch.log --into DATASET --camera dock       events and frames
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -19,6 +18,7 @@ from urllib.parse import quote
 from common import alarms, events
 from common.errors import command
 from common.files import ROOT, shown, write_bytes, write_text
+from common.options import parser_of
 from serving.watch import settings, window
 from serving.watch.settings import WatchError
 from serving.watch.streams import Streams
@@ -28,20 +28,27 @@ BATCH = 500  # events added at once
 
 def main() -> int:
     """Read a log, or write one."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.watch.log", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--log", type=Path, help="a CSV file to read")
     parser.add_argument("--into", help="the dataset to write into")
     window.add_arguments(parser)
     options = parser.parse_args()
     found = settings.read()
     if options.log:
-        print(taken_in(options.log, site_of(options.site), Streams(found.keep_days)))
+        site = site_of(options.site)
+        next(
+            alarms.read(options.log, Counter()), None
+        )  # a wrong file is told before Redis is asked
+        print(taken_in(options.log, site, Streams(found.keep_days)))
     else:
-        folder = ROOT / "datasets" / (options.into or "")
-        if not (folder / "mix.yaml").is_file():
+        if not options.into:
             raise WatchError("give LOG=<file.csv> SITE=<name>, or DATASET=<name> to write into")
+        folder = ROOT / "datasets" / options.into
+        if not (folder / "mix.yaml").is_file():
+            raise WatchError(
+                f"DATASET={options.into}: no such dataset; see the folders of datasets/"
+            )
+        window.when(options.since)
         streams = Streams(found.keep_days)
         name = "-".join([*options.camera, *options.site]) or "all"
         chosen = window.events(options, found, streams)

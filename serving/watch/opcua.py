@@ -5,7 +5,6 @@ python -m serving.watch.opcua PRESS3_OPCUA_URL --site press3 --nodes "ns=2;s=TT2
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import sys
@@ -15,6 +14,7 @@ from asyncua import Client, Node, ua
 
 from common import alarms
 from common.errors import command
+from common.options import parser_of
 from serving.watch import settings
 from serving.watch.log import event_of, site_of
 from serving.watch.streams import Streams
@@ -57,9 +57,7 @@ async def follow(url: str, nodes: list[str], taken: Taken) -> None:
 
 def main() -> int:
     """Follow a server until Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.watch.opcua", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("variable", help="the environment variable with the server's address")
     parser.add_argument("--site", nargs="*", default=[])
     parser.add_argument("--nodes", required=True, help="ids, with blanks between them")

@@ -310,7 +310,7 @@ def test_a_wrong_call_gets_one_line_and_exit_code_2(evaluate):
         "no suite 'voices'": ["--suites", "voices"],
         "serves no 'other'": ["--model", "other"],
         "give the address of an OpenAI-compatible server": ["--endpoint", "http://127.0.0.1:9"],
-        "also needs --judge-model": ["--judge", "http://127.0.0.1:9"],
+        "also needs JUDGE_MODEL=": ["--judge", "http://127.0.0.1:9"],
         "nothing to ask: math: ": ["--suites", "math"],
         "replies are kept, run again to go on": [
             "--suites",

@@ -19,8 +19,8 @@ TYPED = re.compile(rf"make watch{WORDS}*|make (?:ask|events){WORDS}+")
 COMMANDS = sorted(set(TYPED.findall(DOCS + README)))
 ENVIRONMENT = {
     "REDIS_URL": "redis://127.0.0.1:1",
-    "CAMERA_DOCK_URL": "x",
-    "CAMERA_GATE_URL": "x",
+    "CAMERA_DOCK_URL": "/dev/null",
+    "CAMERA_GATE_URL": "/dev/null",
     "AETHER_EDGE_URL": "http://127.0.0.1:1/v1",
     "AETHER_EDGE_MODEL": "seer",
     "PRESS3_OPCUA_URL": "opc.tcp://127.0.0.1:1",

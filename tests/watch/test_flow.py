@@ -232,7 +232,9 @@ def refused(fresh, monkeypatch, capsys):
     """What make watch says in its one line where it does not begin."""
 
     def start(*words, **environment):
-        monkeypatch.setattr(os, "environ", fresh.environment | {"CAMERA_URL": "x"} | environment)
+        monkeypatch.setattr(
+            os, "environ", fresh.environment | {"CAMERA_URL": "/dev/null"} | environment
+        )
         monkeypatch.setattr(sys, "argv", ["watch", *words])
         assert command(main) == 1
         said = capsys.readouterr().err
@@ -255,6 +257,7 @@ def test_what_is_missing_is_named_in_one_line(fresh, refused):
     pictures_url = fresh.environment["PICTURES_REDIS_URL"]
     assert "no camera 'yard'; there are dock" in refused("yard")
     assert "set the environment variable CAMERA_URL" in refused(CAMERA_URL="")
+    assert "camera dock: CAMERA_URL: /no.mp4: no such file" in refused(CAMERA_URL="/no.mp4")
     assert "set the environment variable SEER_URL" in refused(SEER_URL="")
     assert "SEER_URL: no password" in refused(SEER_URL=f"http://a:{PASSWORD}@h/v1")
     assert "REDIS_URL: Conn" in refused(REDIS_URL=f"redis://:{PASSWORD}@127.0.0.1:1")
