@@ -36,18 +36,14 @@ def main() -> int:
     found = settings.read()
     if options.log:
         site = site_of(options.site)
-        next(
-            alarms.read(options.log, Counter()), None
-        )  # a wrong file is told before Redis is asked
+        next(alarms.read(options.log, Counter()))  # raises before Redis is asked
         print(taken_in(options.log, site, Streams(found.keep_days)))
     else:
         if not options.into:
             raise WatchError("give LOG=<file.csv> SITE=<name>, or DATASET=<name> to write into")
         folder = ROOT / "datasets" / options.into
         if not (folder / "mix.yaml").is_file():
-            raise WatchError(
-                f"DATASET={options.into}: no such dataset; see the folders of datasets/"
-            )
+            raise WatchError(f"DATASET={options.into}: no such dataset under datasets/")
         window.when(options.since)
         streams = Streams(found.keep_days)
         name = "-".join([*options.camera, *options.site]) or "all"

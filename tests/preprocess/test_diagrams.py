@@ -555,7 +555,7 @@ def test_a_clip_of_ones_own_becomes_a_conversation(tmp_path):
         (lambda folder: (folder / "pump.yaml").write_text("question: [\n"), "pump.yaml:2: "),
         (
             lambda folder: (folder / "pump.yaml").write_text("question: Why?\n"),
-            "reasoning: Field required",
+            "reasoning: missing",
         ),
         (lambda folder: (folder / "pump.yaml").write_text(SIDECAR + "colour: red\n"), "colour"),
         (

@@ -155,6 +155,6 @@ def test_what_is_missing_is_said_in_one_line(root, base):
     with pytest.raises(FileError, match=r"replay\.yaml: no such file"):
         collected(root, base)
     write(root / "datasets" / "small" / "teacher" / "replay.yaml", {"version": 1})
-    with pytest.raises(MixError, match=r"replay\.yaml: prompt: Field required"):
+    with pytest.raises(MixError, match=r"replay\.yaml:\d+: prompt: missing"):
         collected(root, base)
     assert not ASKED

@@ -165,5 +165,5 @@ def test_a_line_that_is_no_event_stops_the_build_naming_it(log, line, problem):
 def test_words_that_are_wrong_name_their_file(log):
     log.scene(0, "x")
     (log.folder.parents[1] / "watched.yaml").write_text("leads: []\n")
-    with pytest.raises(MixError, match="watched.yaml: label: Field required"):
+    with pytest.raises(MixError, match=r"watched.yaml:\d+: label: missing"):
         log.built()

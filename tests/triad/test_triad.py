@@ -396,6 +396,14 @@ def test_what_cannot_be_served_is_refused_in_a_line(running, unset, problem):
     assert problem in done.stderr
 
 
+def test_an_endpoint_that_is_no_address_is_refused(running):
+    done = subprocess.run(
+        command(running.folder), cwd=ROOT, env=running.environment | {"AETHER_URL": "notaurl"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "self: AETHER_URL must be an address" in done.stderr
+
+
 def test_who_has_no_endpoint_or_no_key_is_absent_and_said_to_be(running):
     unset = ("AETHER_EDGE_URL", "XAI_API_KEY", "TRIAD_KEY")
     environment = {name: text for name, text in running.environment.items() if name not in unset}
@@ -416,4 +424,4 @@ def test_a_triad_that_is_wrong_is_named_with_its_key(tmp_path):
     (tmp_path / "triad.yaml").write_text(yaml.safe_dump(told))
     done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "triad.yaml: members.grok-4-fast: " in done.stderr and "dollars_a_day" in done.stderr
+    assert ": members.grok-4-fast: " in done.stderr and "dollars_a_day" in done.stderr

@@ -27,6 +27,22 @@ ENVIRONMENT = {
 }
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("--log bad.csv --site press3", "bad.csv"),
+        ("--log alarms.csv", "give one SITE="),
+        ("--into nope", "DATASET=nope: no such dataset"),
+        ("--into tiny --since yesterday", "'yesterday' is no time"),
+    ],
+)
+def test_what_is_wrong_is_told_before_redis_is_asked(words, wanted, monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", os.environ | ENVIRONMENT)
+    monkeypatch.setattr(sys, "argv", ["log", *words.split()])
+    assert command(importlib.import_module("serving.watch.log").main) == 1
+    assert wanted in capsys.readouterr().err
+
+
 def test_the_docs_name_the_commands():
     assert len(COMMANDS) >= 8 and len(README.splitlines()) <= 25
     lines = [line for line in README.splitlines() if line.startswith("make ")]
@@ -40,6 +56,8 @@ def test_a_command_of_the_docs_is_understood(words, monkeypatch, capsys, tmp_pat
     shipped = (ROOT / "serving" / "watch" / "cameras.yaml").read_text()
     gate = shipped[shipped.index("  dock:") :].replace("dock:", "gate:").replace("DOCK", "GATE")
     (tmp_path / "cameras.yaml").write_text(shipped + gate)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alarms.csv").write_text("time,tag,state\n2026-11-01T06:00:00Z,TT204,active\n")
     typed = ["make", "-n", *shlex.split(words)[1:]]
     printed = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     line = next(line for line in printed.splitlines() if "-m serving.watch" in line)

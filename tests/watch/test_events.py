@@ -82,7 +82,7 @@ def test_a_log_that_is_wrong_adds_nothing(fresh, said, tmp_path):
     code, _, error = said(log, "--log", str(path), "--site", "press3")
     assert code == 1 and "alarms.csv:5:" in error and "names no time zone" in error
     assert "give one SITE=" in said(log, "--log", str(path))[2]
-    assert "give LOG=<file.csv> SITE=<name>, or DATASET=" in said(log, "--into", "none")[2]
+    assert "DATASET=none: no such dataset" in said(log, "--into", "none")[2]
     assert not fresh.events()
 
 
