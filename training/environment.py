@@ -1,6 +1,8 @@
 """What must be set before Axolotl and W&B are imported."""
 
+import logging
 import os
+from functools import partial
 
 from common import tracking
 
@@ -12,10 +14,21 @@ SETTINGS = {
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# What libraries say at every start and no one here can mend: words of it, by its logger.
+NOISE = {
+    "torch.utils._pytree": "register_constant() on Enum subclasses is deprecated",
+    "bitsandbytes.backends.cpu.ops": "Set trust_remote_code=True to allow loading kernels",
+}
 
 
 def quiet_environment() -> None:
     """No telemetry, no chatter; W&B offline where there is no key. What a user set stays."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    for name, words in NOISE.items():
+        logging.getLogger(name).addFilter(partial(_is_no_noise, words))
     tracking.quiet_environment()
+
+
+def _is_no_noise(words: str, record: logging.LogRecord) -> bool:
+    return words not in record.getMessage()

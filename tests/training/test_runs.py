@@ -4,6 +4,7 @@ a step.
 
 import errno
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from common import runs
 from common.files import only_writer
 from common.recipes import find
 from common.runs import RunError
-from training import check, checkpoints, failures, mirror, run
+from training import check, checkpoints, environment, failures, mirror, run
 from training.history import HistoryWriter
 from training.signals import Interrupted
 
@@ -171,6 +172,14 @@ def test_a_wrong_mirror_is_refused_before_anything_is_made(monkeypatch, url, sai
     with pytest.raises(RunError, match=said):
         run.run(find("tiny/v1"), fresh=False, override=None)
     assert any(error.startswith(said) for error in check.check(find("tiny/v1"))["errors"])
+
+
+@pytest.mark.parametrize(("name", "words"), environment.NOISE.items())
+def test_exactly_the_noise_of_libraries_is_silent(caplog, name, words):
+    environment.quiet_environment()
+    logging.getLogger(name).warning("It says: %s. Mend it.", words)
+    logging.getLogger(name).warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
 
 
 def raised(error, cause=None):
