@@ -78,7 +78,7 @@ def sentence(details: Any, keys: Iterable[str]) -> str:
         return f"{value!r} is no text to YAML; put it in quotes"
     if isinstance(value, str) and re.fullmatch(r"[-+\d.eE_]+", value):
         return f"{value!r} is text to YAML, not a number; write it without quotes, as 64 or 0.0001"
-    return f"{str(value)[:80]!r}: {details['msg'].replace('Input should', 'it should')}"
+    return f"{repr(value)[:80]}: {details['msg'].replace('Input should', 'it should')}"
 
 
 def _chosen(error: ValidationError) -> Any:

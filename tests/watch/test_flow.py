@@ -246,7 +246,7 @@ def refused(fresh, monkeypatch, capsys):
 
 def test_a_wrong_setting_is_one_line(fresh, refused):
     fresh.settings(fps=0)
-    assert "cameras.dock.fps: '0': it should be greater than 0" in refused()
+    assert "cameras.dock.fps: 0: it should be greater than 0" in refused()
     fresh.settings(frames=2)
     assert "cameras.dock.frames: more than model.at_once" in refused()
 
