@@ -349,13 +349,13 @@ def test_a_forgotten_dash_is_refused_and_not_half_a_seed(tmp_path):
         ({"mood": "angry"}, "mood: 'angry'; must be"),
         ({"moood": "curious"}, r"moood: no such key; did you mean mood\?"),
         ({"turns": [{"user": "u", "answer": True}]}, "answer: True is no text .* put it in quotes"),
-        ({"turns": []}, "turns: List should have at least 1 item"),
+        ({"turns": []}, "turns: .*List should have at least 1 item"),
     ],
 )
 def test_a_wrong_seed_is_named(tmp_path, about, says):
     shutil.copy(AETHER / "triad.yaml", tmp_path)
     (tmp_path / "s.yaml").write_text(yaml.safe_dump([seed("fine"), seed("wrong", **about)]))
-    with pytest.raises(MixError, match=rf"s\.yaml:\d+: wrong\..*{says}"):
+    with pytest.raises(MixError, match=rf"s\.yaml(:\d+)?: wrong\..*{says}"):
         written(tmp_path, "s.yaml")
 
 
