@@ -105,7 +105,9 @@ def _line(path: Path, error: ValidationError) -> int:
     node = yaml.compose(read_text(path), yaml.CSafeLoader)
     line = 1
     for part in _chosen(error)["loc"]:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        if isinstance(node, yaml.SequenceNode):
+            if not isinstance(part, int) or part >= len(node.value):
+                break  # what is missing at the end of a list has no line of its own
             node = node.value[part]
             line = node.start_mark.line + 1
         elif isinstance(node, yaml.MappingNode):

@@ -1,5 +1,6 @@
-"""The table in recipes/README.md, from the recipes' headers and result files: python -m
-evaluation.index
+"""The table in recipes/README.md, from the recipes' headers and result files.
+
+python -m evaluation.index
 
 Needs the standard library alone. A test compares what is rendered with what stands there.
 """

@@ -24,7 +24,6 @@ LIGHT = [
     "serving.convert",
     "serving.llama_cpp",
     "serving.quantise",
-    "serving.serve",
     "training.check",
     "training.compare",
     "training.merge",
@@ -36,6 +35,7 @@ LIGHT = [
 HEAVY = {
     "train": [
         "serving.export",
+        "serving.serve",
         "serving.verify",
         "training.bench",
         "training.tiny_base",

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -28,9 +29,9 @@ def made(heldout=False, folder=AETHER, count=300):
     config = toolbox.Config(
         kind="toolbox", category="tools", system="s", count=count, heldout=count
     )
-    return list(
-        toolbox.conversations(config, Context(7, folder, None, heldout, lambda texts: None))
-    )
+    context = Context(7, folder, None, heldout, lambda texts: None)
+    # The mix gives the category.
+    return [replace(one, category="tools") for one in toolbox.conversations(config, context)]
 
 
 TRAINED = made()
