@@ -54,8 +54,8 @@ def check(
     try:
         mirror.of(recipe.id)
         folder = _model_files(recipe, override, report)
-        if report["errors"]:  # what follows takes minutes
-            return report
+        if report["errors"] and not is_hub_id(str(override or recipe.data["base_model"])):
+            return report  # what follows takes minutes, and needs no model of the hub
         validate(recipe)
         share = _data(recipe, folder, report)
         _memory(recipe, folder, share, (gpu_gib, gpus or recipe.data.get("shards") or 1), report)

@@ -312,7 +312,7 @@ def test_markers_that_are_special_tokens_are_refused(tiny, tmp_path):
         (b"# caf\xe9\nbase_model: x\n", "is not UTF-8; save the file as UTF-8"),
         (b"base_model: [x\n", r"v1.yaml:\d+: "),
         (b"- a\n- b\n", "a list where a mapping is wanted"),
-        (b"", "a NoneType where a mapping is wanted"),
+        (b"", "an empty file; copy another recipe"),
         (b"base_model: x\nbase_model: y\n", "v1.yaml:2: base_model: given twice"),
     ],
 )

@@ -306,7 +306,8 @@ SLOW = "import sys; from common.errors import command; {take}; sys.argv.append('
 )
 def test_ctrl_c_is_one_line(take, said):
     """Before the training, where checks and imports take most of the time."""
-    code = "import time\nslow = lambda *_: print('begun', flush=True) or time.sleep(30)\n"
+    begun = "print('begun', file=sys.__stdout__, flush=True)"
+    code = f"import time\nslow = lambda *_: {begun} or time.sleep(30)\n"
     words = [sys.executable, "-c", code + SLOW.format(take=take)]
     with subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
