@@ -2,8 +2,9 @@
 exit code.
 """
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 FAILED = 1
 COULD_NOT_START = 2
@@ -20,6 +21,12 @@ class AetherError(ValueError):
 def one_line(problem: object) -> str:
     """What an error of somebody else's code says, in one line that is not too long."""
     return " ".join(str(problem).split())[:200]
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The end of a sentence on a word that is unknown: the one that is nearest, if any is."""
+    close = difflib.get_close_matches(word, list(known), 1, cutoff)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def say_wrong(wrong: list[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import rows
-from common.errors import AetherError
+from common.errors import AetherError, one_line
 from common.files import ROOT, json_if_there, sha256_of
 
 LOCK = ROOT / "hub.lock"
@@ -99,7 +99,7 @@ def records(name: str, split: str, folder: Path | None) -> Iterator[dict]:
             if folder
             else "without a hub give HUB_DIR="
         )
-        raise HubError(f"{where}: {' '.join(str(error).split())[:200]}; {advice}") from None
+        raise HubError(f"{where}: {one_line(error)}; {advice}") from None
 
 
 def provenance(name: str, folder: Path | None) -> dict:

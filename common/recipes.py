@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from common.errors import AetherError
+from common.errors import AetherError, did_you_mean
 from common.files import ROOT, load_yaml, read_text, shown
-from common.schema import did_you_mean
 
 
 class RecipeError(AetherError):

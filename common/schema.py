@@ -1,7 +1,6 @@
 """YAML files written by hand, read against the shape that they should have."""
 
 import datetime
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from common.errors import AetherError
+from common.errors import AetherError, did_you_mean
 from common.files import load_yaml, read_text, shown
 
 # What a file must hold at a place where it holds something else, by pydantic's name of the error.
@@ -46,15 +45,9 @@ def load(path: Path, kind: Any, error: type[AetherError] = SchemaError) -> Any:
         schema = adapter.json_schema()
         parts = [schema, *schema.get("$defs", {}).values()]
         keys = [key for part in parts for key in part.get("properties", {})]
-        problem = _first_error(raw, invalid, keys)
-        where = f"{shown(path)}:{_line(path, invalid)}"
-        raise error(f"{where}: {problem}") from None
-
-
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The end of a sentence on a word that is unknown: the one that is nearest, if any is."""
-    close = difflib.get_close_matches(word, list(known), 1, cutoff)
-    return f"; did you mean {close[0]}?" if close else ""
+        first = _chosen(invalid)
+        where = f"{shown(path)}:{_line(path, first['loc'])}"
+        raise error(f"{where}: {_in_words(raw, first, keys)}") from None
 
 
 def sentence(details: Any, keys: Iterable[str]) -> str:
@@ -88,23 +81,22 @@ def _chosen(error: ValidationError) -> Any:
     return (misspelt or errors)[0]
 
 
-def _first_error(raw: object, error: ValidationError, keys: list[str]) -> str:
-    """One error in words, with the entry by its id."""
-    first = _chosen(error)
-    place = list(first["loc"])
+def _in_words(raw: object, details: Any, keys: list[str]) -> str:
+    """One of pydantic's errors in words, with the entry by its id."""
+    place = list(details["loc"])
     if place and isinstance(raw, list) and isinstance(place[0], int):
         entry = raw[place[0]]
         if isinstance(entry, dict):
             place[0] = entry.get("id", place[0])
     where = f"{'.'.join(map(str, place))}: " if place else ""
-    return f"{where}{sentence(first, keys)}"
+    return f"{where}{sentence(details, keys)}"
 
 
-def _line(path: Path, error: ValidationError) -> int:
-    """The line on which an error stands, or of what misses it."""
+def _line(path: Path, place: Iterable[int | str]) -> int:
+    """The line on which a place of a file stands, or what should hold it."""
     node = yaml.compose(read_text(path), yaml.CSafeLoader)
     line = 1
-    for part in _chosen(error)["loc"]:
+    for part in place:
         if isinstance(node, yaml.SequenceNode):
             if not isinstance(part, int) or part >= len(node.value):
                 break  # what is missing at the end of a list has no line of its own

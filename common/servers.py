@@ -113,12 +113,17 @@ class Served:
         return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
+def whole_of(recipe: Recipe, run: Path) -> Path:
+    """Where the whole model of a recipe's run lies: merged, or as it was trained."""
+    return run / "merged" if recipe.data.get("adapter") else run
+
+
 def merged_of(recipe: Recipe, base: str | None = None, root: Path = ROOT) -> Served:
     """The recipe's finished model, merged first where it is not, into `base` if given. Raises
     RecipeError.
     """
     trained = root / "outputs" / recipe.id
-    folder = trained / "merged" if recipe.data.get("adapter") else trained
+    folder = whole_of(recipe, trained)
     adapter = trained / "adapter_model.safetensors"
     if folder != trained and not (folder / "config.json").exists() and adapter.exists():
         python = root / ".venvs" / "train" / "bin" / "python"
@@ -304,8 +309,9 @@ def given(url: str, model: str, key_variable: str = KEY, concurrency: int = 64) 
     if not model:
         raise ServeError("ENDPOINT= also needs MODEL=, the id of the model there")
     url = url.rstrip("/").removesuffix("/v1") + "/v1"
-    key = os.environ.get(key_variable, "none")
-    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
+    endpoint = Endpoint(url, model, "given", concurrency, key_variable)
+    headers = {"Authorization": f"Bearer {endpoint.key}"}
+    request = urllib.request.Request(f"{url}/models", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             known = [entry["id"] for entry in json.load(answer)["data"]]
@@ -322,4 +328,4 @@ def given(url: str, model: str, key_variable: str = KEY, concurrency: int = 64) 
         ) from None
     if model not in known:
         raise ServeError(f"{url} serves no {model!r}; it has {', '.join(known[:10]) or 'no model'}")
-    return Endpoint(url, model, "given", concurrency, key_variable)
+    return endpoint

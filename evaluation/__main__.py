@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 
-from common import runs
 from common.errors import COULD_NOT_START, FAILED, command
 from common.files import ROOT, shown
 from common.options import parser_of
@@ -22,7 +21,7 @@ from common.processes import exit_on_sigterm
 from common.recipes import find
 from evaluation import gates, report, scorers, track
 from evaluation.question import SuiteError
-from evaluation.run import Options, evaluate
+from evaluation.run import Options, evaluate, training_run
 
 
 def main() -> int:
@@ -31,10 +30,10 @@ def main() -> int:
     os.chdir(ROOT)
     exit_on_sigterm()
     recipe = find(options.recipe)
-    runs.finished(recipe)
+    record = training_run(recipe, options)
     _ensure_heldout()
     folder = recipe.output / "eval"
-    result, data = evaluate(recipe, options, folder)
+    result, data = evaluate(recipe, options, record, folder)
     report.write_all(recipe, result, folder, data)
     for gate in result["gates"]:
         print(f"{gate['verdict']:8} {gate['name']}: {gate['said']}")

@@ -2,7 +2,7 @@
 
 python -m evaluation.index
 
-Needs the standard library alone. A test compares what is rendered with what stands there.
+Needs PyYAML and the standard library. A test compares what is rendered with what stands there.
 """
 
 import re

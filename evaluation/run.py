@@ -65,12 +65,11 @@ class Model:
     served: Served | None = None
 
 
-def evaluate(recipe: Recipe, options: Options, folder: Path) -> tuple[dict, dict]:
-    """Ask and score. Returns (the result, the manifest of the recipe's dataset). Raises
-    AetherError.
+def evaluate(recipe: Recipe, options: Options, record: dict, folder: Path) -> tuple[dict, dict]:
+    """Ask and score the model of a `record` of training_run. Returns (the result, the manifest of
+    the recipe's dataset). Raises AetherError.
     """
     settings = scorers.settings()
-    record = training_run(recipe, options)
     dataset = ROOT / recipe.data["rows"]["path"]
     models = {which: model_of(which, recipe, options) for which in results.WHICH}
     stores = {which: folder / "replies" / f"{which}.sqlite" for which in results.WHICH}

@@ -5,6 +5,7 @@ is set.
 import os
 from pathlib import Path
 
+from common.errors import one_line
 from common.results import measurements
 from common.tracking import quiet_environment
 
@@ -33,7 +34,7 @@ def log(result: dict, folder: Path, project: str) -> str:
         run.log({path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))})
         run.finish()
     except (wandb.Error, OSError) as error:
-        return f"W&B: not tracked: {' '.join(str(error).split())[:200]}"
+        return f"W&B: not tracked: {one_line(error)}"
     return f"W&B: a run of type eval in group {run.group}{' (offline)' if run.offline else ''}"
 
 

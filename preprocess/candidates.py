@@ -144,8 +144,8 @@ class _Run:
                 reasons = [str(item)]
             else:
                 reasons = self._conversation(self._completed(item, prompts))
-                if reasons and item.origin == "seed":  # a person wrote it, and can mend it
-                    print(f"  {item.id}: no row: {reasons[0]}", file=sys.stderr)
+            if reasons and source.names_left_out:
+                print(f"  {item.id}: no row: {reasons[0]}", file=sys.stderr)
             self.result.skipped.update(reasons)
             if len(self.result.candidates) == before:
                 self.result.without_rows[reasons[0]] += 1

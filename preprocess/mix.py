@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import Field, model_validator
 
-from common.schema import did_you_mean
+from common.errors import did_you_mean
 from preprocess import sources
 from preprocess.source import Part, Source, load
 

@@ -14,7 +14,13 @@ TARGET = "target:"  # begins the tag of the member that the last reply hands ove
 
 
 class Skip(ValueError):
-    """This item makes no row; the reason is counted in the manifest."""
+    """This item makes no row; the reason is counted in the manifest. `id` names it, where a source
+    yields it.
+    """
+
+    def __init__(self, reason: str, id_: str = ""):
+        super().__init__(reason)
+        self.id = id_
 
 
 @dataclass(frozen=True)

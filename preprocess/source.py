@@ -53,6 +53,8 @@ class Source(Part):
     # Written by people or kept from before: read first, so that a mistake in it shows within
     # seconds.
     written: ClassVar[bool] = False
+    # What of it makes no row is named on the terminal, beside being counted.
+    names_left_out: ClassVar[bool] = False
     # It calls `Context.contaminated` itself, before it joins problems to conversations.
     compares_itself: ClassVar[bool] = False
 

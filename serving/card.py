@@ -19,6 +19,7 @@ from common.memory import CONTEXT
 from common.options import parser_of
 from common.recipes import Recipe, find
 from common.results import measurements
+from common.servers import whole_of
 from serving.settings import SIZES, persona_of
 
 TEMPLATE = Path(__file__).with_name("card.template.md")
@@ -36,7 +37,7 @@ def main() -> int:
     recipe = find(parser_of(__doc__, "recipe").parse_args().recipe)
     card = recipe.output / "card" / "README.md"
     write_text(card, written(recipe))
-    model = _model(recipe)
+    model = whole_of(recipe, recipe.output)
     print(f"wrote {shown(card)}. Nothing was published; these commands would, once you read it:")
     # A whole model lies among the records and the checkpoints of its run.
     wanted = [f"--include {path.name}" for path in files_of(model) if model == recipe.output]
@@ -189,18 +190,13 @@ def _values(about: dict) -> list[str]:
     return [*sides, told(about["difference"], about["interval"], "+")]
 
 
-def _model(recipe: Recipe) -> Path:
-    """Where the whole model lies: merged, or as it was trained."""
-    return recipe.output / "merged" if recipe.data.get("adapter") else recipe.output
-
-
 def _exports(recipe: Recipe) -> list[Path]:
     return sorted(recipe.output.glob("export/*/export.json"))
 
 
 def _forms(recipe: Recipe) -> str:
     """The model and its exports: sizes, proofs, and how many answers were the same."""
-    model = _model(recipe)
+    model = whole_of(recipe, recipe.output)
     merged = json_if_there(model / runs.MERGE_PROOF)
     form = "whole" if model == recipe.output else "merged"
     lines: list[list[object]] = [

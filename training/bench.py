@@ -26,6 +26,7 @@ from typing import Any
 from common.errors import command
 from common.files import ROOT, load_json, shown, write_json
 from common.markdown import table
+from common.options import parser_of
 from common.recipes import RecipeError, find
 from training import bench_ranks, bench_unsloth, memory
 from training.bench_pairs import write_pairs
@@ -190,9 +191,7 @@ def built_data(given: Path | None) -> Path:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.bench", description=__doc__.splitlines()[0]
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--gpu", action="store_true", help="the true shape on this machine's GPU")
     parser.add_argument(
         "--recipe",

@@ -15,11 +15,10 @@ from pydantic import ValidationError
 
 from common import schema
 from common.bases import is_hub_id
-from common.errors import AetherError
+from common.errors import AetherError, did_you_mean
 from common.facts import APRIEL_15B
 from common.files import ROOT, load_json, shown
 from common.recipes import Recipe
-from common.schema import did_you_mean
 from training.recipe_schema import KEYS, SECTIONS, RecipeKeys
 
 ROWS = "our plugin reads `rows:`; remove it"

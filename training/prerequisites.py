@@ -39,12 +39,12 @@ def require_maker(base: Base) -> None:
 
 
 def ensure_base(base: Base) -> None:
-    """Make a base that is missing. Raises BaseError."""
+    """Make a base that is missing. Raises BaseError or RecipeError where nothing here makes it."""
     if not base.missing:
         return
-    makers = makers_of(base)
+    require_maker(base)
     print(f"{base.missing}; it is made first", flush=True)
-    for words in makers:
+    for words in makers_of(base):
         ensure(sys.executable, "-m", *words)
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from common import runs
-from common.bases import files_of, model_hash
+from common.bases import model_hash
 from common.files import sha256_of, write_json
 from common.weights import same_bits, unlike
 from training.adapter import MergeError
 from training.sharding import is_frozen
-from training.weights import Checkpoint
+from training.weights import Checkpoint, beside
 
 
 def record(base_folder: Path, folder: Path) -> str:
@@ -51,11 +51,11 @@ def prove(base_folder: Path, folder: Path) -> str:
             rounded += 1
         else:
             moved += 1
-    beside = _beside(base_folder, folder)
+    count = _beside(base_folder, folder)
     return (
         f"keys, shapes and types are the base's; {moved} trained tensors are finite and moved, "
         f"{f'{rounded} vectors moved by less than a step of their type, ' if rounded else ''}"
-        f"{frozen} frozen ones bit-identical; {beside} files beside the weights are the base's"
+        f"{frozen} frozen ones bit-identical; {count} files beside the weights are the base's"
     )
 
 
@@ -73,9 +73,9 @@ def _wrong(key: str, before: torch.Tensor, after: torch.Tensor, same: bool) -> s
 
 def _beside(base_folder: Path, folder: Path) -> int:
     """How many files beside the weights are the base's. Raises MergeError where one is not."""
-    beside = [path for path in files_of(base_folder) if path.suffix != ".safetensors"]
-    for path in beside:
+    files = beside(base_folder)
+    for path in files:
         other = folder / path.name
         if not other.is_file() or sha256_of(other) != sha256_of(path):
             raise MergeError(f"not proven: {path.name} is not the base's")
-    return len(beside)
+    return len(files)

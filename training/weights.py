@@ -33,11 +33,15 @@ class Checkpoint(Weights):
         return self[self.key_of[name]]
 
 
+def beside(folder: Path) -> list[Path]:
+    """What stands beside a model's weights: configuration, tokenizer, processor, template."""
+    return [path for path in files_of(folder) if path.suffix != ".safetensors"]
+
+
 def copy_beside(base_folder: Path, folder: Path) -> None:
-    """Copy what stands beside a model's weights: configuration, tokenizer, processor, template."""
-    for path in files_of(base_folder):
-        if path.suffix != ".safetensors":
-            shutil.copyfile(path, folder / path.name)
+    """Copy what stands beside a model's weights."""
+    for path in beside(base_folder):
+        shutil.copyfile(path, folder / path.name)
 
 
 def load_into(model: torch.nn.Module, folder: Path) -> None:

@@ -1,12 +1,11 @@
 r"""Whether two LaTeX results are the same mathematics: equal as written, equal as numbers, else
-asked of math-verify.
+asked of math-verify, by python -m common.answers.mathematics.
 
 math-verify hands the text to sympy, which may never come back from `9^{9^{9^9}}`. It runs in a
 process of its own that is killed when a comparison takes longer than SECONDS, and started again for
 the next.
 """
 
-import argparse
 import json
 import logging
 import re
@@ -22,6 +21,7 @@ from common.answers.latex import letters, unit, written
 from common.answers.numbers import LONGEST, literals, normalised
 from common.errors import AetherError
 from common.files import ROOT
+from common.options import parser_of
 from common.processes import end_with_parent
 
 SECONDS = 5.0
@@ -193,5 +193,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=serve.__doc__).parse_args()
+    parser_of(__doc__).parse_args()
     serve()

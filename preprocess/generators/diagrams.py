@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from common.schema import did_you_mean
+from common.errors import did_you_mean
 from preprocess.generators import drawn
 from preprocess.generators.canvas import NoRoom, Sheet, Style
 from preprocess.generators.diagram_families import (

@@ -9,7 +9,6 @@ question for a teacher to answer; it makes no row of its own. What a user shows 
 ...}}`, which a program of the house draws (preprocess.generators.diagrams).
 """
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
@@ -36,6 +35,7 @@ class Config(Source):
 
     origins = ("seed",)
     written = True
+    names_left_out = True
 
 
 class Drawn(Part):
@@ -116,8 +116,7 @@ def conversations(config: Config, context: Context) -> Iterator[Conversation | S
     for path, seed in read(context.files(config.path), context.path(config.triad)):
         where = f"{shown(path)}: {seed.id}"
         if not seed.answered:
-            print(f"  {where}: no row: a turn has no reply yet", file=sys.stderr)
-            yield Skip("question without a reply yet")
+            yield Skip("question without a reply yet", where)
             continue
         tags = [*seed.tags, f"level:{seed.level}", f"mood:{seed.mood}", f"domain:{seed.domain}"]
         if seed.target:

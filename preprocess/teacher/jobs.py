@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from common.pictures import picture_part
+from common.rows import text_parts
 from preprocess.source import MixError, load
 from preprocess.sources import seeds
 from preprocess.teacher import given
@@ -78,7 +79,7 @@ class Job:
     def _with_pictures(self, text: str) -> str | list[dict]:
         if not self.images:
             return text
-        return [*map(picture_part, self.images), {"type": "text", "text": text}]
+        return [*map(picture_part, self.images), *text_parts(text)]
 
 
 def size(prompt: Prompt, folder: Path, limit: int) -> int:

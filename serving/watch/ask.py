@@ -16,6 +16,7 @@ from common.errors import command
 from common.events import SCENE, SKIPPED, moment
 from common.options import parser_of
 from common.pictures import picture_part
+from common.rows import text_parts
 from common.servers import given
 from common.triad import read
 from serving import talk
@@ -80,9 +81,9 @@ def _parts(question: str, events: list[dict[str, Any]], streams: Streams) -> lis
         print("so many events are for the long-context member, which sees no frames")
         frames = []
     for number, picture in frames:
-        parts.append({"type": "text", "text": f"The frame of event [{number}]:"})
+        parts += text_parts(f"The frame of event [{number}]:")
         parts.append(picture_part(picture, "jpeg"))
-    return [*parts, {"type": "text", "text": text}]
+    return [*parts, *text_parts(text)]
 
 
 def _key_frames(events: list[dict[str, Any]], streams: Streams) -> list[tuple[int, bytes]]:

@@ -14,6 +14,7 @@ import redis
 
 from common.events import SCENE, SKIPPED
 from common.pictures import picture_part
+from common.rows import text_parts
 from serving import talk
 from serving.watch.settings import Settings
 from serving.watch.streams import Frame, Streams
@@ -81,7 +82,7 @@ class Describer:
 
     def _reply(self, picture: bytes) -> talk.Reply:
         """What the model says of a picture, with a problem where it is not whole in time."""
-        parts = [picture_part(picture, "jpeg"), {"type": "text", "text": self.camera.prompt}]
+        parts = [picture_part(picture, "jpeg"), *text_parts(self.camera.prompt)]
         messages = [{"role": "user", "content": parts}]
         seconds = self.model.timeout_s
         late = threading.Event()

@@ -110,7 +110,7 @@ def test_a_degenerate_reply_costs_milliseconds_and_is_not_right(kind, answer):
     value(kind, final("warm"))
     started = time.process_time()
     found = value(kind, text)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 0.25
     assert not any(found.get(name) for name in ("correct", "nudges", "signature_phrase"))
 
 

@@ -365,7 +365,15 @@ def test_the_commands_of_the_page_do_what_they_say(house):
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make (\w+)", page):
         assert f"\n{target}: " in targets
-    typed = ["make", "-n", "-o", ".venvs/triad/.ready", "triad", "PORT=4001"]
+    typed = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "-o",
+        ".venvs/triad/.ready",
+        "triad",
+        "PORT=4001",
+    ]
     printed = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     _, *words = command("aether", "--port", "4001")
     assert shlex.split(printed)[1:] == words  # what house.py starts
