@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import hub as hubs
 from common.errors import AetherError
-from common.files import held, shown, write_text, written_aside
+from common.files import held, sha256_of, shown, write_text, written_aside
 from preprocess import inputs, mix, pairs, report, selection, workers, written
 from preprocess.benchmarks import Benchmark, problems
 from preprocess.candidates import Candidate, Result, Task, draw
@@ -54,6 +54,7 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
             tasks[0].spool.parent.mkdir()
             about = _make_heldout(tasks) if heldout else _make(tasks)
             about |= {"inputs_sha256": digest, "commit": inputs.commit()}
+            about["mix_sha256"] = sha256_of(folder / "mix.yaml")
             text = json.dumps(about, indent=1, sort_keys=True)
             write_text(aside / "manifest.json", f"{text}\n")
     return _summary(final, about)

@@ -24,7 +24,7 @@ from common.recipes import Recipe, RecipeError, find
 from training import memory, mirror
 from training.check_recipe import problems
 from training.environment import quiet_environment
-from training.prerequisites import data_of, makers_of, require_merge
+from training.prerequisites import data_of, makers_of, outdated, require_merge
 
 SHOWN = 700  # characters of a row that are shown from its start, and as many from its end
 GREEN, DIM, PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
@@ -146,6 +146,8 @@ def _data(recipe: Recipe, folder: Path | None, report: dict) -> float:
             f"{recipe.data['rows']['path']} is not built yet (make data): rows were not looked at"
         )
         return 1.0
+    if said := outdated(data):
+        report["notes"].append(said)
     if folder is None:
         report["notes"].append(
             "lengths and masks use Pixtral's own vocabulary and this repository's copy of the "

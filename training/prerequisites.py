@@ -8,7 +8,7 @@ from pathlib import Path
 from common import runs
 from common.bases import Base, BaseError
 from common.facts import RANDOM_BASES
-from common.files import ROOT, shown
+from common.files import ROOT, load_json, sha256_of, shown
 from common.recipes import Recipe, RecipeError
 from training.supervise import supervise
 
@@ -72,7 +72,19 @@ def ensure_data(recipe: Recipe) -> Path:
             ensure(str(LIGHT), "-m", "preprocess", name)
         else:
             ensure("make", "data", f"DATASET={name}")
+    elif said := outdated(folder):
+        print(f"note: {said}", flush=True)
     return folder
+
+
+def outdated(folder: Path) -> str:
+    """What to say of a built dataset whose mix.yaml is another now; empty where it is the same."""
+    mix = folder.parent / "mix.yaml"
+    built_from = load_json(folder / "manifest.json").get("mix_sha256")
+    if built_from is None or not mix.exists() or sha256_of(mix) == built_from:
+        return ""
+    anew = f"make data DATASET={folder.parent.name} builds it anew"
+    return f"{shown(folder)} was built before {shown(mix)} was changed; {anew}"
 
 
 def data_of(recipe: Recipe) -> Path:
