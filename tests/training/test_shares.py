@@ -1,5 +1,5 @@
-"""A model in shares over several ranks is the same training as in one process, stops and resumes as
-one, and ends as one whole model.
+"""A model in shares over several ranks, and an adapter of which each has a copy, is the same training as
+in one process, stops and resumes as one, and ends as one model.
 """
 
 import json
@@ -19,11 +19,12 @@ def of_rank(folder, name: str, rank: int = 0) -> dict:
     return json.loads((folder / f"{name}-{rank}.json").read_text())
 
 
+@pytest.mark.parametrize("what", ["same", "adapted"])
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_loss_and_gradient_are_those_of_one_process(ranks_of, ranks):
+def test_loss_and_gradient_are_those_of_one_process(ranks_of, ranks, what):
     """Bins with pictures and bins without on different ranks; to 1e-5."""
-    alone = of_rank(ranks_of(1), "same")
-    several = [of_rank(ranks_of(ranks), "same", rank) for rank in range(ranks)]
+    alone = of_rank(ranks_of(1), what)
+    several = [of_rank(ranks_of(ranks), what, rank) for rank in range(ranks)]
     at_once = list(zip(*[found["pictures"] for found in several], strict=True))
     assert any(len(set(pictures)) == 2 for pictures in at_once)
     for found in several:
@@ -33,10 +34,11 @@ def test_loss_and_gradient_are_those_of_one_process(ranks_of, ranks):
     assert alone["logged"][-1][0] < alone["logged"][0][0]
 
 
+@pytest.mark.parametrize("what", ["same", "adapted"])
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_an_evaluation_of_uneven_bins_is_that_of_one_process(ranks_of, ranks):
-    alone = of_rank(ranks_of(1), "same")
-    found = of_rank(ranks_of(ranks), "same")
+def test_an_evaluation_of_uneven_bins_is_that_of_one_process(ranks_of, ranks, what):
+    alone = of_rank(ranks_of(1), what)
+    found = of_rank(ranks_of(ranks), what)
     assert alone["bins"] % ranks
     for when in ("before", "after"):
         assert found[when].keys() == alone[when].keys()
@@ -44,22 +46,35 @@ def test_an_evaluation_of_uneven_bins_is_that_of_one_process(ranks_of, ranks):
             assert found[when][name] == pytest.approx(value, rel=1e-5), name
 
 
-def test_ranks_stop_together_where_one_is_told_to(ranks_of):
+@pytest.mark.parametrize("what", ["", "-adapter"])
+def test_ranks_stop_together_where_one_is_told_to(ranks_of, what):
     """SIGTERM on the second rank alone, in the second step."""
     for rank in range(2):
         told = of_rank(ranks_of(2), "ended", rank)
-        assert told["stopped"] == "stopped by SIGTERM at step 2 of 4, checkpoint-2 is saved"
-        assert told["diverged"].startswith("the loss is nan at step 3 of 4 and was not saved")
-    assert not (ranks_of(2) / "diverged" / "checkpoint-4").exists()
+        assert told[f"stopped{what}"] == "stopped by SIGTERM at step 2 of 4, checkpoint-2 is saved"
+        assert told[f"diverged{what}"].startswith(
+            "the loss is nan at step 3 of 4 and was not saved"
+        )
+    assert not (ranks_of(2) / f"diverged{what}" / "checkpoint-4").exists()
 
 
-def test_resumed_shares_come_to_the_same_weights(ranks_of):
-    """8-bit states and all: bit for bit."""
+@pytest.mark.parametrize("file", ["model.safetensors", "-adapter/adapter_model.safetensors"])
+def test_what_is_resumed_comes_to_the_same_weights(ranks_of, file):
+    """8-bit states, dropout's random numbers and all: bit for bit."""
+    what, _, name = file.rpartition("/")
     folder = ranks_of(2)
-    straight = load_file(folder / "straight" / "model.safetensors")
-    resumed = load_file(folder / "stopped" / "model.safetensors")
+    straight = load_file(folder / f"straight{what}" / name)
+    resumed = load_file(folder / f"stopped{what}" / name)
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("masters", "float32"), ("rounded", "bfloat16")])
+def test_passes_in_bfloat16_with_weights_of_one_type_learn(ranks_of, name, kept):
+    """Axolotl hands over norms, embeddings and head in float32 and the rest in bfloat16."""
+    found = of_rank(ranks_of(2), name)
+    assert found["types"] == [f"torch.{kept}"]
+    assert found["losses"][-1] < found["losses"][0]
 
 
 def test_a_checkpoint_of_shares_is_sealed_with_every_rank(ranks_of):
