@@ -17,7 +17,8 @@ SETTINGS = {
 # What libraries say at every start and no one here can mend: words of it, by its logger.
 NOISE = {
     "torch.utils._pytree": "register_constant() on Enum subclasses is deprecated",
-    "bitsandbytes.backends.cpu.ops": "Set trust_remote_code=True to allow loading kernels",
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward from kernels-community",
+    "py.warnings": "Skipping publisher trust check for 'kernels-community",
 }
 
 

@@ -25,6 +25,14 @@ from training.render import IGNORE
 from training.signals import Interrupted, StopRequest, leave_signals_to_the_trainer
 from training.weights import load_into
 
+# A rank without a GPU computes on a CPU with a number, cpu:1, where torch.load restores nothing
+# unless it is told that this is the memory in which a file is read.
+torch.serialization.register_package(
+    30,
+    lambda storage: None,
+    lambda storage, place: storage if place.startswith("cpu:") else None,
+)
+
 
 def seal(
     folder: Path, limit: int, evaluated: bool, wanted: tuple[str, ...] = checkpoints.WANTED
