@@ -205,7 +205,7 @@ def arguments() -> argparse.Namespace:
         "--steps", type=int, help="optimizer steps a side (default: 20, on a GPU 8)"
     )
     parser.add_argument("--warm", type=int, default=2, help="optimizer steps that are not counted")
-    parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--rows", type=int, help="default: 400, on several GPUs 1600")
     parser.add_argument("--pairs", action="store_true", help="a preference recipe, against TRL")
     parser.add_argument("--against", type=Path, help="another checkout, measured in the same call")
     parser.add_argument("--unsloth", type=Path, help="a folder with Unsloth's packages")
@@ -219,6 +219,8 @@ def arguments() -> argparse.Namespace:
     if options.unsloth and not options.gpu:
         parser.error("--unsloth needs --gpu: Unsloth has no way without one")
     options.steps = options.steps or (8 if options.gpu else 20)
+    # Of few rows the last bins stay half empty, and one rank waits for the other.
+    options.rows = options.rows or (1600 if options.gpus else 400)
     return options
 
 

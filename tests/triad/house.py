@@ -36,7 +36,7 @@ def command(dataset: Path | str, *words: str) -> list[str]:
 class House:
     """Stand-ins by member, a Redis, and the proxy, which can be killed and started again."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, **more: str):
         self.folder = folder
         self.members = {id_: stand_in.Member(stand_in.Says()) for id_ in VARIABLES}
         stand_in.start(self.members)
@@ -50,6 +50,7 @@ class House:
         for id_, name in VARIABLES.items():
             self.environment[f"{name}_URL"] = f"http://127.0.0.1:{self.members[id_].port}/v1"
             self.environment[f"{name}_MODEL"] = f"model-of-{id_}"
+        self.environment |= more
         self.log = folder / "proxy.log"
         self.redis = subprocess.Popen(
             [REDIS, "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""],
