@@ -42,7 +42,7 @@ def measure(recipes: list[str], gpus: int, gpu: bool) -> bool:
     """Run every part, print a line of the table after each; whether all went well."""
     from training import ranks
 
-    found: list[dict[str, Any]] = []
+    found: list[dict] = []
     rates: dict[str, float] = {}
     for recipe, part, number in plan(recipes, gpus):
         if part == "resume" and found[-1]["code"]:
@@ -78,7 +78,6 @@ def joined(sides: list[dict[str, Any]]) -> dict[str, Any]:
     figures = {
         "ranks": sides,
         "tokens_per_s": sum(side["tokens"] for side in sides) / seconds,
-        "without_pictures": [side["bins_without_pictures"] for side in sides],
         "losses": first["losses"],
         "held_out": first["held_out"],
         "save_s": first.get("save_s"),

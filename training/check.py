@@ -117,8 +117,7 @@ def _model_files(recipe: Recipe, override: str | None, report: dict) -> Path | N
 
 
 def _say_missing(base: Base, report: dict) -> None:
-    makers = makers_of(base)
-    if makers:
+    if makers := makers_of(base):
         steps = ", ".join(" ".join(words) for words in makers)
         report["notes"].append(f"{base.missing}; make train makes it first ({steps})")
     else:
@@ -146,8 +145,7 @@ def _data(recipe: Recipe, folder: Path | None, report: dict) -> float:
             f"{recipe.data['rows']['path']} is not built yet (make data): rows were not looked at"
         )
         return 1.0
-    if said := outdated(data):
-        report["notes"].append(said)
+    report["notes"] += outdated(data)
     if folder is None:
         report["notes"].append(
             "lengths and masks use Pixtral's own vocabulary and this repository's copy of the "

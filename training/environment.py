@@ -2,7 +2,6 @@
 
 import logging
 import os
-from functools import partial
 
 from common import tracking
 
@@ -26,10 +25,10 @@ def quiet_environment() -> None:
     """No telemetry, no chatter; W&B offline where there is no key. What a user set stays."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    for name, words in NOISE.items():
-        logging.getLogger(name).addFilter(partial(_is_no_noise, words))
+    for name in NOISE:
+        logging.getLogger(name).addFilter(_is_no_noise)
     tracking.quiet_environment()
 
 
-def _is_no_noise(words: str, record: logging.LogRecord) -> bool:
-    return words not in record.getMessage()
+def _is_no_noise(record: logging.LogRecord) -> bool:
+    return NOISE[record.name] not in record.getMessage()

@@ -72,19 +72,21 @@ def ensure_data(recipe: Recipe) -> Path:
             ensure(str(LIGHT), "-m", "preprocess", name)
         else:
             ensure("make", "data", f"DATASET={name}")
-    elif said := outdated(folder):
+    for said in outdated(folder):
         print(f"note: {said}", flush=True)
     return folder
 
 
-def outdated(folder: Path) -> str:
-    """What to say of a built dataset whose mix.yaml is another now; empty where it is the same."""
+def outdated(folder: Path) -> list[str]:
+    """What to say of a built dataset whose mix.yaml is another now; nothing where it is not."""
     mix = folder.parent / "mix.yaml"
     built_from = load_json(folder / "manifest.json").get("mix_sha256")
-    if built_from is None or not mix.exists() or sha256_of(mix) == built_from:
-        return ""
-    anew = f"make data DATASET={folder.parent.name} builds it anew"
-    return f"{shown(folder)} was built before {shown(mix)} was changed; {anew}"
+    if not mix.exists() or built_from in (None, sha256_of(mix)):
+        return []
+    return [
+        f"{shown(folder)} was built before {shown(mix)} was changed; "
+        f"make data DATASET={folder.parent.name} builds it anew"
+    ]
 
 
 def data_of(recipe: Recipe) -> Path:

@@ -30,7 +30,7 @@ from training.weights import load_into
 torch.serialization.register_package(
     30,
     lambda storage: None,
-    lambda storage, place: storage if place.startswith("cpu:") else None,
+    lambda storage, place: storage if "cpu:" in place else None,
 )
 
 
