@@ -80,8 +80,12 @@ def page(text: str, table: str) -> str:
 
 
 def main() -> None:
-    """Render the table anew."""
     parser_of(__doc__).parse_args()
+    write()
+
+
+def write() -> None:
+    """Render the table anew."""
     write_text(PAGE, page(read_text(PAGE), rendered(all_recipes())))
     print(f"wrote the table of {shown(PAGE)}")
 

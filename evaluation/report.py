@@ -33,7 +33,7 @@ def write_all(recipe: Recipe, result: dict, folder: Path, data: dict) -> None:
             print(f"copy {shown(folder / 'result.json')} to {shown(recipe.result)} in a checkout")
             return
         write_json(recipe.result, result)
-        index.main()
+        index.write()
 
 
 def write(folder: Path, result: dict, data: dict) -> None:

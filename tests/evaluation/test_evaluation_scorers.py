@@ -10,8 +10,8 @@ from canned import final
 from PIL import Image
 
 from common import chat, hub, rows
-from common.files import ROOT, FileError
-from common.recipes import Recipe, all_recipes
+from common.files import ROOT, FileError, load_json
+from common.recipes import Recipe, all_recipes, find
 from evaluation import (
     benchmarks,
     gates,
@@ -531,3 +531,20 @@ def test_the_dataset_s_own_replies_to_its_held_out_rows_are_right(category, coun
         scorers.measure("answer", text, "stop", expect[id_])["correct"]
         for id_, text in other.items()
     ) < 0.2 * len(told)
+
+
+def test_a_complete_result_is_written_beside_its_recipe(tmp_path, monkeypatch):
+    """Whatever the command line of the evaluation said."""
+    path = tmp_path / "recipes" / "tiny" / "v2.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(find("tiny").text)
+    known = tmp_path / "README.md"
+    known.write_text(f"{index.BEGIN}\n{index.END}\n")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(index, "PAGE", known)
+    monkeypatch.setattr(sys, "argv", ["evaluation", "tiny", "--suites", "voice"])
+    result = load_json(find("tiny").result) | {"complete": True}
+    (tmp_path / "eval").mkdir()
+    report.write_all(Recipe(path), result, tmp_path / "eval", {})
+    assert load_json(path.with_name("v2.result.json")) == result
+    assert "| [tiny/v2](tiny/v2.yaml) |" in known.read_text()
