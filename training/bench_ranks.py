@@ -192,12 +192,9 @@ def of_steps(trainer, marks: list) -> dict[str, Any]:
 
 def of_the_gpu(trainer, marks: list) -> dict[str, float]:
     """A rank's operations over the same steps, as if nothing were recomputed and as they were, and
-    its peak.
+    its peaks.
     """
-    import torch
-
     from common.facts import Shape
-    from common.memory import GIB
     from training import bench_side
 
     counted = marks[2 * trainer.args.gradient_accumulation_steps :]
@@ -212,8 +209,7 @@ def of_the_gpu(trainer, marks: list) -> dict[str, float]:
         "flops": flops,
         # An adapter's 6 N hold a second pass forward, those of every weight do not.
         "flops_done": (flops + again if trainer.has_shares else flops) - spared,
-        "peak_gib": torch.cuda.max_memory_reserved() / GIB,
-        "peak_allocated_gib": torch.cuda.max_memory_allocated() / GIB,
+        **bench_side.peaks(),
     }
 
 

@@ -111,11 +111,11 @@ def side(variant: str, recipe: str, gpu: bool, steps: int, warm: int, probe: boo
         if configured.get("preference"):  # and the pass of the reference
             flops += facts.APRIEL_15B.forward_flops(real, pairs)
         done = flops - facts.APRIEL_15B.recomputation_flops(real, pairs, kept)
+        most = seconds * figures["ceiling"]
         figures["layers_not_recomputed"] = kept
-        figures["share_of_ceiling"] = flops / seconds / figures["ceiling"]
-        figures["share_done"] = done / seconds / figures["ceiling"]
-        figures["peak_gib"] = torch.cuda.max_memory_reserved() / GIB
-        figures["peak_allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
+        figures["share_of_ceiling"] = flops / most
+        figures["share_done"] = done / most
+        figures |= peaks()
     if variant == "ours" and not configured.get("preference"):
         figures |= bench_parts.around_steps(trainer)
     if gpu and probe and not configured.get("preference"):
@@ -131,8 +131,18 @@ def as_a_card_of_48_gb() -> float:
     ceiling = matmul_ceiling()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, memory.L40S_GIB * GIB / total))
+    # Axolotl does so with each line that it logs, and a peak would be that of the last moments.
+    torch.cuda.reset_peak_memory_stats = lambda *_: None
     ModelLoader._load_model_from_pretrained = random_on_device
     return ceiling
+
+
+def peaks() -> dict[str, float]:
+    """The most that this process has held, and of that had in use."""
+    return {
+        "peak_gib": torch.cuda.max_memory_reserved() / GIB,
+        "peak_allocated_gib": torch.cuda.max_memory_allocated() / GIB,
+    }
 
 
 def by_axolotl(configured: dict):

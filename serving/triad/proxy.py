@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from common.servers import LOOPBACK
 from common.triad import Triad
+from serving.triad import garbage
 from serving.triad.budget import Budgets
 from serving.triad.config import KEY, TRIAD
 from serving.triad.handover import Handover
@@ -51,6 +53,8 @@ async def serve(triad: Triad, config: Path, redis_url: str, port: int) -> None:
     os.environ["CONFIG_FILE_PATH"] = str(config)
     print(f"{TRIAD} at http://{LOOPBACK}:{port}/v1 with {', '.join(['aether', *members.present])}")
     print("Ctrl-C ends it.", flush=True)
+    collecting = asyncio.create_task(garbage.collect())
     await uvicorn.Server(
         uvicorn.Config(served, LOOPBACK, port, access_log=False, log_level="warning")
     ).serve()
+    collecting.cancel()
