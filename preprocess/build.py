@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import hub as hubs
+from common.datasets import own_sha256
 from common.errors import AetherError
-from common.files import held, sha256_of, shown, write_text, written_aside
+from common.files import held, shown, write_text, written_aside
 from preprocess import inputs, mix, pairs, report, selection, workers, written
 from preprocess.benchmarks import Benchmark, problems
 from preprocess.candidates import Candidate, Result, Task, draw
@@ -45,6 +46,7 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
         before = inputs.intact_manifest(final)
         if before.get("inputs_sha256") == digest:
             return _summary(final, before, ", unchanged")
+        own = own_sha256(folder)
         with written_aside(final) as aside:
             tasks = [
                 Task(number, plan, source, folder, aside, hub)
@@ -53,8 +55,7 @@ def build(folder: Path, hub: Path | None = None, heldout: bool = False) -> str:
             (aside / "images").mkdir()
             tasks[0].spool.parent.mkdir()
             about = _make_heldout(tasks) if heldout else _make(tasks)
-            about |= {"inputs_sha256": digest, "commit": inputs.commit()}
-            about["mix_sha256"] = sha256_of(folder / "mix.yaml")
+            about |= {"inputs_sha256": digest, "own_sha256": own, "commit": inputs.commit()}
             text = json.dumps(about, indent=1, sort_keys=True)
             write_text(aside / "manifest.json", f"{text}\n")
     return _summary(final, about)

@@ -5,12 +5,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.datasets import own_files
 from common.files import ROOT, load_json, sha256_of
 from common.processes import git_state
 from preprocess import benchmarks, mix
-
-# Files of a dataset's folder that a build does not read, but writes.
-_MADE = ("build", "heldout", ".build", ".heldout", ".teacher", "README.md")
 
 
 def sha256(folder: Path, hub: Path | None) -> str:
@@ -31,9 +29,7 @@ def _read(folder: Path, hub: Path | None) -> Iterator[Path]:
         yield from benchmarks.question_files(gates, folder)
     # Mixes name files of other datasets too: all of them count.
     for dataset in {folder, *(path.parent for path in ROOT.glob("datasets/*/mix.yaml"))}:
-        for path in dataset.rglob("*"):
-            if not path.relative_to(dataset).parts[0].startswith(_MADE):
-                yield path
+        yield from own_files(dataset)
     if hub:
         yield from hub.glob("*/*.jsonl")
 

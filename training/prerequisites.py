@@ -7,8 +7,9 @@ from pathlib import Path
 
 from common import runs
 from common.bases import Base, BaseError
+from common.datasets import own_sha256
 from common.facts import RANDOM_BASES
-from common.files import ROOT, load_json, sha256_of, shown
+from common.files import ROOT, load_json, shown
 from common.recipes import Recipe, RecipeError
 from training.supervise import supervise
 
@@ -78,13 +79,12 @@ def ensure_data(recipe: Recipe) -> Path:
 
 
 def outdated(folder: Path) -> list[str]:
-    """What to say of a built dataset whose mix.yaml is another now; nothing where it is not."""
-    mix = folder.parent / "mix.yaml"
-    built_from = load_json(folder / "manifest.json").get("mix_sha256")
-    if not mix.exists() or built_from in (None, sha256_of(mix)):
+    """What to say of a built dataset whose own files are others now; nothing where they are not."""
+    built_from = load_json(folder / "manifest.json").get("own_sha256")
+    if built_from in (None, own_sha256(folder.parent)):
         return []
     return [
-        f"{shown(folder)} was built before {shown(mix)} was changed; "
+        f"{shown(folder)} was built before {shown(folder.parent)} was changed; "
         f"make data DATASET={folder.parent.name} builds it anew"
     ]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any
 
 import redis
 import uvloop
@@ -36,8 +35,6 @@ SETTINGS = {
     "LITELLM_LOG": "ERROR",
 }
 NOT_USED = ("DATABASE_URL", "LITELLM_MASTER_KEY", "WORKER_CONFIG", "LITELLM_SALT_KEY")
-# What LiteLLM looks for on the disk in each request, and finds nowhere.
-ABSENT = ("litellm_enterprise", "prisma")
 REDIS = "redis://127.0.0.1:6379/0"
 
 
@@ -54,8 +51,6 @@ def main() -> int:
     os.environ.update(SETTINGS)
     for name in NOT_USED:
         os.environ.pop(name, None)
-    absent: Any = dict.fromkeys(ABSENT)
-    sys.modules |= absent
     from serving.triad.proxy import serve  # LiteLLM reads the environment when it is imported
 
     written = ROOT / "outputs" / "triad" / "config.yaml"

@@ -13,8 +13,8 @@ from conftest import ROOT
 
 from common import hub
 from common.bases import BaseError, base_of
+from common.datasets import own_sha256
 from common.facts import APRIEL_15B
-from common.files import sha256_of
 from common.recipes import Recipe, RecipeError, all_recipes, find
 from training import check as checking
 from training import memory, pins, prerequisites
@@ -272,16 +272,17 @@ def test_a_prompt_that_ends_before_what_is_trained_is_refused(tiny, tmp_path):
     assert len(differs) == 1 and "a reply begins where the generation prompt ends" in differs[0]
 
 
-def test_a_dataset_built_before_its_mix_was_changed_is_named(tmp_path, monkeypatch, capsys):
+def test_a_dataset_built_before_its_files_were_changed_is_named(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "mine"
     (folder / "build").mkdir(parents=True)
     (folder / "mix.yaml").write_text("seed: 1\n")
-    built_from = {"mix_sha256": sha256_of(folder / "mix.yaml")}
+    (folder / "seeds").mkdir()
+    built_from = {"own_sha256": own_sha256(folder)}
     (folder / "build" / "manifest.json").write_text(json.dumps(built_from))
     monkeypatch.setattr(prerequisites, "data_of", lambda recipe: folder / "build")
     prerequisites.ensure_data(find("tiny"))
     assert capsys.readouterr().out == ""
-    (folder / "mix.yaml").write_text("seed: 2\n")
+    (folder / "seeds" / "talk.yaml").write_text("[]\n")
     prerequisites.ensure_data(find("tiny"))
     assert "changed; make data DATASET=mine builds it anew" in capsys.readouterr().out
 
