@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import signal
 import subprocess
 import sys
 import weakref
@@ -57,7 +56,7 @@ def ends(how: str) -> int:
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="fixed by searching between bytecodes")
 def test_a_context_variable_that_is_set_from_garbage_kills_a_process():
-    assert ends("wherever Python likes") == -signal.SIGSEGV
+    assert ends("wherever Python likes") < 0  # by a signal
 
 
 def test_nothing_is_set_while_garbage_is_looked_for():
