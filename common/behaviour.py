@@ -43,7 +43,8 @@ actually about it this that is a that's it's thing to ask asking like work far t
 you're are close try friend job start thinking keep going"""
 _ROUTE_LINE = re.compile(r"[\s>*_`•-]*route[*_`]*\s?:", re.IGNORECASE)
 _ROUTE = re.compile(
-    _ROUTE_LINE.pattern + r"[*_`\s\"'“<\[(]*(?P<member>[\w.-]*[\w-])[*_`\"'”>\])]*\.?[*_`]*",
+    _ROUTE_LINE.pattern
+    + r"[*_`\s\"'“<\[(]*(?P<member>(?!_)[\w.-]+(?<![._]))[*_`\"'”>\])]*(?:\.[*_`]*)?",
     re.IGNORECASE,
 )
 
@@ -123,7 +124,7 @@ def _points_at_something(clause: str) -> bool:
 
 def route_of(answer: str, members: Collection[str]) -> str | None:
     """Whom a complete final answer hands over to, read from a last line `Route: <member>` alone;
-    prose decides nothing.
+    prose and code decide nothing, and a fence that nobody closed runs to the end.
 
     Args:
         answer: The final answer, without its reasoning.
@@ -132,8 +133,8 @@ def route_of(answer: str, members: Collection[str]) -> str | None:
     Returns:
         The member; SELF where the last line is none; None where it names nobody known.
     """
-    lines = answer.strip().splitlines()
-    found = _ROUTE.fullmatch(lines[-1].strip()) if lines else None
+    last = _FENCE.sub("```", answer).strip().rpartition("\n")[2]
+    found = _ROUTE.fullmatch(last.strip())
     if found is None:
         return SELF
     known = {member.lower(): member for member in (*members, SELF)}

@@ -1,5 +1,6 @@
 """What a final answer does: nudges and routes, against hand-made cases and every hand-written seed."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,28 @@ def test_nudges(answer, why):
         ("I would write Route: edge", SELF),
         ("Route: edge or long-context", SELF),
         ("```\nRoute: edge\n```", SELF),
+        ("Write this:\n```\nRoute: edge", SELF),
+        ("Write ```Route: edge```", SELF),
+        ("```\nx = 1\n```\nRoute: edge", "edge"),
+        ("It is near.\r\n\r\nRoute: edge  \r\n", "edge"),
+        ("A line of another kind.\rRoute: edge", SELF),
+        ("A line of another kind.\u2028Route: edge", SELF),
+        ("It is near.\n_Route: edge_", "edge"),
+        ("It is near.\n**`Route: edge`.**", "edge"),
+        ("Route: \uff45dge", None),
+        ("Fill this in.\nRoute: ________", SELF),
         ("Route:", SELF),
     ],
 )
 def test_a_route_is_read_from_the_last_line_alone(answer, target):
     assert behaviour.route_of(answer, MEMBERS) == target
+
+
+@pytest.mark.parametrize("blank", ["_", ".", "a_", "_.", "*_"])
+def test_a_form_with_blanks_is_read_at_once(blank):
+    before = time.process_time()
+    assert behaviour.route_of(f"Fill this in.\nRoute: {blank * 400} Date: !", MEMBERS) == SELF
+    assert time.process_time() - before < 1
 
 
 def test_the_members_are_those_of_the_list():
