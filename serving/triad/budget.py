@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 
@@ -40,14 +41,18 @@ class Budgets:
 
     async def hold(self, id_: str, member: Member, most: float) -> str:
         """Hold back `most` dollars; the purse they come from. Raises OverBudget and RedisError."""
+        day = member.dollars_a_day or 0
+        if most > day:  # so large a number, added and taken away, would round what is spent to 0
+            raise OverBudget
         purse = f"triad:dollars:{id_}:{datetime.now(UTC).date()}"
         spent = await self.redis.incrbyfloat(purse, most)
         await self.redis.expire(purse, KEPT_SECONDS)
-        if member.dollars_a_day is not None and spent > member.dollars_a_day:
+        if spent > day:
             await self.give_back(purse, most)
             raise OverBudget
         return purse
 
     async def give_back(self, purse: str, rest: float) -> None:
-        """Return what was held back and not spent."""
-        await self.redis.incrbyfloat(purse, -rest)
+        """Return what was held back and not spent; where Redis is gone, it stays spent."""
+        with contextlib.suppress(redis.RedisError):
+            await self.redis.incrbyfloat(purse, -rest)

@@ -65,11 +65,11 @@ class Members:
         """
         member = self.present[id_]
         messages = shown(member, request["messages"], brief, pictures)
-        limit = request.get("max_completion_tokens") or request.get("max_tokens")
+        limit = max(request.get("max_completion_tokens") or request.get("max_tokens") or 0, 0)
         if member.outside:
             limit = limit or MOST_TOKENS
         prompt = min(tokens_at_most(messages), member.context)
-        held = dollars(member, prompt, max(limit or 0, 0))
+        held = dollars(member, prompt, limit)
         purse = await self.budgets.hold(id_, member, held) if member.outside else ""
         written = 0.0
         turn.dollars = dollars(member, prompt, 0)

@@ -22,8 +22,7 @@ def running(tmp_path_factory):
         yield house
         house.stop()
     finally:
-        house.redis.terminate()
-        house.redis.wait(30)
+        house.stop_redis()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import openai
 import pytest
+import redis
 import stand_in
 
 from common.files import ROOT
@@ -52,10 +53,26 @@ class House:
             self.environment[f"{name}_MODEL"] = f"model-of-{id_}"
         self.environment |= more
         self.log = folder / "proxy.log"
+        self.start_redis()
+
+    def start_redis(self):
         self.redis = subprocess.Popen(
             [REDIS, "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""],
             stdout=subprocess.DEVNULL,
         )
+        server = redis.Redis(port=self.redis_port)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                server.ping()
+                return
+            except redis.ConnectionError:
+                time.sleep(0.1)
+        pytest.fail("Redis did not start")
+
+    def stop_redis(self):
+        self.redis.terminate()
+        self.redis.wait(30)
 
     def start(self):
         self.port = free_port()

@@ -310,6 +310,43 @@ def test_a_budget_holds_also_at_once_and_across_a_kill(house):
     assert len(house.asked("grok-4-fast")) == answered
 
 
+@pytest.mark.parametrize("most", [10**25, 1e300])
+def test_a_limit_beyond_all_reason_does_not_empty_the_purse(house, most):
+    purse = f"triad:dollars:grok-4-fast:{datetime.now(UTC).date()}"
+    server = redis.Redis.from_url(house.environment["REDIS_URL"])
+    server.set(purse, 0.0199)
+    house.members["aether"].says = Says(TO_GROK)
+    for limit in (most, 300):
+        told = ask(house, metadata={"outside": True}, max_tokens=limit)[2]
+        assert told["outcome"] == "failed: OverBudget"
+    assert float(server.get(purse)) == pytest.approx(0.0199)
+    assert not house.asked("grok-4-fast")
+
+
+def test_a_limit_below_nothing_is_none(house):
+    house.members["aether"].says = Says("Look.\n\nRoute: claude-sonnet-4.5")
+    assert ask(house, metadata={"outside": True}, max_tokens=-1)[2]["outcome"] == "answered"
+    (body,) = house.asked("claude-sonnet-4.5")
+    assert body["max_tokens"] == 4096
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_stands_though_redis_dies_while_it_is_written(house, stream):
+    house.members["aether"].says = Says("Look.\n\nRoute: claude-sonnet-4.5")
+    house.members["claude-sonnet-4.5"].says = Says("I looked.", seconds=2)
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(ask, house, stream, metadata={"outside": True})
+        deadline = time.monotonic() + 20
+        while not house.asked("claude-sonnet-4.5") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        house.stop_redis()
+        try:
+            text, _, told, _ = reply.result()
+        finally:
+            house.start_redis()
+    assert told["outcome"] == "answered" and text.endswith("[claude-sonnet-4.5]\nI looked.")
+
+
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_fifty_at_once_cannot_pass_a_budget_that_holds_ten(house, killed):
     purse = f"triad:dollars:grok-4-fast:{datetime.now(UTC).date()}"
