@@ -22,6 +22,7 @@ from serving.triad.handover import Handover
 from serving.triad.members import Members
 
 HEALTH = "/health/liveliness"
+LAST_SECONDS = 5  # for replies under way, once a signal ends the proxy; Docker waits 10
 # The rest of LiteLLM's several hundred routes would hand requests on to providers by name, or
 # manage what is not there.
 ROUTES = {
@@ -55,6 +56,13 @@ async def serve(triad: Triad, config: Path, redis_url: str, port: int) -> None:
     print("Ctrl-C ends it.", flush=True)
     collecting = asyncio.create_task(garbage.collect())
     await uvicorn.Server(
-        uvicorn.Config(served, LOOPBACK, port, access_log=False, log_level="warning")
+        uvicorn.Config(
+            served,
+            LOOPBACK,
+            port,
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=LAST_SECONDS,
+        )
     ).serve()
     collecting.cancel()

@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import httpx
 import openai
 import pytest
 import redis
@@ -308,6 +309,20 @@ def test_a_budget_holds_also_at_once_and_across_a_kill(house):
     assert text.startswith(TO_GROK) and finish == "stop"
     assert told == {"route": "grok-4-fast", "outcome": "failed: OverBudget"}
     assert len(house.asked("grok-4-fast")) == answered
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_proxy_though_a_stream_would_run_for_minutes(house, number):
+    house.members["aether"].says = Says("word " * 1000, pause=1)
+    made = house.client.chat.completions.create(model="triad", messages=ASKED, stream=True)
+    next(iter(made))
+    try:
+        house.stop(number)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(made)
+    finally:
+        house.proxy.kill()
+        house.start()
 
 
 @pytest.mark.parametrize("most", [10**25, 1e300])
