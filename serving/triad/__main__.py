@@ -15,12 +15,13 @@ import sys
 import redis
 import uvloop
 
+from common.behaviour import SELF, route_of
 from common.errors import command
 from common.files import ROOT, shown, write_json
 from common.options import parser_of
 from common.servers import LOOPBACK, require_free
 from common.triad import Triad, TriadError, read
-from serving.triad.config import KEY, proxy_config
+from serving.triad.config import AETHER, KEY, TRIAD, proxy_config
 
 # LiteLLM asks nobody at start, shows no pages, and has no database. It keeps no idle connection: a
 # server closes one after seconds (vLLM 5), and a busy proxy would send into it and lose the reply.
@@ -70,20 +71,24 @@ def _require(triad: Triad, name: str, redis_url: str, port: int) -> None:
         raise TriadError(
             f"{name}: self: AetherAI is absent; set {' and '.join(triad.itself.unset)}"
         )
-    for id_, member in {"self": triad.itself, **triad.members}.items():
+    for id_ in triad.members:
+        if id_ in (SELF, TRIAD, AETHER) or route_of(f"Route: {id_}", triad.members) != id_:
+            raise TriadError(f"{name}: members: {id_!r} is another's, or no line Route: names it")
+    for id_, member in {SELF: triad.itself, **triad.members}.items():
         if not member.unset and not re.match(r"https?://[^/]", os.environ[member.url]):
             raise TriadError(f"{name}: {id_}: {member.url} must be an address, http(s)://…")
     for id_, member in triad.members.items():
         if member.unset:
             print(f"{id_} is absent: {', '.join(member.unset)} not set")
-    if any(member.outside and not member.unset for member in triad.members.values()):
-        try:
-            redis.Redis.from_url(redis_url, socket_timeout=5).ping()
-        except redis.RedisError as error:
-            raise TriadError(
-                f"REDIS_URL: {type(error).__name__}: no Redis, which keeps the budgets of members "
-                "outside; start redis-server, or unset their keys"
-            ) from None
+    try:
+        server = redis.Redis.from_url(redis_url, socket_timeout=5)
+        if any(member.outside and not member.unset for member in triad.members.values()):
+            server.ping()
+    except (redis.RedisError, ValueError) as error:
+        raise TriadError(
+            f"REDIS_URL: {type(error).__name__}: no Redis, which keeps the budgets of members "
+            "outside; start redis-server, or unset their keys"
+        ) from None
     require_free(LOOPBACK, port)
 
 

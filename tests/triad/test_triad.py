@@ -456,6 +456,31 @@ def test_what_cannot_be_served_is_refused_in_a_line(running, unset, problem):
     assert problem in done.stderr
 
 
+@pytest.mark.parametrize("url", ["nonsense", "redis://127.0.0.1:port/0"])
+@pytest.mark.parametrize("key", ["key-of-grok", ""])
+def test_an_address_of_redis_that_is_none_is_refused_in_a_line(running, url, key):
+    environment = running.environment | {"REDIS_URL": url, "XAI_API_KEY": key}
+    if not key:
+        environment["ANTHROPIC_API_KEY"] = ""
+    done = subprocess.run(
+        command(running.folder, "--port", str(running.port)),
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "REDIS_URL: ValueError" in done.stderr
+
+
+@pytest.mark.parametrize("id_", ["self", "triad", "aether", "my edge", "Long-Context", "edge."])
+def test_a_member_that_no_route_could_name_is_refused(running, tmp_path, id_):
+    text = (running.folder / "triad.yaml").read_text()
+    (tmp_path / "triad.yaml").write_text(text.replace("  edge:\n", f"  {id_}:\n"))
+    done = subprocess.run(
+        command(tmp_path, "--port", str(running.port)),
+        cwd=ROOT, env=running.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "triad.yaml: members: '" in done.stderr, done.stderr
+
+
 def test_an_endpoint_that_is_no_address_is_refused(running):
     done = subprocess.run(
         command(running.folder), cwd=ROOT, env=running.environment | {"AETHER_URL": "notaurl"},
