@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 PAUSE_SECONDS = 0.1  # between two readings of a stream
+FULL = 16 * 1024  # bytes of the largest block that is read at once; more lies ready behind it
 TEXTS = {"content", "reasoning", "reasoning_content"}
 # What an event may hold beside its text, where texts are joined.
 EVENT = {"id", "object", "created", "model", "system_fingerprint", "choices"}
@@ -32,7 +33,7 @@ class Gathered(httpx.AsyncByteStream):
         async for block in self.stream:
             *lines, rest = (rest + block).split(b"\n")
             yield b"".join(line + b"\n" for line in joined(lines))
-            if b"data: [DONE]" not in lines:
+            if b"data: [DONE]" not in lines and len(block) < FULL:
                 await asyncio.sleep(PAUSE_SECONDS)
         yield rest
 

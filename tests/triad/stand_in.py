@@ -17,6 +17,7 @@ class Says:
     Args:
         form: parsed (reasoning in a field, as vLLM does) | marked (all in the text, as llama.cpp).
         breaks: Close the connection after so many pieces.
+        length: Of the pieces, in characters.
         last: Put the last text into the piece that ends the reply.
     """
 
@@ -28,6 +29,7 @@ class Says:
     seconds: float = 0.0  # before anything
     pause: float = 0.0  # between two pieces
     breaks: int | None = None
+    length: int = 12
     last: bool = False
     error: str = "no"
     fields: dict = field(default_factory=dict)  # more of the message
@@ -77,8 +79,8 @@ class Member:
             return web.json_response(whole)
         reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await reply.prepare(request)
-        pieces = [{"reasoning": part} for part in _cut(thought)]
-        pieces += [{"content": part} for part in _cut(text)]
+        pieces = [{"reasoning": part} for part in _cut(thought, says.length)]
+        pieces += [{"content": part} for part in _cut(text, says.length)]
         ending = pieces.pop() if says.last else {}
         for number, delta in enumerate(pieces):
             if number == says.breaks:
@@ -99,8 +101,8 @@ class Member:
         await reply.write(f"data: {line}\n\n".encode())
 
 
-def _cut(text: str) -> list[str]:
-    return [text[at : at + 12] for at in range(0, len(text), 12)]
+def _cut(text: str, length: int) -> list[str]:
+    return [text[at : at + length] for at in range(0, len(text), length)]
 
 
 def start(members: dict[str, Member]):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import httpx
 from stand_in import Says
@@ -90,6 +91,17 @@ def test_a_stream_is_whole_wherever_it_is_cut(monkeypatch):
         heard = [piece["content"] for piece in told(lines[:-2])]
         assert "".join(heard) == "".join(texts)
     assert heard == ["".join(texts)]
+
+
+def test_a_stream_with_much_to_read_is_not_held_up(house):
+    """Pieces with probabilities, say: a token of them is thousands of bytes."""
+    house.members["aether"].says = Says("a" * 1_500_000, "Hm.", length=500_000)
+    started = time.monotonic()
+    made = house.client.chat.completions.create(
+        model="aether", messages=[{"role": "user", "content": "?"}], stream=True
+    )
+    text = "".join(piece.choices[0].delta.content or "" for piece in made if piece.choices)
+    assert len(text) == 1_500_000 and time.monotonic() - started < 5
 
 
 def test_only_streams_that_can_be_read_are_gathered():
