@@ -111,14 +111,22 @@ def ask(
                 said = response.read().decode(errors="replace").replace(endpoint.key, "[key]")
                 yield Reply(problem=f"HTTP {response.status_code}: {' '.join(said.split())[:300]}")
                 return
-            for line in response.iter_lines():
+            for line in _lines(response):
                 if stop.is_set():
                     return
-                if line.startswith("data: {"):
+                if line.startswith(b"data: {"):
                     reply = _longer(reply, json.loads(line[6:]), time.monotonic() - started)
                     yield reply
     except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
         yield replace(reply, problem=f"{endpoint.url}: {type(error).__name__} {error}")
+
+
+def _lines(response: httpx.Response) -> Iterator[bytes]:
+    """The lines of a stream. httpx would also end one at U+2028, which JSON may hold as it is."""
+    rest = b""
+    for block in response.iter_bytes():
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
 
 
 def _longer(reply: Reply, piece: dict, seconds: float) -> Reply:

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import threading
 import time
 
 import httpx
+from house import KEY
 from stand_in import Says
 
+from common.servers import Endpoint
+from serving import talk
 from serving.triad.pieces import Gathered, gather, joined
 
 
@@ -125,3 +129,13 @@ def test_a_client_hears_fewer_pieces_and_every_word(house):
     thought = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
     assert thought == "Let me see. " * 40
     assert len(deltas) < 40  # of 80 that were sent
+
+
+def test_a_reply_with_ends_of_line_of_all_kinds_is_read_whole(house, monkeypatch):
+    text = "One\u2028two\u2029three\u0085four"
+    house.members["aether"].says = Says(text)
+    monkeypatch.setenv("TRIAD_KEY", KEY)
+    endpoint = Endpoint(f"http://127.0.0.1:{house.port}/v1", "triad", "given", 1, "TRIAD_KEY")
+    messages = [{"role": "user", "content": "?"}]
+    *_, reply = talk.ask(endpoint, messages, 100, threading.Event())
+    assert not reply.problem and reply.text == text and reply.finish == "stop"
