@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 
 PAUSE_SECONDS = 0.1  # between two readings of a stream
 FULL = 16 * 1024  # bytes of the largest block that is read at once; more lies ready behind it
+ENDED = re.compile(rb'data: ?\[DONE\]|"finish_reason": ?"')
 TEXTS = {"content", "reasoning", "reasoning_content"}
 # What an event may hold beside its text, where texts are joined.
 EVENT = {"id", "object", "created", "model", "system_fingerprint", "choices"}
@@ -30,12 +32,16 @@ class Gathered(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         rest = b""
+        ended = False
         async for block in self.stream:
             *lines, rest = (rest + block).split(b"\n")
+            ended = ended or any(map(ENDED.search, lines))
             yield b"".join(line + b"\n" for line in joined(lines))
             if b"data: [DONE]" not in lines and len(block) < FULL:
                 await asyncio.sleep(PAUSE_SECONDS)
         yield rest
+        if not ended and not ENDED.search(rest):  # LiteLLM would call it whole
+            raise httpx.RemoteProtocolError("the stream ended before the reply")
 
     async def aclose(self) -> None:
         await self.stream.aclose()

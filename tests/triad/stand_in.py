@@ -17,6 +17,7 @@ class Says:
     Args:
         form: parsed (reasoning in a field, as vLLM does) | marked (all in the text, as llama.cpp).
         breaks: Close the connection after so many pieces.
+        silent: End the stream after the text, without saying why and that it ended.
         length: Of the pieces, in characters.
         last: Put the last text into the piece that ends the reply.
     """
@@ -29,6 +30,7 @@ class Says:
     seconds: float = 0.0  # before anything
     pause: float = 0.0  # between two pieces
     breaks: int | None = None
+    silent: bool = False
     length: int = 12
     last: bool = False
     error: str = "no"
@@ -89,6 +91,8 @@ class Member:
             choice = {"index": 0, "delta": {"role": "assistant"} | delta, "finish_reason": None}
             await self._send(reply, head | {"choices": [choice]})
             await asyncio.sleep(says.pause)
+        if says.silent:
+            return reply
         choice = {"index": 0, "delta": ending, "finish_reason": says.finish}
         await self._send(reply, head | {"choices": [choice]})
         if (body.get("stream_options") or {}).get("include_usage"):

@@ -270,12 +270,21 @@ def test_a_member_that_failed_often_is_left_alone(house):
     assert sum(line["dollars"] for line in house.decisions()[-8:]) == 0
 
 
-def test_what_a_member_said_before_it_broke_stands(house):
+@pytest.mark.parametrize("how", [{"breaks": 2}, {"silent": True}])
+def test_what_a_member_said_before_it_broke_stands(house, how):
     house.members["aether"].says = Says("It is long.\n\nRoute: long-context")
-    house.members["long-context"].says = Says("One two three four five six.", breaks=2)
+    house.members["long-context"].says = Says("One two three four five six.", **how)
     text, finish, told, _ = ask(house, stream=True)
     assert "[long-context]\nOne two" in text and "did not answer to its end" in text
     assert finish == "stop" and told["outcome"].startswith("failed: ")
+
+
+def test_a_reply_that_never_says_that_it_ended_hands_over_to_nobody(house):
+    house.members["aether"].says = Says("It is long.\n\nRoute: long-context", silent=True)
+    house.members["long-context"].says = Says("Forty-two.")
+    with pytest.raises(openai.APIError, match="ended before the reply"):
+        ask(house, stream=True)
+    assert not house.asked("long-context")
 
 
 def test_fallbacks_stay_inside_the_house(house):
