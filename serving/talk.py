@@ -127,6 +127,7 @@ def _lines(response: httpx.Response) -> Iterator[bytes]:
     for block in response.iter_bytes():
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
+    yield rest
 
 
 def _longer(reply: Reply, piece: dict, seconds: float) -> Reply:

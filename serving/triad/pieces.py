@@ -35,7 +35,7 @@ class Gathered(httpx.AsyncByteStream):
         ended = False
         async for block in self.stream:
             *lines, rest = (rest + block).split(b"\n")
-            ended = ended or any(map(ENDED.search, lines))
+            ended |= any(map(ENDED.search, lines))
             yield b"".join(line + b"\n" for line in joined(lines))
             if b"data: [DONE]" not in lines and len(block) < FULL:
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -1,6 +1,7 @@
 """Pieces that come together are joined before LiteLLM sees them, and nothing but texts is."""
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -139,3 +140,12 @@ def test_a_reply_with_ends_of_line_of_all_kinds_is_read_whole(house, monkeypatch
     messages = [{"role": "user", "content": "?"}]
     *_, reply = talk.ask(endpoint, messages, 100, threading.Event())
     assert not reply.problem and reply.text == text and reply.finish == "stop"
+
+
+def test_a_last_line_without_an_end_is_read(monkeypatch):
+    ending = {"index": 0, "delta": {"content": "42."}, "finish_reason": "stop"}
+    sent = httpx.Response(200, content=b"data: " + json.dumps({"choices": [ending]}).encode())
+    monkeypatch.setattr(httpx, "stream", lambda *_, **__: contextlib.nullcontext(sent))
+    endpoint = Endpoint("http://127.0.0.1:9/v1", "triad", "given", 1)
+    *_, reply = talk.ask(endpoint, [], 100, threading.Event())
+    assert reply.text == "42." and reply.finish == "stop"
